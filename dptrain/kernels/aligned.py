@@ -1,0 +1,26 @@
+"""Arrays that begin on a cache line: a 64-byte vector load must not straddle two."""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+
+from dptrain.types import F32
+
+LINE = 64
+
+
+def empty(shape: tuple[int, ...]) -> F32:
+    """Uninitialised float32 array of `shape`, C order, first element on a 64-byte boundary."""
+    size = prod(shape)
+    raw = np.empty(size * 4 + LINE, np.uint8)
+    at = -raw.ctypes.data % LINE
+    return raw[at : at + size * 4].view(np.float32).reshape(shape)
+
+
+def zeros(shape: tuple[int, ...]) -> F32:
+    """As `empty`, filled with zeros."""
+    out = empty(shape)
+    out.fill(0)
+    return out

@@ -1,0 +1,243 @@
+"""Convolution in Numba: register blocks over padded NHWC. Same names and arguments as reference.py, float32 only.
+
+Order of additions, per output element, fused multiply-add each, from zero:
+forward: input channel, then tap row, then tap column; input_gradient: output channel, then the taps that reach the pixel,
+last tap first; weight_gradient: within an image row by row, pixel by pixel; then the images' sums in order, from zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+
+from dptrain.kernels import aligned
+from dptrain.kernels._jit import kernel
+from dptrain.kernels.conv import plan
+from dptrain.kernels.intrinsics.correlate import correlate_block, outer_block
+from dptrain.types import F32
+
+
+@kernel
+def _embed(x: F32, out: F32, top: int, left: int) -> None:
+    """Copies x (n, h, w, c) into out (n, H, W, c) at (top, left); the rest becomes zero."""
+    n, h, w, c = x.shape
+    height, width = out.shape[1], out.shape[2]
+    for i in range(n):
+        for row in range(height):
+            if row < top or row >= top + h:
+                out[i, row] = 0
+                continue
+            out[i, row, :left] = 0
+            for q in range(w):
+                for j in range(c):
+                    out[i, row, left + q, j] = x[i, row - top, q, j]
+            out[i, row, left + w :] = 0
+
+
+@kernel
+def _pack(weights: F32, out: F32, r0: int, s0: int, step: int, flip: bool) -> None:  # noqa: FBT001
+    """Weights (k, c, r, s) to blocks out (b, R, S, c, lanes); lanes run over k.
+
+    flip: lanes run over c instead and taps r0 + step * (R - 1 - i) are taken: the weights of an input gradient.
+    """
+    blocks, r_taps, s_taps, inner, width = out.shape
+    outputs = weights.shape[1] if flip else weights.shape[0]
+    for b in range(blocks):
+        for r in range(r_taps):
+            for s in range(s_taps):
+                for i in range(inner):
+                    for lane in range(width):
+                        o = b * width + lane
+                        if o >= outputs:
+                            out[b, r, s, i, lane] = 0
+                        elif flip:
+                            out[b, r, s, i, lane] = weights[
+                                i, o, r0 + step * (r_taps - 1 - r), s0 + step * (s_taps - 1 - s)
+                            ]
+                        else:
+                            out[b, r, s, i, lane] = weights[o, i, r, s]
+
+
+@kernel
+def _unpack(packed: F32, out: F32) -> None:
+    """Blocks (b, r, s, c, lanes) back to (k, c, r, s)."""
+    k, c, r_taps, s_taps = out.shape
+    width = packed.shape[4]
+    for o in range(k):
+        for i in range(c):
+            for r in range(r_taps):
+                for s in range(s_taps):
+                    out[o, i, r, s] = packed[o // width, r, s, i, o % width]
+
+
+@cache
+def _correlate(  # noqa: PLR0913  # closure of plain ints: what the cache needs
+    C: int, K: int, R: int, S: int, XROW: int, XSTEP: int, YSTEP: int, WIDTH: int  # noqa: N803
+) -> Callable[..., None]:
+    """One sweep: n images of `rows` rows of WIDTH outputs, every output channel; compiled for the shape."""
+    LANES = plan.lanes(K)  # noqa: N806
+    BLOCKS, (PIXELS, BIG, SMALL) = plan.correlate_blocks(K, WIDTH)  # noqa: N806
+    MORE = PIXELS + 1  # noqa: N806
+    GROUPS = plan.padded(K) // LANES // BLOCKS  # noqa: N806
+    W_STEP = BLOCKS * R * S * C * LANES  # noqa: N806
+    Y_STEP = BLOCKS * LANES  # noqa: N806
+
+    @kernel
+    def sweep(  # noqa: PLR0913
+        x: F32, x_start: int, x_image: int, x_row: int, w: F32,
+        y: F32, y_start: int, y_image: int, y_row: int, n: int, rows: int,
+    ) -> None:  # fmt: skip
+        for i in range(n):
+            for g in range(GROUPS):
+                for h in range(rows):
+                    x_at = x_start + i * x_image + h * x_row
+                    y_at = y_start + i * y_image + h * y_row + g * Y_STEP
+                    if BIG:  # a constant: Numba drops the branch before it compiles the block
+                        for _ in range(BIG):
+                            correlate_block(
+                                x, x_at, w, g * W_STEP, y, y_at, C, R, S, XROW, XSTEP, YSTEP, LANES, MORE, BLOCKS
+                            )
+                            x_at += MORE * XSTEP
+                            y_at += MORE * YSTEP
+                    for _ in range(SMALL):
+                        correlate_block(
+                            x, x_at, w, g * W_STEP, y, y_at, C, R, S, XROW, XSTEP, YSTEP, LANES, PIXELS, BLOCKS
+                        )
+                        x_at += PIXELS * XSTEP
+                        y_at += PIXELS * YSTEP
+
+    return sweep
+
+
+@cache
+def _outer(  # noqa: PLR0913
+    C: int, K: int, R: int, S: int, PITCH: int, STRIDE: int, WIDTH: int  # noqa: N803
+) -> Callable[..., None]:
+    """The weight gradient of n images, added to dw[k / lanes][r][s][c][lanes]; compiled for the shape."""
+    LANES, KP = plan.lanes(K), plan.padded(K)  # noqa: N806
+    CHANNELS, BIG, SMALL = plan.outer_channels(S, C)  # noqa: N806
+    MORE = CHANNELS + 1  # noqa: N806
+    XROW, XSTEP, YROW = STRIDE * PITCH * C, STRIDE * C, WIDTH * KP  # noqa: N806
+
+    @kernel
+    def sweep(x: F32, x_image: int, dy: F32, dw: F32, n: int, rows: int) -> None:
+        for i in range(n):
+            for b in range(KP // LANES):
+                y_at = i * rows * YROW + b * LANES
+                for r in range(R):
+                    x_at = i * x_image + r * PITCH * C
+                    w_at = (b * R + r) * S * C * LANES
+                    if BIG:
+                        for _ in range(BIG):
+                            outer_block(
+                                x, x_at, dy, y_at, dw, w_at, rows, C, S, XROW, XSTEP, YROW, KP, WIDTH, LANES, MORE
+                            )
+                            x_at += MORE
+                            w_at += MORE * LANES
+                    for _ in range(SMALL):
+                        outer_block(
+                            x, x_at, dy, y_at, dw, w_at, rows, C, S, XROW, XSTEP, YROW, KP, WIDTH, LANES, CHANNELS
+                        )
+                        x_at += CHANNELS
+                        w_at += CHANNELS * LANES
+
+    return sweep
+
+
+def forward(x: F32, weights: F32, stride: int, pad: int) -> F32:
+    """(n, h, w, c), (k, c, r, s) -> (n, p, q, k)."""
+    n, h, w, c = x.shape
+    k, _, r_taps, s_taps = weights.shape
+    p, q = (h + 2 * pad - r_taps) // stride + 1, (w + 2 * pad - s_taps) // stride + 1
+    halo = _with_halo(x, (pad, pad), (h + 2 * pad, w + 2 * pad))
+    width, kp = plan.lanes(k), plan.padded(k)
+    packed = aligned.empty((kp // width, r_taps, s_taps, c, width))
+    _pack(weights, packed, 0, 0, 1, False)  # noqa: FBT003
+    y = aligned.empty((n, p, q, kp))
+    pitch = halo.shape[2] * c
+    sweep = _correlate(c, k, r_taps, s_taps, pitch, stride * c, kp, q)
+    sweep(
+        halo.reshape(-1), 0, halo.shape[1] * pitch, stride * pitch, packed.reshape(-1),
+        y.reshape(-1), 0, p * q * kp, q * kp, n, p,
+    )  # fmt: skip
+    return y if kp == k else np.ascontiguousarray(y[..., :k])
+
+
+def input_gradient(dy: F32, weights: F32, size: tuple[int, int], stride: int, pad: int) -> F32:
+    """(n, p, q, k), (k, c, r, s) -> (n, h, w, c) with (h, w) = size.
+
+    Pixels fall into stride x stride classes by their remainder; within a class the gradient is an ordinary correlation of
+    dy with every stride-th tap, so no zeros are inserted and none multiplied.
+    """
+    n, p, q, k = dy.shape
+    _, c, r_taps, s_taps = weights.shape
+    rows = [_tap_class(size[0], i, r_taps, stride, pad) for i in range(min(stride, size[0]))]
+    columns = [_tap_class(size[1], i, s_taps, stride, pad) for i in range(min(stride, size[1]))]
+    top, bottom = max(-t.start for t in rows), max(t.start + t.count + t.taps - 1 for t in rows) - p
+    left, right = max(-t.start for t in columns), max(t.start + t.count + t.taps - 1 for t in columns) - q
+    top, bottom, left, right = max(top, 0), max(bottom, 0), max(left, 0), max(right, 0)
+    halo = _with_halo(dy, (top, left), (p + top + bottom, q + left + right))
+    width, cp = plan.lanes(c), plan.padded(c)
+    full = all(t.taps for t in rows + columns)
+    dx = (aligned.empty if full else aligned.zeros)((n, *size, cp))
+    pitch = halo.shape[2] * k
+    for i, r in enumerate(rows):
+        for j, s in enumerate(columns):
+            if not r.taps or not s.taps:
+                continue  # no tap reaches these pixels: a 1 x 1 convolution with stride 2
+            packed = aligned.empty((cp // width, r.taps, s.taps, k, width))
+            _pack(weights, packed, r.first, s.first, stride, True)  # noqa: FBT003
+            sweep = _correlate(k, c, r.taps, s.taps, pitch, k, stride * cp, s.count)
+            sweep(
+                halo.reshape(-1), (top + r.start) * pitch + (left + s.start) * k, halo.shape[1] * pitch, pitch,
+                packed.reshape(-1), dx.reshape(-1), (i * size[1] + j) * cp, size[0] * size[1] * cp,
+                stride * size[1] * cp, n, r.count,
+            )  # fmt: skip
+    return dx if cp == c else np.ascontiguousarray(dx[..., :c])
+
+
+def weight_gradient(x: F32, dy: F32, taps: tuple[int, int], stride: int, pad: int) -> F32:
+    """(n, h, w, c), (n, p, q, k) -> (k, c, r, s) with (r, s) = taps; a sum over images and pixels."""
+    n, h, w, c = x.shape
+    _, p, q, k = dy.shape
+    width, kp = plan.lanes(k), plan.padded(k)
+    halo = _with_halo(x, (pad, pad), (h + 2 * pad, w + 2 * pad))
+    if kp != k:
+        wide = aligned.zeros((n, p, q, kp))
+        wide[..., :k] = dy
+        dy = wide
+    packed = aligned.zeros((kp // width, *taps, c, width))
+    sweep = _outer(c, k, *taps, halo.shape[2], stride, q)
+    sweep(halo.reshape(-1), halo.shape[1] * halo.shape[2] * c, dy.reshape(-1), packed.reshape(-1), n, p)
+    dw = np.empty((k, c, *taps), np.float32)
+    _unpack(packed, dw)
+    return dw
+
+
+def _with_halo(x: F32, corner: tuple[int, int], size: tuple[int, int]) -> F32:
+    """x itself where it already has this size; else a copy of it in a larger frame of zeros."""
+    n, h, w, c = x.shape
+    if (h, w) == size:
+        return np.ascontiguousarray(x)
+    out = aligned.empty((n, *size, c))
+    _embed(x, out, *corner)
+    return out
+
+
+class _TapClass:
+    """The pixels with one remainder along an axis, and the taps that reach them."""
+
+    def __init__(self, first: int, taps: int, start: int, count: int) -> None:
+        self.first = first  #: smallest tap of the class
+        self.taps = taps  #: how many
+        self.start = start  #: position in dy that the first pixel's first (= largest) tap sees; may lie in the halo
+        self.count = count  #: pixels
+
+
+def _tap_class(size: int, remainder: int, taps: int, stride: int, pad: int) -> _TapClass:
+    first = (remainder + pad) % stride
+    number = len(range(first, taps, stride))
+    newest = (remainder + pad - first) // stride
+    return _TapClass(first, number, newest - max(number, 1) + 1, len(range(remainder, size, stride)))

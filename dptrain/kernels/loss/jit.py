@@ -1,0 +1,79 @@
+"""Softmax cross-entropy in Numba. Same names and arguments as reference.py, float32 logits.
+
+Inside everything is float64: maximum subtracted, exp and log by our own polynomials, classes added in order.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dptrain.kernels._jit import kernel
+from dptrain.kernels.elementary import exp_scalar, log_scalar
+from dptrain.types import F32, F64, I64
+
+
+@kernel
+def _softmax(logits: F32, out: F64, totals: F64) -> None:
+    """out[i] = exp(logits[i] - max), totals[i] their sum."""
+    n, classes = logits.shape
+    for i in range(n):
+        top = logits[i, 0]
+        for k in range(1, classes):
+            if not logits[i, k] <= top:
+                top = logits[i, k]
+        total = 0.0
+        for k in range(classes):
+            out[i, k] = exp_scalar(np.float64(logits[i, k]) - np.float64(top))
+            total += out[i, k]
+        totals[i] = total
+
+
+@kernel
+def _finish(logits: F32, labels: I64, e: F64, totals: F64, losses: F64, gradient: F32) -> None:  # noqa: PLR0913
+    n, classes = logits.shape
+    for i in range(n):
+        top = logits[i, 0]
+        for k in range(1, classes):
+            if not logits[i, k] <= top:
+                top = logits[i, k]
+        losses[i] = log_scalar(totals[i]) - (np.float64(logits[i, labels[i]]) - np.float64(top))
+        for k in range(classes):
+            share = e[i, k] / totals[i]
+            gradient[i, k] = np.float32(share - 1.0 if k == labels[i] else share)
+
+
+@kernel
+def _ranks(logits: F32, labels: I64, out: I64) -> None:
+    n, classes = logits.shape
+    for i in range(n):
+        own = logits[i, labels[i]]
+        above = 0
+        for k in range(classes):
+            if k == labels[i]:
+                above += 1 if own != own else 0
+            elif not logits[i, k] <= own or (logits[i, k] == own and k < labels[i]):
+                above += 1
+        out[i] = above
+
+
+def cross_entropy(logits: F32, labels: I64) -> tuple[F64, F32]:
+    """(n, classes), (n,) -> loss of each sample (n,) float64, gradient of their SUM (n, classes) in the logits' dtype."""
+    e, totals, losses = np.empty(logits.shape), np.empty(len(labels)), np.empty(len(labels))
+    gradient = np.empty(logits.shape, np.float32)
+    _softmax(logits, e, totals)
+    _finish(logits, labels, e, totals, losses, gradient)
+    return losses, gradient
+
+
+def probabilities(logits: F32) -> F64:
+    """Softmax of each row, float64."""
+    e, totals = np.empty(logits.shape), np.empty(len(logits))
+    _softmax(logits, e, totals)
+    return e / totals[:, None]
+
+
+def ranks(logits: F32, labels: I64) -> I64:
+    """How many classes score above the right one (an equal score at a lower class number counts as above): (n,)."""
+    out = np.empty(len(labels), np.int64)
+    _ranks(logits, labels, out)
+    return out

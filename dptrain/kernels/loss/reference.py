@@ -1,0 +1,32 @@
+"""Softmax cross-entropy in NumPy: the definition of correct. Any float dtype."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dptrain.types import F64, I64, Floats
+
+
+def cross_entropy(logits: Floats, labels: I64) -> tuple[F64, Floats]:
+    """(n, classes), (n,) -> loss of each sample (n,) float64, gradient of their SUM (n, classes) in the logits' dtype."""
+    shifted = logits.astype(np.float64) - logits.max(1, keepdims=True)
+    total = np.exp(shifted).sum(1)
+    rows = np.arange(len(labels))
+    gradient = np.exp(shifted) / total[:, None]
+    gradient[rows, labels] -= 1
+    return np.log(total) - shifted[rows, labels], gradient.astype(logits.dtype)
+
+
+def probabilities(logits: Floats) -> F64:
+    """Softmax of each row, float64."""
+    e = np.exp(logits.astype(np.float64) - logits.max(1, keepdims=True))
+    return e / e.sum(1, keepdims=True)
+
+
+def ranks(logits: Floats, labels: I64) -> I64:
+    """How many classes score above the right one (an equal score at a lower class number counts as above): (n,)."""
+    own = np.take_along_axis(logits, labels[:, None], 1)
+    lower = np.arange(logits.shape[1])[None, :] < labels[:, None]
+    above = ~(logits <= own) | ((logits == own) & lower)  # NaN scores count as above: never a hit by accident
+    above[np.arange(len(labels)), labels] = np.isnan(own[:, 0])
+    return above.sum(1)

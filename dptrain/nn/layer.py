@@ -1,0 +1,49 @@
+"""What a layer is: a callable on (run, x) that returns y and the function that takes dy back. No layer lives here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from dptrain.model import ParamSpec
+from dptrain.types import Floats
+
+
+@dataclass(slots=True)
+class Run:
+    """One forward pass: the named arrays the layers read, and what they leave behind."""
+
+    params: Mapping[str, Floats]  #: learnable arrays, by name
+    buffers: Mapping[str, Floats]  #: running statistics, by name; read only when not training
+    training: bool  #: BatchNorm takes the statistics of this batch, and leaves them in `statistics`
+    statistics: dict[str, Floats] = field(default_factory=dict)  #: same names as buffers: mean, UNBIASED variance
+
+
+class Backward(Protocol):
+    """Takes the gradient of a layer's output; writes the layer's own gradients by name; returns that of its input.
+
+    What it needs from the forward pass it holds itself. Call it at most once, and never change `dy` in place.
+    """
+
+    def __call__(self, dy: Floats, gradients: dict[str, Floats]) -> Floats:
+        """dy has the shape of y; the result has the shape of x."""
+        ...
+
+
+class Layer(Protocol):
+    """A layer, or a network of layers."""
+
+    @property
+    def params(self) -> tuple[ParamSpec, ...]:
+        """Names and shapes of what it learns, in order."""
+        ...
+
+    @property
+    def buffers(self) -> tuple[ParamSpec, ...]:
+        """Names and shapes of its running statistics, in order."""
+        ...
+
+    def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:
+        """x -> (y, backward). Does not change x."""
+        ...

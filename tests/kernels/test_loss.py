@@ -1,0 +1,59 @@
+"""Softmax cross-entropy and ranks: compiled against reference."""
+
+import numpy as np
+
+from dptrain.kernels import loss
+from dptrain.kernels.loss import reference
+
+
+def scores(seed=0, n=33, classes=10, scale=3.0):
+    rng = np.random.default_rng(seed)
+    return (rng.normal(size=(n, classes)) * scale).astype(np.float32), rng.integers(0, classes, n)
+
+
+def test_loss_and_gradient_equal_the_reference():
+    logits, labels = scores()
+    losses, gradient = loss.cross_entropy(logits, labels)
+    exact_losses, exact_gradient = reference.cross_entropy(logits.astype(np.float64), labels)
+    assert np.allclose(losses, exact_losses, rtol=1e-14)
+    assert np.allclose(gradient, exact_gradient, rtol=1e-6)
+
+
+def test_equal_scores_cost_the_logarithm_of_the_classes():
+    losses, _ = loss.cross_entropy(np.zeros((4, 10), np.float32), np.arange(4))
+    assert np.allclose(losses, np.log(10), rtol=1e-15)
+
+
+def test_large_scores_do_not_overflow():
+    losses, gradient = loss.cross_entropy(np.array([[1e30, 0, -1e30]], np.float32), np.array([0]))
+    assert losses[0] == 0
+    assert np.isfinite(gradient).all()
+
+
+def test_nan_scores_give_nan_losses_and_no_hit():
+    logits, labels = scores(n=2)
+    logits[0, 3] = np.nan
+    losses, gradient = loss.cross_entropy(logits, labels)
+    assert np.isnan(losses[0])
+    assert np.isnan(gradient[0]).all()
+    all_nan = np.full((1, 10), np.nan, np.float32)
+    assert loss.ranks(all_nan, np.array([0]))[0] > 0
+
+
+def test_probabilities_sum_to_one_and_equal_the_reference():
+    logits, _ = scores()
+    computed = loss.probabilities(logits)
+    assert np.allclose(computed.sum(1), 1)
+    assert np.allclose(computed, reference.probabilities(logits), rtol=1e-14)
+
+
+def test_rank_counts_the_classes_above_the_right_one():
+    logits = np.array([[1, 5, 3], [2, 2, 2], [2, 2, 2]], np.float32)
+    assert loss.ranks(logits, np.array([2, 0, 2])).tolist() == [1, 0, 2]
+
+
+def test_ranks_equal_the_reference_with_ties_and_nan():
+    logits, labels = scores(n=200, scale=1.0)
+    logits = np.round(logits)
+    logits[::7, 2] = np.nan
+    np.testing.assert_array_equal(loss.ranks(logits, labels), reference.ranks(logits, labels))

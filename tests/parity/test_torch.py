@@ -1,0 +1,153 @@
+"""Against PyTorch (extra `parity`): same weights, same images, same numbers to within float32 rounding."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dptrain import nn
+from dptrain.config import ModelConfig, TrainingConfig
+from dptrain.optim import make_optimizer
+from dptrain.run.torchfile import read_torch
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'dptrain[parity]'")
+
+MEAN, STD = np.array([123.7, 116.3, 103.5], np.float32), np.array([58.4, 57.1, 57.4], np.float32)
+AKAMASTER = Path(__file__).parents[3] / "shared/data/akamaster/resnet20-12fca82f.th"
+
+
+class Block(torch.nn.Module):
+    """Basic block with the option A shortcut."""
+
+    def __init__(self, inputs, outputs, stride):
+        super().__init__()
+        self.conv1 = torch.nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.bn1 = torch.nn.BatchNorm2d(outputs)
+        self.conv2 = torch.nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.bn2 = torch.nn.BatchNorm2d(outputs)
+        self.stride, self.extra = stride, outputs - inputs
+
+    def forward(self, x):
+        y = self.bn2(self.conv2(torch.relu(self.bn1(self.conv1(x)))))
+        if self.extra:
+            x = torch.nn.functional.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, self.extra // 2, self.extra // 2))
+        return torch.relu(x + y)
+
+
+class Network(torch.nn.Module):
+    """The same network as dptrain.nn.resnet, under the same names."""
+
+    def __init__(self, n):
+        super().__init__()
+        self.conv1, self.bn1 = torch.nn.Conv2d(3, 16, 3, 1, 1, bias=False), torch.nn.BatchNorm2d(16)
+        for stage, (inputs, outputs) in enumerate([(16, 16), (16, 32), (32, 64)]):
+            blocks = [Block(inputs if i == 0 else outputs, outputs, 2 if stage and i == 0 else 1) for i in range(n)]
+            setattr(self, f"layer{stage + 1}", torch.nn.Sequential(*blocks))
+        self.linear = torch.nn.Linear(64, 10)
+
+    def forward(self, x):
+        x = torch.relu(self.bn1(self.conv1(x)))
+        return self.linear(self.layer3(self.layer2(self.layer1(x))).mean((2, 3)))
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
+
+
+def model():
+    return nn.build(ModelConfig(n=3, filters=16), (32, 32, 3), 10, MEAN.tolist(), STD.tolist())
+
+
+def load(network, views):
+    """Our named arrays into a PyTorch network."""
+    state = {name: torch.from_numpy(np.array(view)) for name, view in views.items()}
+    missing, unexpected = network.load_state_dict(state, strict=False)
+    assert not unexpected
+    assert all(name.endswith("num_batches_tracked") for name in missing)
+    return network
+
+
+def as_input(images, dtype):
+    return ((torch.from_numpy(images).to(dtype) - torch.from_numpy(MEAN).to(dtype)) / torch.from_numpy(STD).to(dtype)).permute(0, 3, 1, 2)
+
+
+def shard(seed, n=32):
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, (n, 32, 32, 3), dtype=np.uint8), rng.integers(0, 10, n)
+
+
+def torch_gradient(views, images, labels, dtype):
+    network = load(Network(3).to(dtype), views).train()
+    logits = network(as_input(images, dtype))
+    loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(labels), reduction="sum")
+    loss.backward()
+    gradients = {name: p.grad.numpy().astype(np.float64) for name, p in network.named_parameters()}
+    return loss.item(), gradients
+
+
+def distance(one, exact):
+    return np.linalg.norm(one.astype(np.float64) - exact)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_loss_and_every_gradient_are_as_near_to_float64_as_pytorchs_are(seed):
+    ours = model()
+    params = nn.initial_params(ours.params, seed)
+    images, labels = shard(seed)
+    views = ours.params.views(params)
+    exact_loss, exact = torch_gradient(views, images, labels, torch.float64)
+    their_loss, theirs = torch_gradient(views, images, labels, torch.float32)
+    result = ours.gradient(params, images, labels)
+    assert abs(result.loss - exact_loss) <= 2 * abs(their_loss - exact_loss) + 1e-6 * exact_loss
+    got = ours.params.views(result.gradient)
+    ratios = {name: distance(got[name], exact[name]) / distance(theirs[name], exact[name]) for name in exact}
+    far = {name: round(ratio, 2) for name, ratio in ratios.items() if ratio > 2}
+    assert not far, f"distance from float64 over PyTorch's own, per tensor: {far}"
+
+
+def test_logits_are_as_near_to_float64_as_pytorchs_are():
+    ours = model()
+    params, buffers = nn.initial_params(ours.params, 3), nn.initial_buffers(ours.buffers)
+    buffers += np.random.default_rng(0).uniform(0, 0.5, buffers.size).astype(np.float32)
+    images, _ = shard(3)
+    views = ours.params.views(params) | ours.buffers.views(buffers)
+    with torch.inference_mode():
+        exact = load(Network(3).double(), views).eval()(as_input(images, torch.float64)).numpy()
+        theirs = load(Network(3), views).eval()(as_input(images, torch.float32)).numpy()
+    assert distance(ours.logits(params, buffers, images), exact) <= 2 * distance(theirs, exact)
+
+
+def test_twenty_steps_of_sgd_end_at_the_same_weights():
+    ours = model()
+    params = nn.initial_params(ours.params, 0)
+    training = TrainingConfig(lr=0.01, momentum=0.9, nesterov=True, weight_decay=5e-4)
+    optimizer = make_optimizer(training, ours.params)
+    state = optimizer.init(params.size)
+    theirs = load(Network(3), ours.params.views(params)).train()
+    sgd = torch.optim.SGD(theirs.parameters(), lr=0.01, momentum=0.9, nesterov=True, weight_decay=5e-4)
+    for step in range(20):
+        images, labels = shard(100 + step)
+        result = ours.gradient(params, images, labels)
+        optimizer.update(params, result.gradient / np.float32(len(labels)), state, 0.01)
+        sgd.zero_grad()
+        torch.nn.functional.cross_entropy(theirs(as_input(images, torch.float32)), torch.from_numpy(labels)).backward()
+        sgd.step()
+    got = np.concatenate([v.ravel() for v in ours.params.views(params).values()])
+    want = np.concatenate([theirs.get_parameter(s.name).detach().numpy().ravel() for s in ours.params.specs])
+    assert np.linalg.norm(got - want) / np.linalg.norm(want) < 1e-4
+
+
+@pytest.mark.skipif(not AKAMASTER.exists(), reason="the pretrained weights lie in ../shared/data, which is not here")
+def test_pretrained_weights_read_without_torch_score_as_in_torch():
+    ours = model()
+    arrays = read_torch(AKAMASTER)
+    params = np.concatenate([arrays[s.name].ravel() for s in ours.params.specs])
+    buffers = np.concatenate([arrays[s.name].ravel() for s in ours.buffers.specs])
+    images, _ = shard(0, n=100)
+    raw = torch.load(AKAMASTER, map_location="cpu", weights_only=True)["state_dict"]
+    theirs = Network(3).eval()
+    theirs.load_state_dict({k.removeprefix("module."): v for k, v in raw.items()}, strict=False)
+    with torch.inference_mode():
+        want = theirs(as_input(images, torch.float32)).numpy()
+    assert np.abs(ours.logits(params, buffers, images) - want).max() < 1e-4
