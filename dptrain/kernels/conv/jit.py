@@ -1,6 +1,7 @@
 """Convolution in Numba: register blocks over padded NHWC. Same names and arguments as reference.py, float32 only.
 
-Order of additions, per output element, fused multiply-add each, from zero:
+3 x 3, stride 1, pad 1 over channels in eights goes the shorter way of winograd.py; the rest is done here, directly.
+Order of additions of the direct way, per output element, fused multiply-add each, from zero:
 forward: input channel, then tap row, then tap column; input_gradient: output channel, then the taps that reach the pixel,
 last tap first; weight_gradient: within an image row by row, pixel by pixel; then the images' sums in order, from zero.
 """
@@ -14,26 +15,10 @@ import numpy as np
 
 from dptrain.kernels import aligned
 from dptrain.kernels._jit import kernel
-from dptrain.kernels.conv import plan
+from dptrain.kernels.conv import plan, winograd
+from dptrain.kernels.conv.halo import framed
 from dptrain.kernels.intrinsics.correlate import correlate_block, outer_block
 from dptrain.types import F32
-
-
-@kernel
-def _embed(x: F32, out: F32, top: int, left: int) -> None:
-    """Copies x (n, h, w, c) into out (n, H, W, c) at (top, left); the rest becomes zero."""
-    n, h, w, c = x.shape
-    height, width = out.shape[1], out.shape[2]
-    for i in range(n):
-        for row in range(height):
-            if row < top or row >= top + h:
-                out[i, row] = 0
-                continue
-            out[i, row, :left] = 0
-            for q in range(w):
-                for j in range(c):
-                    out[i, row, left + q, j] = x[i, row - top, q, j]
-            out[i, row, left + w :] = 0
 
 
 @kernel
@@ -150,8 +135,10 @@ def forward(x: F32, weights: F32, stride: int, pad: int) -> F32:
     """(n, h, w, c), (k, c, r, s) -> (n, p, q, k)."""
     n, h, w, c = x.shape
     k, _, r_taps, s_taps = weights.shape
+    if winograd.fits(c, k, (r_taps, s_taps), stride, pad):
+        return winograd.forward(x, weights)
     p, q = (h + 2 * pad - r_taps) // stride + 1, (w + 2 * pad - s_taps) // stride + 1
-    halo = _with_halo(x, (pad, pad), (h + 2 * pad, w + 2 * pad))
+    halo = framed(x, (pad, pad), (h + 2 * pad, w + 2 * pad))
     width, kp = plan.lanes(k), plan.padded(k)
     packed = aligned.empty((kp // width, r_taps, s_taps, c, width))
     _pack(weights, packed, 0, 0, 1, False)  # noqa: FBT003
@@ -173,12 +160,14 @@ def input_gradient(dy: F32, weights: F32, size: tuple[int, int], stride: int, pa
     """
     n, p, q, k = dy.shape
     _, c, r_taps, s_taps = weights.shape
+    if winograd.fits(k, c, (r_taps, s_taps), stride, pad):
+        return winograd.input_gradient(dy, weights)
     rows = [_tap_class(size[0], i, r_taps, stride, pad) for i in range(min(stride, size[0]))]
     columns = [_tap_class(size[1], i, s_taps, stride, pad) for i in range(min(stride, size[1]))]
     top, bottom = max(-t.start for t in rows), max(t.start + t.count + t.taps - 1 for t in rows) - p
     left, right = max(-t.start for t in columns), max(t.start + t.count + t.taps - 1 for t in columns) - q
     top, bottom, left, right = max(top, 0), max(bottom, 0), max(left, 0), max(right, 0)
-    halo = _with_halo(dy, (top, left), (p + top + bottom, q + left + right))
+    halo = framed(dy, (top, left), (p + top + bottom, q + left + right))
     width, cp = plan.lanes(c), plan.padded(c)
     full = all(t.taps for t in rows + columns)
     dx = (aligned.empty if full else aligned.zeros)((n, *size, cp))
@@ -202,8 +191,10 @@ def weight_gradient(x: F32, dy: F32, taps: tuple[int, int], stride: int, pad: in
     """(n, h, w, c), (n, p, q, k) -> (k, c, r, s) with (r, s) = taps; a sum over images and pixels."""
     n, h, w, c = x.shape
     _, p, q, k = dy.shape
+    if winograd.fits(c, k, taps, stride, pad):
+        return winograd.weight_gradient(x, dy)
     width, kp = plan.lanes(k), plan.padded(k)
-    halo = _with_halo(x, (pad, pad), (h + 2 * pad, w + 2 * pad))
+    halo = framed(x, (pad, pad), (h + 2 * pad, w + 2 * pad))
     if kp != k:
         wide = aligned.zeros((n, p, q, kp))
         wide[..., :k] = dy
@@ -214,16 +205,6 @@ def weight_gradient(x: F32, dy: F32, taps: tuple[int, int], stride: int, pad: in
     dw = np.empty((k, c, *taps), np.float32)
     _unpack(packed, dw)
     return dw
-
-
-def _with_halo(x: F32, corner: tuple[int, int], size: tuple[int, int]) -> F32:
-    """x itself where it already has this size; else a copy of it in a larger frame of zeros."""
-    n, h, w, c = x.shape
-    if (h, w) == size:
-        return np.ascontiguousarray(x)
-    out = aligned.empty((n, *size, c))
-    _embed(x, out, *corner)
-    return out
 
 
 class _TapClass:

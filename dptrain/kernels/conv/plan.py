@@ -56,3 +56,27 @@ def outer_channels(s_taps: int, channels: int) -> Split:
     """Split of the input channels so that a block's s_taps x channels accumulators fit the registers."""
     room = 24 if isa.level() == "avx512" else _REGISTERS[isa.level()].accumulators
     return split(channels, max(1, room // s_taps))
+
+
+def winograd_tiles(channels: int) -> int:
+    """Tiles transformed at a time: their 16 positions and products should stay in the nearest caches."""
+    return 32 if channels <= 16 else 16
+
+
+def winograd_sum_tiles(inputs: int, outputs: int) -> int:
+    """Tiles added up at a time in a weight gradient. Decides the order of additions: must not depend on the CPU."""
+    return 8 if inputs * outputs <= 256 else 32  # what the 32 KB nearest cache wants: measured in docs/LOG.md
+
+
+def winograd_blocks(outputs: int) -> tuple[int, int]:
+    """(vectors of output channels, tiles) a register block; tiles divide both 16 and 32."""
+    vectors = outputs // lanes(outputs)
+    if isa.level() == "avx512":
+        return 1, 16
+    return (2, 4) if vectors % 2 == 0 else (1, 8)
+
+
+def winograd_channels(inputs: int) -> int:
+    """Input channels a register block of a weight gradient: the largest divisor that fits."""
+    room = 16 if isa.level() == "avx512" else 8
+    return room if inputs % room == 0 else 8

@@ -1,0 +1,125 @@
+"""Decoded data sets on disk: read the slow formats once, afterwards map one file. What is decoded: elsewhere.
+
+<data_dir>/cache/<name>-<content>.u8    labels (int64, training then test), then images, training then test
+<data_dir>/cache/<name>-<sources>.json  what is in it, its size and time, and the set's figures
+
+The first is named by the SHA-256 of its contents, and carries the time of its newest source, so processes which
+decode at the same moment write the same file; each renames a finished file into place, and the last one wins.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dptrain.data.dataset import Dataset, Figures, Part, assemble
+from dptrain.types import U8
+
+_FORMAT = 1
+_log = logging.getLogger(__name__)
+
+
+def load_or_decode(
+    name: str, classes: tuple[str, ...], sources: list[Path], directory: Path, decode: Callable[[], tuple[Part, Part]]
+) -> Dataset:
+    """The set whose source files are `sources` (all exist): mapped from `directory`, if need be after decoding into it.
+
+    Where `directory` cannot be written, the set stays in this process's memory, and one warning is logged.
+    """
+    key = _key(classes, sources)
+    manifest = directory / f"{name}-{key}.json"
+    cached = _load(name, classes, manifest)
+    if cached is not None:
+        return cached
+    train, test = decode()
+    dataset = assemble(name, classes, train, test)
+    try:
+        _store(dataset, manifest, newest=max(path.stat().st_mtime_ns for path in sources))
+    except OSError as e:
+        _log.warning("%s is kept in memory, not mapped: %s cannot be written (%s)", name, directory, e.strerror)
+        return dataset
+    return _load(name, classes, manifest) or dataset
+
+
+def _key(classes: tuple[str, ...], sources: list[Path]) -> str:
+    stats = [(str(path.resolve()), path.stat()) for path in sources]
+    text = json.dumps([_FORMAT, classes, [(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats]])
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _load(name: str, classes: tuple[str, ...], manifest: Path) -> Dataset | None:
+    """The cached set; None where there is none, or where it is not what the manifest says."""
+    try:
+        entry = json.loads(manifest.read_text())
+        path = manifest.parent / str(entry["file"])
+        stat = path.stat()
+        if [stat.st_size, stat.st_mtime_ns] != entry["size_mtime"]:
+            return None
+        figures = Figures(tuple(entry["mean"]), tuple(entry["std"]), str(entry["sha256"]))
+        train, test = _map(path, entry["train"], entry["test"])
+        return assemble(name, classes, train, test, figures)
+    except (OSError, ValueError, KeyError, TypeError):  # missing or damaged: decode again
+        return None
+
+
+def _map(path: Path, train: list[int], test: list[int]) -> tuple[Part, Part]:
+    """Splits the file into its four arrays; images are views of the mapping, labels are copied."""
+    content: U8 = np.asarray(np.memmap(path, np.uint8, "r"))
+    labels = content[: 8 * (train[0] + test[0])].view("<i8").astype(np.int64)
+    images = content[8 * labels.size :]
+    size = int(np.prod(train, dtype=np.int64))
+    return (
+        Part(images[:size].reshape(train), labels[: train[0]]),
+        Part(images[size:].reshape(test), labels[train[0] :]),
+    )
+
+
+def _store(dataset: Dataset, manifest: Path, newest: int) -> None:
+    directory = manifest.parent
+    directory.mkdir(parents=True, exist_ok=True)
+    content = directory / f"{dataset.name}-{dataset.sha256[:12]}.u8"
+    labels = (dataset.train_labels, dataset.test_labels)
+    chunks = (
+        *(np.ascontiguousarray(a, "<i8").data for a in labels),
+        dataset.train_images.data,
+        dataset.test_images.data,
+    )
+    _write(content, chunks, newest)
+    entry: dict[str, Any] = {
+        "file": content.name,
+        "size_mtime": [sum(chunk.nbytes for chunk in chunks), newest],
+        "train": list(dataset.train_images.shape),
+        "test": list(dataset.test_images.shape),
+        "mean": dataset.mean.tolist(),
+        "std": dataset.std.tolist(),
+        "sha256": dataset.sha256,
+    }
+    _write(manifest, (memoryview(json.dumps(entry, indent=1).encode()),), newest)
+
+
+def _write(path: Path, chunks: Iterable[memoryview], mtime_ns: int) -> None:
+    """Temporary file, fsync, rename, fsync of the directory: a crash leaves the old file, the new one, or none."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
+    try:
+        with temporary.open("wb") as f:
+            for chunk in chunks:
+                f.write(chunk)
+            f.flush()
+            os.fsync(f.fileno())
+        os.utime(temporary, ns=(mtime_ns, mtime_ns))
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    fd = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,95 @@
+"""Which samples make which shard of which step: a pure function of (samples, batch size, shard size, seed)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from dptrain.errors import UsageError
+from dptrain.kernels import philox
+from dptrain.types import I64
+
+
+def permutation(seed: int, epoch: int, n: int) -> I64:
+    """The order of `n` samples in an epoch, each order equally likely up to philox.bounded's bias. A new array."""
+    return philox.permutation(seed, philox.domains.ORDER, epoch, n)
+
+
+@lru_cache(maxsize=4)  # an augmenter a few steps ahead looks at two epochs in turn; 50,000 samples are 0.4 MB
+def _order(seed: int, epoch: int, n: int) -> I64:
+    order = permutation(seed, epoch, n)
+    order.setflags(write=False)
+    return order
+
+
+@dataclass(frozen=True, slots=True)
+class Sampler:
+    """Cuts every epoch's order into batches, and a batch into shards, by position. Steps and shards count from 0.
+
+    Each sample is used exactly once an epoch: the last batch may have fewer shards, its last shard fewer samples.
+    Raises UsageError for what cannot be cut.
+    """
+
+    samples: int  #: of the training set; the ids are 0 .. samples-1
+    batch_size: int
+    shard_size: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**63:
+            raise UsageError(f"seed is {self.seed}; it must lie in 0 ... 2^63 - 1")
+        if not 1 <= self.samples < 2**31:
+            raise UsageError(f"there are {self.samples} training samples; at least 1 and fewer than 2^31 are needed")
+        if self.shard_size < 1 or self.batch_size < 1:
+            raise UsageError(
+                f"batch_size is {self.batch_size} and shard_size {self.shard_size}; both must be 1 or more"
+            )
+        if self.batch_size % self.shard_size:
+            raise UsageError(_indivisible(self.batch_size, self.shard_size))
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches in an epoch, the last one perhaps short."""
+        return -(-self.samples // self.batch_size)
+
+    def epoch_of(self, step: int) -> int:
+        """Number of the epoch that the step belongs to, from 0."""
+        return step // self.steps_per_epoch
+
+    def position(self, step: int) -> int:
+        """Number of the step in its epoch, from 0."""
+        return step % self.steps_per_epoch
+
+    def shards(self, step: int) -> int:
+        """Number of shards of the step."""
+        first, last = self._range(step)
+        return -(-(last - first) // self.shard_size)
+
+    def shard(self, step: int, index: int) -> I64:
+        """Sample ids of one shard, a read-only view. Raises IndexError where the step has no such shard."""
+        if not 0 <= index < self.shards(step):
+            raise IndexError(f"step {step} has the shards 0 ... {self.shards(step) - 1}, not {index}")
+        first = index * self.shard_size
+        return self.batch(step)[first : first + self.shard_size]
+
+    def batch(self, step: int) -> I64:
+        """Sample ids of the whole step, a read-only view: its shards one after another."""
+        first, last = self._range(step)
+        return _order(self.seed, self.epoch_of(step), self.samples)[first:last]
+
+    def _range(self, step: int) -> tuple[int, int]:
+        if step < 0:
+            raise IndexError(f"steps count from 0, not {step}")
+        first = self.position(step) * self.batch_size
+        return first, min(first + self.batch_size, self.samples)
+
+
+def _indivisible(batch_size: int, shard_size: int) -> str:
+    below = batch_size - batch_size % shard_size
+    allowed = f"{below} and {below + shard_size}" if below else f"{shard_size}"
+    sizes = [s for s in range(1, batch_size + 1) if batch_size % s == 0]
+    nearest = min(sizes, key=lambda s: (abs(s - shard_size), -s))
+    return (
+        f"batch_size {batch_size} cannot be cut into shards of shard_size {shard_size}: the nearest batch sizes are "
+        f"{allowed}; or keep it and choose shard_size {nearest}"
+    )

@@ -1,0 +1,74 @@
+"""The one way from (step, shard) to images and labels; workers and augmenters both come here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dptrain.config import DataConfig, TrainingConfig
+from dptrain.data.augment import Pipeline
+from dptrain.data.catalog import open_dataset
+from dptrain.data.dataset import Dataset
+from dptrain.data.sampler import Sampler
+from dptrain.data.split import Split, split
+from dptrain.errors import UsageError
+from dptrain.types import I64, U8
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ShardSource:
+    """Everything is a pure function of the arguments; threads may share one."""
+
+    dataset: Dataset
+    parts: Split  #: positions in the data set's training part
+    sampler: Sampler  #: its ids are positions in parts.train
+    pipeline: Pipeline
+
+    def __post_init__(self) -> None:
+        if self.sampler.samples != self.parts.train.size:
+            raise ValueError(f"sampler over {self.sampler.samples} samples, but there are {self.parts.train.size}")
+
+    def images(self, step: int, shard: int) -> tuple[U8, I64]:
+        """One shard of training, augmented: new arrays (n, h, w, c) and (n,)."""
+        ids = self._ids(step, shard)
+        x = self.dataset.train_images[ids]
+        if self.pipeline.operations:
+            x = self.pipeline.apply(x, ids, self.sampler.seed, self.sampler.epoch_of(step))
+        return x, self.dataset.train_labels[ids]
+
+    def labels(self, step: int, shard: int) -> I64:
+        """The labels alone, for images which somebody else has prepared."""
+        return self.dataset.train_labels[self._ids(step, shard)]
+
+    def evaluation(self, name: str, start: int, stop: int) -> tuple[U8, I64]:
+        """Samples [start, stop) of a split, not augmented: new arrays (n, h, w, c) and (n,)."""
+        size = self.size(name)
+        if not 0 <= start < stop <= size:
+            raise ValueError(f"samples {start} ... {stop} of {name!r} asked for; it has {size}")
+        if name == "test":
+            return self.dataset.test_images[start:stop].copy(), self.dataset.test_labels[start:stop].copy()
+        ids = (self.parts.train if name == "train" else self.parts.validation)[start:stop]
+        return self.dataset.train_images[ids], self.dataset.train_labels[ids]
+
+    def size(self, name: str) -> int:
+        """Number of samples of a split: "train", "validation" or "test"."""
+        if name not in SPLITS:
+            raise UsageError(f"there is no split {name!r}: there are {', '.join(SPLITS)}")
+        sizes = (self.parts.train.size, self.parts.validation.size, self.dataset.test_labels.size)
+        return dict(zip(SPLITS, sizes, strict=True))[name]
+
+    def _ids(self, step: int, shard: int) -> I64:
+        return self.parts.train[self.sampler.shard(step, shard)]
+
+
+def open_source(data: DataConfig, training: TrainingConfig, data_dir: str) -> ShardSource:
+    """Opens and puts together what a run's identity asks for. Raises UsageError and DataError."""
+    dataset = open_dataset(data.dataset, data_dir)
+    parts = split(dataset, data.validation)
+    return ShardSource(
+        dataset=dataset,
+        parts=parts,
+        sampler=Sampler(parts.train.size, training.batch_size, training.shard_size, training.seed),
+        pipeline=Pipeline.parse(data.augment, dataset.image_shape),
+    )

@@ -1,0 +1,18 @@
+"""What random numbers are drawn for: one number a use, so that no two uses share a stream. Nothing else.
+
+Plain ints, because they go into Numba kernels. A number is never given away twice, and never changed: the bits
+of every run depend on it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+ORDER: Final = 1  #: order of the training samples in an epoch
+SPLIT: Final = 2  #: which samples are validation
+INIT: Final = 3  #: initial weights; the stream is the number of the array
+CANARY: Final = 4  #: the made-up shard that a worker computes before it is admitted
+SHAPES: Final = 5  #: the procedural set shapes32: what is in a picture; the stream is the picture
+SHAPES_NOISE: Final = 6  #: shapes32: pixel noise
+AUGMENT_FLIP: Final = 16  #: augmentations; the stream is the sample id
+AUGMENT_CROP: Final = 17

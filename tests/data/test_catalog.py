@@ -1,0 +1,115 @@
+"""Finding data sets: by name, in the folders that are promised, with errors that say where was looked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dptrain.data import catalog, cifar10
+from dptrain.data.catalog import data_home, open_dataset
+from dptrain.errors import DataError, UsageError
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [("cifar", "cifar10"), ("fashion-mist", "fashion-mnist"), ("shapes", "shapes32"), ("fashionmini", "fashion-mini")],
+)
+def test_an_unknown_name_is_answered_with_the_nearest(name, nearest):
+    with pytest.raises(UsageError, match=f"no data set '{name}': did you mean '{nearest}'"):
+        open_dataset(name, "")
+
+
+def test_a_name_near_to_nothing_is_answered_with_all():
+    with pytest.raises(UsageError, match=r"no data set 'qqq': There are fashion-mini, shapes32, cifar10, mnist"):
+        open_dataset("qqq", "")
+
+
+def test_the_data_home_is_the_flag_then_the_variable_then_the_share(monkeypatch, tmp_path):
+    assert data_home("") == tmp_path / "share" / "dptrain"
+    monkeypatch.setenv("DPTRAIN_DATA", str(tmp_path / "variable"))
+    assert data_home("") == tmp_path / "variable"
+    assert data_home("/flag") == Path("/flag")
+    monkeypatch.delenv("DPTRAIN_DATA")
+    monkeypatch.delenv("XDG_DATA_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert data_home("") == tmp_path / ".local" / "share" / "dptrain"
+    assert data_home("~/d") == tmp_path / "d"
+
+
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize("name", ["mnist", "fashion-mnist"])
+@pytest.mark.parametrize("folder", ["own", "home"])
+def test_idx_sets_are_found_in_their_folder_or_in_the_data_folder_itself(tmp_path, write_idx, packed, name, folder):
+    write_idx(tmp_path / name if folder == "own" else tmp_path, packed=packed)
+    d = open_dataset(name, str(tmp_path))
+    assert d.name == name
+    assert d.image_shape == (6, 5, 1)
+    assert d.train_labels.tolist() == [i % 10 for i in range(12)]
+    assert len(d.test_images) == 5
+
+
+def test_the_folder_tells_mnist_from_fashion_mnist(tmp_path, write_idx, noise):
+    write_idx(tmp_path / "mnist")
+    write_idx(tmp_path / "fashion-mnist", packed=False)
+    path = tmp_path / "fashion-mnist" / "train-images-idx3-ubyte"
+    path.write_bytes(path.read_bytes()[:16] + noise((360,), 50).tobytes())
+    mnist, fashion = (open_dataset(name, str(tmp_path)) for name in ("mnist", "fashion-mnist"))
+    np.testing.assert_array_equal(mnist.train_images.reshape(-1), noise((360,), 0))
+    np.testing.assert_array_equal(fashion.train_images.reshape(-1), noise((360,), 50))
+    assert mnist.classes[0] == "0"
+    assert fashion.classes[0] == "T-shirt/top"
+
+
+def test_debians_fashion_mnist_is_found_without_being_told(tmp_path, write_idx):
+    write_idx(catalog.DEBIAN_FASHION_MNIST)
+    assert open_dataset("fashion-mnist", "").name == "fashion-mnist"
+    with pytest.raises(DataError):
+        open_dataset("mnist", "")
+
+
+@pytest.mark.parametrize("place", [cifar10.BINARY, cifar10.PYTHON, "."])
+def test_cifar_is_found_below_the_data_folder_or_as_it(tmp_path, write_cifar, place):
+    write_cifar(tmp_path / place, "py" if place == cifar10.PYTHON else "bin")
+    assert open_dataset("cifar10", str(tmp_path)).image_shape == (32, 32, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("cifar10", ["data_batch_1.bin", "{home}/cifar-10-batches-py", "{home}/cifar-10-batches-bin", "--data-dir"]),
+        ("mnist", ["train-images-idx3-ubyte[.gz]", "t10k-labels-idx1-ubyte[.gz]", "{home}/mnist or {home};"]),
+        ("fashion-mnist", ["{home}/fashion-mnist", "debian", "apt install dataset-fashion-mnist", "--data-dir"]),
+    ],
+)
+def test_missing_data_names_the_files_the_folders_and_what_to_do(tmp_path, name, words):
+    home = tmp_path / "nowhere"
+    with pytest.raises(DataError) as e:
+        open_dataset(name, str(home))
+    assert [w for w in words if w.format(home=home) not in str(e.value)] == []
+    assert "\n" not in str(e.value)
+    assert not home.exists(), "nothing is made where nothing is found"
+
+
+def test_an_incomplete_set_names_what_is_missing(tmp_path, write_idx):
+    folder = write_idx(tmp_path / "mnist")
+    (folder / "t10k-labels-idx1-ubyte.gz").unlink()
+    with pytest.raises(DataError, match=r"mnist: t10k-labels-idx1-ubyte\.gz missing in .*mnist; the set is incomplete"):
+        open_dataset("mnist", str(tmp_path))
+
+
+def test_images_and_labels_of_different_number_are_refused(tmp_path, write_idx):
+    folder = write_idx(tmp_path / "mnist", packed=False)
+    path = folder / "train-labels-idx1-ubyte"
+    path.write_bytes(b"\0\0\x08\x01\0\0\0\x0b" + bytes(11))
+    with pytest.raises(DataError, match="mnist: 12 training images, but 11 labels"):
+        open_dataset("mnist", str(tmp_path))
+
+
+def test_the_real_mnist_is_read(shared_data, tmp_path):
+    (tmp_path / "mnist").symlink_to(shared_data("mnist"))
+    d = open_dataset("mnist", str(tmp_path))
+    assert (len(d.train_labels), len(d.test_labels), d.image_shape) == (60_000, 10_000, (28, 28, 1))
+    assert abs(d.mean[0] / 255 - 0.1307) < 5e-5
+    assert abs(d.std[0] / 255 - 0.3081) < 5e-5

@@ -1,0 +1,78 @@
+"""Augmentation kernels against the NumPy reference, byte for byte, and the counts of what they draw."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dptrain.kernels import augment, philox
+from dptrain.kernels.augment import reference
+
+shapes = st.tuples(st.integers(1, 4), st.integers(1, 9), st.integers(1, 9), st.sampled_from([1, 3, 4]))
+
+
+def _images(shape):
+    count = int(np.prod(shape))
+    return (philox.words(7, 99, 0, 0, count) >> 24).astype(np.uint8).reshape(shape)
+
+
+def _words(seed, n):
+    return philox.blocks(seed, 98, 0, np.arange(n))
+
+
+@given(shape=shapes, seed=st.integers(0, 10**9))
+def test_flip_is_the_reference(shape, seed):
+    x, words = _images(shape), _words(seed, shape[0])
+    ref, out = np.empty_like(x), np.empty_like(x)
+    reference.flip(x, words, ref)
+    augment.flip(x, words, out)
+    np.testing.assert_array_equal(out, ref)
+
+
+@given(shape=shapes, pad=st.integers(0, 12), fill=st.integers(0, 255), seed=st.integers(0, 10**9))
+def test_crop_is_the_reference_even_where_nothing_of_the_image_is_left(shape, pad, fill, seed):
+    x, words = _images(shape), _words(seed, shape[0])
+    ref, out = np.empty_like(x), np.empty_like(x)
+    reference.crop(x, words, pad, fill, ref)
+    augment.crop(x, words, pad, fill, out)
+    np.testing.assert_array_equal(out, ref)
+
+
+def test_flip_mirrors_left_to_right_and_keeps_pixels_whole():
+    x = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(1, 2, 3, 3)
+    out = np.empty_like(x)
+    augment.flip(x, np.full((1, 4), 2**31, np.uint32), out)
+    np.testing.assert_array_equal(out, x[:, :, ::-1])
+
+
+@pytest.mark.parametrize("pad", [1, 2, 4])
+def test_every_offset_of_a_crop_is_equally_likely_the_last_one_too(pad):
+    side, span, each = 2 * pad + 1, 2 * pad + 1, 400
+    n = each * span * span
+    x = np.zeros((n, side, side, 1), np.uint8)
+    x[:, pad, pad] = 1  # a dot in the middle; where it lands is the offset
+    out = np.empty_like(x)
+    augment.crop(x, _words(1, n), pad, 0, out)
+    counts = out.sum(axis=0, dtype=np.int64)
+    assert counts.sum() == n
+    chi2 = float(((counts - each) ** 2 / each).sum())
+    df = span * span - 1
+    assert abs(chi2 - df) < 4 * (2 * df) ** 0.5
+
+
+def test_half_of_the_images_are_mirrored():
+    x = np.zeros((10_000, 1, 2, 1), np.uint8)
+    x[:, 0, 0] = 1
+    out = np.empty_like(x)
+    augment.flip(x, _words(2, len(x)), out)
+    assert abs(int(out[:, 0, 1].sum()) - 5000) < 200
+
+
+def test_input_is_not_changed():
+    x = _images((3, 5, 5, 3))
+    before = x.copy()
+    augment.flip(x, _words(0, 3), np.empty_like(x))
+    augment.crop(x, _words(0, 3), 2, 9, np.empty_like(x))
+    np.testing.assert_array_equal(x, before)

@@ -1,0 +1,52 @@
+"""AVX-512, AVX2 and portable code give the same bits: one flag, one test."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from dptrain.kernels import isa
+
+PROGRAM = """
+import json, numpy as np
+from dptrain import nn
+from dptrain.config import ModelConfig
+from dptrain.kernels import isa
+out = {}
+for name, options, size, channels in [
+    ("resnet8-f16", {"n": 1, "filters": 16}, 16, 3),
+    ("resnet8-f8-avgpool", {"n": 1, "filters": 8, "shortcut": "avgpool", "hidden": (12,)}, 12, 1),
+    ("plain8-f4", {"n": 1, "filters": 4, "residual": False}, 10, 3),
+]:
+    model = nn.build(ModelConfig(**options), (size, size, channels), 10, [120.0] * channels, [60.0] * channels)
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 256, (5, size, size, channels), dtype=np.uint8), rng.integers(0, 10, 5)
+    params, buffers = nn.initial_params(model.params, 0), nn.initial_buffers(model.buffers)
+    out[name] = [model.gradient(params, x, y).digest(), model.logits(params, buffers, x).tobytes().hex()]
+print(json.dumps([isa.level(), out]))
+"""
+
+
+def digests(level):
+    environment = os.environ | {"DPTRAIN_ISA": level}
+    done = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, check=True)
+    used, out = json.loads(done.stdout)
+    assert used == level
+    return out
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("level", ["avx512", "avx2"])
+def test_gradients_and_scores_have_the_bits_of_portable_code(level):
+    if level not in isa.available():
+        pytest.skip(f"this CPU cannot run {level}")
+    assert digests(level) == digests("portable")
+
+
+def test_a_level_this_cpu_lacks_or_an_unknown_one_is_refused():
+    environment = os.environ | {"DPTRAIN_ISA": "mmx"}
+    done = subprocess.run([sys.executable, "-c", "import dptrain.nn"], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "isa 'mmx' is unknown; allowed: auto, avx512, avx2, portable" in done.stderr
