@@ -34,12 +34,6 @@ def test_forward_and_both_gradients_equal_the_reference(shape):
     assert relative(dw, reference.weight_gradient(exact_x, exact_dy, (3, 3), 1, 1)) < 1e-6
 
 
-def test_a_convolution_is_at_least_as_exact_as_the_reference_in_float32():
-    x, weights, _ = operands((2, 16, 16, 32, 32))
-    exact = reference.forward(*wide(x, weights), 1, 1)
-    assert relative(winograd.forward(x, weights), exact) <= 2 * relative(reference.forward(x, weights, 1, 1), exact)
-
-
 def test_an_image_does_not_depend_on_its_batch_mates():
     x, weights, _ = operands((5, 6, 6, 8, 8))
     np.testing.assert_array_equal(winograd.forward(x, weights)[3:4], winograd.forward(x[3:4], weights))

@@ -1,0 +1,188 @@
+"""What `dptrain doctor` looks at: each check is a function that gives its findings. Changes nothing on the machine."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from dptrain.errors import DataError, UsageError
+from dptrain.run.manifest import cpu, versions
+
+_CGROUP = Path("/sys/fs/cgroup")
+_NEEDED_SHM = 64 << 20  #: what Docker gives unless told otherwise; less than that is a mistake
+_TIMEOUT = 3.0  #: seconds for a connection
+_ZMTP = 0xFF  #: first byte every ZeroMQ peer sends
+
+
+class Finding(NamedTuple):
+    """One line. `ok` False: something will not work; the text says what to do."""
+
+    name: str
+    ok: bool
+    text: str
+
+
+def cores() -> Iterator[Finding]:
+    """Logical CPUs, those this process may use, and what a container's quota leaves of them."""
+    found = cpu()
+    yield Finding("cpu", ok=True, text=f"{found['model']}: {found['count']} CPUs, {found['usable']} usable (affinity)")
+    quota = cgroup_cpus()
+    if quota is None:
+        yield Finding("quota", ok=True, text="no limit (cpu.max)")
+    else:
+        text = f"{quota:g} CPUs (cpu.max)"
+        if quota < 1:
+            text += "; every process will be paused: give the container at least one"
+        yield Finding("quota", ok=quota >= 1, text=text)
+
+
+def cgroup_cpus() -> float | None:
+    """CPUs that the control group (v2, or v1) leaves this process; None: no limit."""
+    try:
+        limit, period = (_CGROUP / "cpu.max").read_text(encoding="utf-8").split()
+        return None if limit == "max" else int(limit) / int(period)
+    except (OSError, ValueError):
+        pass
+    try:
+        limit = (_CGROUP / "cpu/cpu.cfs_quota_us").read_text(encoding="utf-8")
+        period = (_CGROUP / "cpu/cpu.cfs_period_us").read_text(encoding="utf-8")
+        return None if int(limit) < 0 else int(limit) / int(period)
+    except (OSError, ValueError):
+        return None
+
+
+def memory() -> Iterator[Finding]:
+    """Available memory, and the size of /dev/shm."""
+    available = _meminfo().get("MemAvailable", 0)
+    if available:
+        text = f"{available / 2**30:.1f} GB available of {_meminfo().get('MemTotal', 0) / 2**30:.1f} GB"
+        enough = available >= 512 << 20
+        yield Finding("memory", ok=enough, text=text if enough else f"{text}; a worker wants about 0.4 GB")
+    try:
+        shm = shutil.disk_usage("/dev/shm")  # its size is what is asked for
+    except OSError as error:
+        yield Finding("shm", ok=True, text=f"/dev/shm: {error.strerror}; nothing here needs it")
+        return
+    text = f"/dev/shm {shm.free / 2**20:.0f} MB free of {shm.total / 2**20:.0f} MB"
+    low = shm.total < _NEEDED_SHM
+    yield Finding("shm", ok=not low, text=f"{text}; docker: --shm-size 256m" if low else text)
+
+
+def _meminfo() -> dict[str, int]:
+    """/proc/meminfo in bytes."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return {}
+    pairs = (line.split(":", 1) for line in lines)
+    return {key: int(value.split()[0]) * 1024 for key, value in pairs}
+
+
+def kernels() -> Iterator[Finding]:
+    """Instruction levels of this CPU, the one in use, and where compiled kernels are kept."""
+    from dptrain.kernels import isa
+
+    yield Finding("isa", ok=True, text=f"this CPU can run {', '.join(isa.available())}")
+    try:
+        yield Finding("", ok=True, text=f"in use: {isa.level()} (DPTRAIN_ISA={os.environ.get('DPTRAIN_ISA', 'auto')})")
+    except UsageError as error:
+        yield Finding("", ok=False, text=str(error))
+        return
+    from dptrain.kernels._jit import cache_directory  # imports Numba
+
+    path = Path(cache_directory())
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        advice = "set DPTRAIN_CACHE to a directory that can be written"
+        yield Finding("cache", ok=False, text=f"{path}: {error.strerror}; {advice}")
+        return
+    compiled = len(list(path.rglob("*.nbc")))
+    yield Finding("cache", ok=True, text=f"{path}: writable, {compiled} compiled kernels")
+
+
+def sockets() -> Iterator[Finding]:
+    """Can this process listen and connect on a Unix socket (ipc://) and on the loopback (tcp://)?"""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Finding("ipc", *_loopback(socket.AF_UNIX, f"{folder}/doctor", f"socket files in {tempfile.gettempdir()}"))
+    yield Finding("tcp", *_loopback(socket.AF_INET, ("127.0.0.1", 0), "127.0.0.1"))
+
+
+def _loopback(family: socket.AddressFamily, address: str | tuple[str, int], where: str) -> tuple[bool, str]:
+    try:
+        with socket.socket(family) as server, socket.socket(family) as client:
+            client.settimeout(_TIMEOUT)
+            server.bind(address)
+            server.listen()
+            client.connect(server.getsockname())
+    except OSError as error:
+        return False, f"{where}: {error.strerror}"
+    return True, f"{where}: listening and connecting work"
+
+
+def software() -> Iterator[Finding]:
+    """Versions."""
+    for name, version in versions().items():
+        yield Finding(name, ok=version != "not installed", text=version)
+
+
+def datasets(data_dir: str) -> Iterator[Finding]:
+    """Which data sets can be opened. One that is not there is no fault; a damaged one is."""
+    from dptrain.data.catalog import NAMES, data_home, open_dataset  # imports Numba
+
+    yield Finding("data", ok=True, text=f"looked for in {data_home(data_dir)}")
+    for name in NAMES:
+        try:
+            found = open_dataset(name, data_dir)
+        except DataError as error:
+            missing = re.match(rf"{name}: (no|none of) .* in ", str(error)) is not None
+            yield Finding(name, ok=missing, text="not here" if missing else str(error))
+            continue
+        height, width, channels = found.image_shape
+        counts = f"{found.train_labels.size:,} + {found.test_labels.size:,}"
+        yield Finding(name, ok=True, text=f"{counts} images of {height}x{width}x{channels}, {found.sha256[:12]}")
+
+
+def parse_address(address: str) -> tuple[str, int]:
+    """tcp://HOST:PORT -> host, port. Raises UsageError for what is no address."""
+    try:
+        parts = urlsplit(address)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    if not address.startswith("tcp://") or not host or not port:
+        raise UsageError(f"--connect {address}: must be tcp://HOST:PORT")
+    return host, port
+
+
+def connection(host: str, port: int) -> Iterator[Finding]:
+    """Step by step: resolve the name, connect, is a ZeroMQ peer there?"""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        yield Finding("resolve", ok=False, text=f"{host}: {error.strerror}; check the name, or give the IP address")
+        return
+    addresses = sorted({str(info[4][0]) for info in found})
+    yield Finding("resolve", ok=True, text=f"{host} is {', '.join(addresses)}")
+    try:
+        with socket.create_connection((host, port), _TIMEOUT) as peer:
+            yield Finding("connect", ok=True, text=f"{peer.getpeername()[0]} port {port} answers")
+            greeting = peer.recv(1)
+    except TimeoutError:
+        yield Finding("connect", ok=False, text=f"{host} port {port}: no answer in {_TIMEOUT:g} s; a firewall?")
+        return
+    except OSError as error:
+        advice = "is the coordinator running, and bound to more than 127.0.0.1?"
+        yield Finding("connect", ok=False, text=f"{host} port {port}: {error.strerror}; {advice}")
+        return
+    zeromq = greeting == bytes([_ZMTP])
+    yield Finding("greeting", zeromq, "a ZeroMQ peer" if zeromq else "something else than a coordinator listens there")

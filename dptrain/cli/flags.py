@@ -1,0 +1,113 @@
+"""The flags of configuration fields: spelling, help, type, as cyclopts wants them. Values stay text: config checks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from inspect import Parameter as Formal
+from inspect import signature
+from typing import Annotated, Any, Literal, TypeVar
+
+from cyclopts import Group, Parameter, Token
+
+from dptrain.config import SECTION_OF, SECTIONS, Config, values
+from dptrain.configrules import RULES, Choice, Real, Switch, Whole
+
+F = TypeVar("F", bound=Callable[..., int])
+
+HELP = {
+    "dataset": "fashion-mini (embedded), shapes32 (procedural), cifar10, mnist, fashion-mnist",
+    "validation": "samples split off the training set; -1: a tenth; 0: none",
+    "augment": 'operations in order, with commas: "crop:4,flip"',
+    "n": "blocks a stage; the network has 6n+2 weighted layers",
+    "filters": "channels of the first stage; doubled twice",
+    "shortcut": "across stages: every second pixel (A), or 2x2 average",
+    "residual": "off: the plain network of the same size",
+    "hidden": "widths of affine-BatchNorm-ReLU layers before the last",
+    "epochs": "passes over the training set",
+    "batch_size": "samples of one step, over all workers",
+    "shard_size": "samples of one shard: unit of work and of BatchNorm statistics",
+    "seed": "of weights, order and augmentation",
+    "lr": "learning rate",
+    "momentum": "of SGD",
+    "nesterov": "Nesterov's form of momentum",
+    "weight_decay": "added to the gradient",
+    "decay": "what weight decay is for: all parameters, or weights only",
+    "schedule": "of the learning rate after warm-up",
+    "milestones": "epochs at which schedule steps multiplies the rate by factor",
+    "factor": "see milestones",
+    "warmup": "epochs of linear warm-up",
+    "precision": "of activations and gradients",
+    "workers": "worker processes; 0: everything in this process",
+    "threads": "with 0 workers: threads over shards; 0: one a core",
+    "augmenters": "processes that prepare samples ahead",
+    "bind": "where the coordinator listens: ipc, or tcp://HOST:PORT",
+    "isa": "CPU instructions the kernels may use; the bits are the same",
+    "data_dir": "where data sets lie; default $DPTRAIN_DATA",
+    "runs": "parent of run directories",
+    "name": "of the run directory; default date, time, data set",
+    "resume": "auto (the run --name, or the latest), or a run directory",
+    "max_steps": "stop, with a checkpoint, after this step; 0: no",
+    "eval_every": "epochs between validations",
+    "checkpoint_every": "steps between checkpoints; 0: one an epoch",
+    "keep": "numbered checkpoints kept beside last and best",
+    "hash_every": "steps between state hashes; 0: with checkpoints only",
+    "log_format": "auto: live display on a terminal, else plain lines",
+    "log_interval": "seconds between plain progress lines",
+}
+INSECURE = "listen beyond this machine, without encryption: only in a network you trust"
+SHORT = {"workers": ["-n"], "batch_size": ["-b"], "weight_decay": ["--wd"]}
+
+GROUPS = {section: Group(section.capitalize(), sort_key=at) for at, section in enumerate(SECTIONS, 10)}
+
+
+def spelling(field: str) -> str:
+    """`batch_size` -> `--batch-size`."""
+    return "--" + field.replace("_", "-")
+
+
+def takes_config(*fields: str) -> Callable[[F], F]:
+    """Gives a verb one keyword flag for each of these configuration fields (default: all); they arrive in `**flags`.
+
+    `flags` holds text, and only the fields that stood on the command line.
+    """
+
+    def decorate(verb: F) -> F:
+        formals = [p for p in signature(verb).parameters.values() if p.kind is not Formal.VAR_KEYWORD]
+        own = [p.replace(annotation=verb.__annotations__[p.name]) for p in formals]
+        verb.__signature__ = signature(verb).replace(parameters=[*own, *map(_formal, fields or SECTION_OF)])  # type: ignore[attr-defined]  # read by inspect.signature
+        return verb
+
+    return decorate
+
+
+def texts(flags: Mapping[str, str | bool]) -> dict[str, str]:
+    """What arrived in `**flags`, as text: a switch is "true" or "false"."""
+    return {field: str(value).lower() if isinstance(value, bool) else value for field, value in flags.items()}
+
+
+def _formal(field: str) -> Formal:
+    rule, default = RULES[field], values(Config())[field]
+    kind: Any = str
+    if isinstance(rule, Whole):
+        kind = int
+    elif isinstance(rule, Real):
+        kind = float
+    elif isinstance(rule, Switch):
+        kind = bool
+    elif isinstance(rule, Choice):
+        kind = Literal[rule.words]
+    shown = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
+    about = HELP[field] + (f" [{shown.lower() if isinstance(rule, Switch) else shown}]" if shown else "")
+    parameter = Parameter(
+        name=[spelling(field), *SHORT.get(field, [])],
+        help=about,
+        group=GROUPS[SECTION_OF[field]],
+        converter=_text,
+        show_default=False,
+    )
+    return Formal(field, Formal.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, parameter])
+
+
+def _text(_: type, tokens: Sequence[Token]) -> str:
+    """The flag's text as it stands (switches do not come this way)."""
+    return tokens[0].value

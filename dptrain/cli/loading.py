@@ -1,0 +1,42 @@
+"""From a checkpoint or run directory on the command line to a network with its weights. Imports the kernels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from dptrain.cluster.state import layout_digest
+from dptrain.errors import CheckpointError
+from dptrain.model import Model
+from dptrain.nn import build
+from dptrain.run.checkpoint import load
+from dptrain.run.facts import RunFacts
+from dptrain.run.shelf import find
+from dptrain.types import F32
+
+
+class Trained(NamedTuple):
+    """A network and the weights a file holds for it."""
+
+    path: Path
+    facts: RunFacts
+    step: int
+    model: Model
+    params: F32
+    buffers: F32
+
+
+def load_trained(target: Path) -> Trained:
+    """A .safetensors file, or the best (else the last) checkpoint of a run directory. Raises CheckpointError."""
+    path = find(target)
+    checkpoint = load(path)
+    facts = checkpoint.facts
+    model = build(facts.config.model, facts.data.image, len(facts.data.classes), facts.data.mean, facts.data.std)
+    layout = layout_digest(model.params, model.buffers)
+    if layout != facts.layout:
+        raise CheckpointError(
+            f"{path}: made for another layout of the network ({facts.layout[:12]}, here {layout[:12]})"
+        )
+    return Trained(
+        path, facts, checkpoint.step, model, checkpoint.vector(model.params), checkpoint.vector(model.buffers)
+    )

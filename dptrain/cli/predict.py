@@ -1,0 +1,102 @@
+"""`dptrain predict`: class probabilities of image files."""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from cyclopts import Parameter
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from dptrain.cli.app import complain
+from dptrain.cli.flags import takes_config, texts
+from dptrain.configfile import resolve
+from dptrain.errors import DataError
+from dptrain.types import F32, U8
+
+_BAR = 24  #: characters of a probability of 1
+
+
+@takes_config("isa")
+def predict(
+    checkpoint: Annotated[Path, Parameter(help="run directory, or .safetensors file")],
+    /,
+    *images: Annotated[Path, Parameter(help="image files, or directories of them")],
+    topk: Annotated[int, Parameter(help="classes shown an image")] = 3,
+    json_lines: Annotated[bool, Parameter("--json", negative=(), help="one JSON object an image")] = False,
+    **flags: str | bool,
+) -> int:
+    """Name what is in images. They are cut to the network's shape in the middle; a file that is no image is told."""
+    if not images:
+        raise DataError("predict needs image files or directories after the checkpoint")
+    os.environ["DPTRAIN_ISA"] = resolve(environ=os.environ, flags=texts(flags)).deployment.isa
+    from dptrain.cli.loading import load_trained  # imports Numba: only now is the ISA known
+
+    trained = load_trained(checkpoint)
+    code, width = 0, max((len(str(p)) for p in images), default=0)
+    for path in _files(images):
+        try:
+            pixels = _pixels(path, trained.facts.data.image)
+        except DataError as error:
+            code = complain(str(error), error.exit_code)
+            continue
+        best = _best(trained.model.logits(trained.params, trained.buffers, pixels)[0], topk)
+        named = [(trained.facts.data.classes[i], p) for i, p in best]
+        print(_json(path, named) if json_lines else _text(path, named, width))
+    return code
+
+
+def _files(targets: tuple[Path, ...]) -> Iterator[Path]:
+    """Files as given; of directories every file with an image's suffix, in order of names."""
+    suffixes = Image.registered_extensions()
+    for target in targets:
+        if not target.is_dir():
+            yield target
+            continue
+        found = sorted(p for p in target.rglob("*") if p.suffix.lower() in suffixes and p.is_file())
+        if not found:
+            raise DataError(f"{target} holds no image file")
+        yield from found
+
+
+def _pixels(path: Path, shape: tuple[int, int, int]) -> U8:
+    """(1, h, w, c) uint8: turned upright, grey or colour as the network wants, resized, cropped in the middle."""
+    height, width, channels = shape
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as file:
+                image = ImageOps.exif_transpose(file).convert("L" if channels == 1 else "RGB")
+    except UnidentifiedImageError as error:
+        raise DataError(f"{path} is no image (of a kind Pillow knows)") from error
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise DataError(f"{path}: {error}") from error
+    except (OSError, SyntaxError, ValueError) as error:  # Pillow raises all three for damaged files
+        raise DataError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    fitted = ImageOps.fit(image, (width, height), Image.Resampling.BICUBIC)
+    return np.asarray(fitted, np.uint8).reshape(1, height, width, channels)
+
+
+def _best(logits: F32, topk: int) -> list[tuple[int, float]]:
+    """(class, probability), the most probable first; of equals the lower class first."""
+    odds = np.exp(logits.astype(np.float64) - logits.max())
+    probabilities = odds / odds.sum()
+    order = np.argsort(-probabilities, kind="stable")[: max(1, topk)]
+    return [(int(i), float(probabilities[i])) for i in order]
+
+
+def _json(path: Path, named: list[tuple[str, float]]) -> str:
+    top = [{"class": name, "probability": round(p, 6)} for name, p in named]
+    return json.dumps({"file": str(path), "top": top})
+
+
+def _text(path: Path, named: list[tuple[str, float]], width: int) -> str:
+    wide = max(len(name) for name, _ in named)
+    rows = [f"{name:<{wide}}  {p:.3f}  {'#' * round(_BAR * p)}".rstrip() for name, p in named]
+    margin = " " * max(width, len(str(path)))
+    return "\n".join(f"{path!s:<{width}}  {row}" if at == 0 else f"{margin}  {row}" for at, row in enumerate(rows))

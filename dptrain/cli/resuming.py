@@ -1,0 +1,52 @@
+"""The configuration of a run that is started or gone on with: the stored identity stands, deployment may change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from dptrain.config import IDENTITY_SECTIONS, SECTION_OF, Config, DeploymentConfig, build, values
+from dptrain.configfile import Given, gather
+from dptrain.configrules import Value, check
+from dptrain.errors import UsageError
+from dptrain.run.directory import stored_config, to_resume
+
+#: Deployment that is meant for one start only: it does not come back with --resume.
+_ONCE = ("runs", "name", "resume", "max_steps")
+
+
+class Plan(NamedTuple):
+    """What is to be run."""
+
+    config: Config
+    resumed: Path | None  #: run directory to go on with; None: a new one
+
+
+def plan(recipe: str, environ: Mapping[str, str], flags: Mapping[str, str], forced: Mapping[str, Value]) -> Plan:
+    """All layers together; under them, with --resume, the stored configuration. `forced` wins over everything.
+
+    Raises UsageError where a layer asks for another identity than the run that is to be resumed has.
+    """
+    given = gather(recipe, environ, flags)
+    asked = build(given.values).deployment
+    resumed = to_resume(Path(asked.runs).expanduser(), asked.name, asked.resume)
+    base = None
+    if resumed:
+        stored = stored_config(resumed)
+        _refuse_other_identity(given, stored, resumed)
+        defaults = DeploymentConfig()
+        base = build({name: getattr(defaults, name) for name in _ONCE}, stored)
+    config = build({**given.values, **forced}, base)
+    check(config)
+    return Plan(config, resumed)
+
+
+def _refuse_other_identity(given: Given, stored: Config, resumed: Path) -> None:
+    has = values(stored)
+    for name, value in given.values.items():
+        if SECTION_OF[name] in IDENTITY_SECTIONS and value != has[name]:
+            raise UsageError(
+                f"{name} = {value!r} ({given.origin[name]}), but the run {resumed} has {name} = {has[name]!r}: "
+                "leave it out to resume, or start a new run"
+            )

@@ -1,0 +1,120 @@
+"""From a plan to an open run, through its training, to an exit code; for `train` and `coordinator`. Imports kernels."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from threading import Timer
+from typing import NamedTuple
+
+from dptrain.cli.app import complain
+from dptrain.cli.resuming import Plan
+from dptrain.cluster.reports import Notice
+from dptrain.cluster.state import TrainingState
+from dptrain.configfile import to_toml
+from dptrain.errors import RunDirectoryError
+from dptrain.kernels import isa
+from dptrain.kernels._jit import cache_directory
+from dptrain.run import directory
+from dptrain.run.facts import RunFacts, find_facts
+from dptrain.run.manifest import manifest, start
+from dptrain.run.recorder import Recorder
+from dptrain.run.reporter import Banner, choose
+from dptrain.run.shelf import Shelf
+from dptrain.workers.coordinator import Life, train
+from dptrain.workers.parts import Parts, open_parts
+
+#: A stop that was asked for is no error: 0, Ctrl-C, SIGTERM, SIGHUP.
+_ASKED_FOR = (0, 128 + signal.SIGINT, 128 + signal.SIGTERM, 128 + signal.SIGHUP)
+
+
+_PATIENCE = 2.0  #: seconds; with compiled kernels a run begins after about one
+
+
+class _Session(NamedTuple):
+    directory: directory.RunDirectory
+    recorder: Recorder
+    state: TrainingState | None  #: of the checkpoint to go on from
+
+
+def run(plan: Plan, *, launch: bool) -> int:
+    """Trains; `launch`: with workers of this host, otherwise they connect from elsewhere. Returns the exit code."""
+    parts: Parts = open_parts(plan.config, plan.config.deployment.data_dir)  # what is wrong with the data shows here
+    with _open(plan, parts) as session:
+        life = Life(session.directory.term, session.directory.logs, session.state, launch)
+        with _word_about_waiting(session.recorder):
+            code: int = train(parts, life, session.recorder)
+        session.recorder.close()
+    if code not in _ASKED_FOR:
+        complain(session.recorder.failure or f"the run has failed; see {session.directory.logs}", code)
+    return code
+
+
+@contextmanager
+def _word_about_waiting(recorder: Recorder) -> Iterator[None]:
+    """Says what takes so long, where nothing has begun after a few seconds; on stderr, which no reporter uses."""
+
+    def speak() -> None:
+        if not recorder.begun:
+            sys.stderr.write(f"compiling kernels for this network and CPU, once (kept in {cache_directory()})\n")
+
+    timer = Timer(_PATIENCE, speak)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+@contextmanager
+def _open(plan: Plan, parts: Parts) -> Iterator[_Session]:
+    """The run directory, locked, and the recorder; a new directory is removed where no run has begun in it."""
+    run_facts = find_facts(parts.config, parts.source, parts.model, isa.NUMERICS)
+    place = _open_directory(plan, run_facts)
+    recorder: Recorder | None = None
+    try:
+        state, warnings = _stored_state(place, run_facts, parts)
+        deployment = plan.config.deployment
+        reporter = choose(deployment.log_format, deployment.log_interval, place.path.name)
+        recorder = Recorder(place, run_facts, reporter, step=state.step if state else 0)
+        threads = deployment.threads or len(os.sched_getaffinity(0))
+        reporter.banner(Banner(run_facts, str(place.path), place.term, threads, isa.level()))
+        for warning in warnings:
+            recorder.tell(Notice("warning", f"{warning}; going on from an older checkpoint"))
+        yield _Session(place, recorder, state)
+    finally:
+        if recorder is not None:
+            recorder.abort()
+        if plan.resumed is None and (recorder is None or not recorder.begun):
+            place.discard()
+        place.close()
+
+
+def _open_directory(plan: Plan, run_facts: RunFacts) -> directory.RunDirectory:
+    if plan.resumed:
+        return directory.reopen(plan.resumed, start(0, sys.argv[1:]))
+    deployment = plan.config.deployment
+    parent, toml = Path(deployment.runs).expanduser(), to_toml(plan.config)
+    content = manifest(run_facts) | {"starts": [start(1, sys.argv[1:])]}
+    if deployment.name:
+        return directory.create(parent, deployment.name, toml, content)
+    wanted = f"{datetime.now().astimezone():%Y-%m-%d-%H%M}-{run_facts.data.name}"
+    return directory.create_next(parent, wanted, toml, content)
+
+
+def _stored_state(
+    place: directory.RunDirectory, run_facts: RunFacts, parts: Parts
+) -> tuple[TrainingState | None, list[str]]:
+    found, warnings = Shelf(place.checkpoints, run_facts.config.deployment.keep).newest_valid()
+    if found is None:
+        if directory.stored_identity(place.path) != run_facts.identity:
+            raise RunDirectoryError(f"{place.path} is of a run over other data: start a new run with another --name")
+        return None, warnings
+    found.refuse_other_run(run_facts)
+    return found.state(parts.model.params, parts.model.buffers), warnings

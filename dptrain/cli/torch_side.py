@@ -1,0 +1,72 @@
+"""Talks to torch_step.py in another Python: steps are run there only while we wait for them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from dptrain.errors import UsageError
+
+Reply: TypeAlias = Any  #: what JSON holds: versions, or seconds
+_SCRIPT = Path(__file__).with_name("torch_step.py")
+
+
+def find_python(asked: str) -> str:
+    """The Python to ask: the flag, else $DPTRAIN_TORCH, else this one where it has torch; "" for none."""
+    named = asked or os.environ.get("DPTRAIN_TORCH", "")
+    if not named:
+        return sys.executable if find_spec("torch") else ""
+    found = shutil.which(named)
+    if not found:
+        raise UsageError(f"--against-torch {named}: no such program; give the path of a Python that has torch")
+    return found
+
+
+class TorchSide:
+    """A running torch_step.py; `close` ends it."""
+
+    def __init__(self, python: str, shape: dict[str, int]) -> None:
+        environ = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        self._process = subprocess.Popen(
+            [python, str(_SCRIPT)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environ,
+        )
+        self._python = python
+        self.versions: dict[str, str] = self._ask(json.dumps(shape))
+
+    def run(self, steps: int) -> list[float]:
+        """Seconds of each of so many training steps."""
+        seconds: list[float] = self._ask(str(steps))
+        return seconds
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._process.kill()
+        self._process.communicate()
+
+    def _ask(self, line: str) -> Reply:
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None
+        assert stdout is not None
+        try:
+            stdin.write(line + "\n")
+            stdin.flush()
+            reply = stdout.readline()
+        except BrokenPipeError:
+            reply = ""
+        if not reply:
+            self._process.kill()
+            _, words = self._process.communicate()
+            reason = (words.strip().splitlines() or ["it ended without a word"])[-1]
+            raise UsageError(f"--against-torch {self._python}: {reason}")
+        return json.loads(reply)

@@ -1,0 +1,101 @@
+"""The other side of `dptrain bench --against-torch`: a script for a Python that has PyTorch. Never imported by us.
+
+Reads one JSON line with the shape of the network, answers with one that names the versions; then for every line
+"N" runs N training steps and answers with their seconds. Residual network with option-A shortcuts, SGD with Nesterov
+momentum, float32, channels_last, one thread, batch statistics over the whole batch.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any, TypeAlias
+
+Tensor: TypeAlias = Any  #: torch is imported by name, when the script runs
+
+
+def make_step(shape: dict[str, int]) -> Callable[[], None]:
+    """One training step over a fixed random batch: forward, backward, update."""
+    torch: Any = import_module("torch")
+    functional: Any = torch.nn.functional
+    weights: list[Tensor] = []
+    last = torch.channels_last
+
+    def leaf(tensor: Tensor) -> Tensor:
+        weights.append(tensor.requires_grad_())
+        return weights[-1]
+
+    def conv_norm(inputs: int, outputs: int, stride: int) -> Callable[[Tensor], Tensor]:
+        filters = torch.empty(outputs, inputs, 3, 3)
+        torch.nn.init.kaiming_normal_(filters)
+        kernel = leaf(filters.to(memory_format=last))
+        scale, shift = leaf(torch.ones(outputs)), leaf(torch.zeros(outputs))
+        mean, variance = torch.zeros(outputs), torch.ones(outputs)
+        return lambda x: functional.batch_norm(
+            functional.conv2d(x, kernel, None, stride, 1), mean, variance, scale, shift, training=True
+        )
+
+    def block(inputs: int, outputs: int, stride: int) -> Callable[[Tensor], Tensor]:
+        first, second = conv_norm(inputs, outputs, stride), conv_norm(outputs, outputs, 1)
+        pad = (outputs - inputs) // 2
+
+        def forward(x: Tensor) -> Tensor:
+            y = second(functional.relu(first(x)))
+            shortcut = functional.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, pad, pad)) if stride == 2 else x
+            return functional.relu(y + shortcut)
+
+        return forward
+
+    width = shape["filters"]
+    stem = conv_norm(shape["channels"], width, 1)
+    blocks = []
+    inputs = width
+    for stage in range(3):
+        for at in range(shape["n"]):
+            blocks.append(block(inputs, width << stage, 2 if stage and not at else 1))
+            inputs = width << stage
+    head = leaf(torch.randn(shape["classes"], inputs) * 0.1)
+    bias = leaf(torch.zeros(shape["classes"]))
+    optimizer = torch.optim.SGD(weights, lr=0.01, momentum=0.9, weight_decay=5e-4, nesterov=True, foreach=True)
+    x = torch.randn(shape["batch"], shape["channels"], shape["image"], shape["image"]).to(memory_format=last)
+    y = torch.randint(0, shape["classes"], (shape["batch"],))
+
+    def step() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        z = functional.relu(stem(x))
+        for forward in blocks:
+            z = forward(z)
+        functional.cross_entropy(functional.linear(z.mean((2, 3)), head, bias), y).backward()
+        optimizer.step()
+
+    return step
+
+
+def answer(value: object) -> None:
+    """One line to the other side."""
+    sys.stdout.write(json.dumps(value) + "\n")
+    sys.stdout.flush()
+
+
+def main() -> None:
+    """Serves one bench, until stdin ends."""
+    shape = json.loads(sys.stdin.readline())
+    torch: Any = import_module("torch")
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    step = make_step(shape)
+    answer({"torch": torch.__version__, "python": sys.version.split()[0]})
+    for line in sys.stdin:
+        seconds = []
+        for _ in range(int(line)):
+            begin = time.perf_counter()
+            step()
+            seconds.append(time.perf_counter() - begin)
+        answer(seconds)
+
+
+if __name__ == "__main__":
+    main()

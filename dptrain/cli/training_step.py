@@ -1,0 +1,69 @@
+"""One training step as a worker and the coordinator do it together, in one thread, without the wire; for `bench`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from dptrain.cluster.state import TrainingState
+from dptrain.cluster.tree import Tree
+from dptrain.cluster.update import apply
+from dptrain.config import Config
+from dptrain.model import ShardResult
+from dptrain.nn import NetworkModel, build, initial_buffers, initial_params
+from dptrain.optim.optimizer import make_optimizer
+
+_LR = 0.01
+
+
+def make_runner(config: Config, shape: dict[str, int]) -> Callable[[int], list[float]]:
+    """A function that runs N steps over a fixed random batch and gives the seconds of each."""
+    model = _model(config, shape)
+    optimizer = make_optimizer(config.training, model.params)
+    state = TrainingState(
+        model.params,
+        model.buffers,
+        initial_params(model.params, config.training.seed),
+        initial_buffers(model.buffers),
+        optimizer.init(model.params.size),
+    )
+    chance = np.random.default_rng(0)
+    size, batch = config.training.shard_size, config.training.batch_size
+    x = chance.integers(0, 256, (batch, shape["image"], shape["image"], shape["channels"]), np.uint8)
+    y = chance.integers(0, shape["classes"], batch, np.int64)
+
+    def step() -> None:
+        tree: Tree[ShardResult] = Tree(batch // size)
+        for shard in range(tree.shards):
+            part = slice(shard * size, (shard + 1) * size)
+            tree.add(shard, shard + 1, model.gradient(state.params, x[part], y[part]))
+        apply(state, optimizer, tree.root, _LR)
+
+    def run(steps: int) -> list[float]:
+        seconds = []
+        for _ in range(steps):
+            begin = time.perf_counter()
+            step()
+            seconds.append(time.perf_counter() - begin)
+        return seconds
+
+    return run
+
+
+def describe(config: Config, shape: dict[str, int]) -> dict[str, Any]:
+    """The network and the batch, for people and as figures."""
+    size, side, batch = config.training.shard_size, shape["image"], shape["batch"]
+    text = (
+        f"ResNet-{6 * shape['n'] + 2}, {shape['filters']} filters, {_model(config, shape).params.size:,} parameters, "
+        f"{side}x{side}x{shape['channels']}, batch {batch} = {batch // size} x {size}"
+    )
+    return shape | {"shard": size, "text": text}
+
+
+def _model(config: Config, shape: dict[str, int]) -> NetworkModel:
+    image = (shape["image"], shape["image"], shape["channels"])
+    grey = [127.5] * shape["channels"]
+    return build(config.model, image, shape["classes"], grey, [64.0] * shape["channels"])

@@ -1,0 +1,150 @@
+"""The course of a run: round after round, what each one does to the state, and what is told and saved of it.
+
+It knows no worker: `Coordinator` leads the workers through the rounds and calls `completed` when one is full.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dptrain.cluster.events import CoordinatorAction, SaveCheckpoint, Tell
+from dptrain.cluster.finite import fault_of, first_not_finite
+from dptrain.cluster.job import End, Job, Score, Train, next_phase
+from dptrain.cluster.lease import Lease
+from dptrain.cluster.reports import EpochDone, Evaluated, Notice, RunStarted, StepDone
+from dptrain.cluster.rounds import Round, ScoreRound, StepRound
+from dptrain.cluster.state import TrainingState
+from dptrain.cluster.update import apply
+from dptrain.model import ShardResult
+from dptrain.optim.optimizer import Optimizer
+from dptrain.optim.schedule import Schedule
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """The run is over, for now or for good."""
+
+    code: int  #: exit code
+    reason: str
+
+
+class Course:
+    """Owns the state between two steps; changes it only in `completed`."""
+
+    def __init__(self, job: Job, state: TrainingState, optimizer: Optimizer, schedule: Schedule) -> None:
+        self.job = job
+        self.state = state
+        self.round: Round | None = None  #: what the workers are doing; None before the start and at the end
+        self.ending: Ending | None = None
+        self._optimizer = optimizer
+        self._schedule = schedule
+        self._step_lease, self._score_lease = Lease(), Lease()
+
+    def start(self) -> list[CoordinatorAction]:
+        """Reports the start and opens the first round, or ends at once where nothing is left to do."""
+        job = self.job
+        started = RunStarted(self.state.step, job.total_steps, job.sampler.steps_per_epoch, job.term)
+        self._open_next()
+        return [Tell(started)]
+
+    def completed(self) -> list[CoordinatorAction]:
+        """Every shard of the round is in: changes the state, reports, saves, opens the next round."""
+        if isinstance(self.round, StepRound):
+            return self._step_done(self.round)
+        assert self.round is not None
+        return self._scored(self.round)
+
+    def stop(self, ending: Ending) -> list[CoordinatorAction]:
+        """Ends the run between two steps; a checkpoint holds what is applied."""
+        self.round, self.ending = None, ending
+        return [SaveCheckpoint(best=False)]
+
+    def diverged(self, text: str) -> list[CoordinatorAction]:
+        """Ends the run without a checkpoint: what was last saved is finite."""
+        self.round, self.ending = None, Ending(70, text)
+        advice = "the training has diverged; a lower lr or a longer warm-up may help. The last checkpoint is finite"
+        return [Tell(Notice("error", f"{text}: {advice}"))]
+
+    def _open_next(self) -> None:
+        match next_phase(self.job, self.state):
+            case Train():
+                self.round = StepRound(self.job, self.state, self._step_lease)
+            case Score(split):
+                self.round = ScoreRound(self.job, self.state, split, self._score_lease)
+            case End(reason):
+                self.round, self.ending = None, Ending(0, reason)
+
+    def _step_done(self, done: StepRound) -> list[CoordinatorAction]:
+        state, total, lr = self.state, done.tree.root, self._schedule(done.step)
+        tensor = fault_of(total, state.params_layout, state.buffers_layout)
+        if tensor:
+            return self.diverged(f"step {done.step + 1}: the sum over all shards is not finite in {tensor}")
+        apply(state, self._optimizer, total, lr)
+        tensor = first_not_finite(state.params, state.params_layout)
+        tensor = tensor or first_not_finite(state.buffers, state.buffers_layout)
+        if tensor:
+            return self.diverged(f"step {state.step}: {tensor} is not finite after the update")
+        actions: list[CoordinatorAction] = [Tell(self._step_report(total, lr, done.seconds))]
+        if self.job.ends_epoch(state.step):
+            actions.append(Tell(self._close_epoch(lr)))
+        return actions + self._go_on(best=False)
+
+    def _step_report(self, total: ShardResult, lr: float, seconds: dict[str, float]) -> StepDone:
+        state = self.state
+        hashed = self.job.hashes(state.step)
+        return StepDone(
+            step=state.step,
+            epoch=(state.step - 1) // self.job.sampler.steps_per_epoch,
+            loss=total.loss / total.samples,
+            hits=total.hits,
+            samples=total.samples,
+            lr=lr,
+            state_sha256=state.sha256() if hashed else "",
+            tensor_hashes=state.tensor_hashes() if hashed else (),
+            worker_seconds=tuple(sorted(seconds.items())),
+        )
+
+    def _close_epoch(self, lr: float) -> EpochDone:
+        state = self.state
+        loss, accuracy = state.epoch_loss / state.epoch_samples, state.epoch_hits / state.epoch_samples
+        state.epoch_loss, state.epoch_hits, state.epoch_samples = 0.0, 0, 0
+        state.history |= {"train_loss": loss, "train_accuracy": accuracy}
+        return EpochDone(self._epoch(state.step), state.step, loss, accuracy, lr)
+
+    def _scored(self, done: ScoreRound) -> list[CoordinatorAction]:
+        state = self.state
+        loss, hits, hits5 = done.totals()
+        accuracy = hits / done.samples
+        best = done.split == "validation" and accuracy > state.best_accuracy
+        if best:
+            state.best_accuracy, state.best_step = accuracy, state.step
+            state.best_params, state.best_buffers = state.params.copy(), state.buffers.copy()
+        if done.split == "validation":
+            state.evaluated_step = state.step
+        else:
+            state.tested = True
+        state.history |= {f"{done.split}_loss": loss / done.samples, f"{done.split}_accuracy": accuracy}
+        step = state.best_step if done.best else state.step
+        report = Evaluated(
+            step=step,
+            epoch=self._epoch(step),
+            split=done.split,
+            loss=loss / done.samples,
+            accuracy=accuracy,
+            accuracy5=hits5 / done.samples,
+            samples=done.samples,
+            best=best,
+        )
+        return [Tell(report), *self._go_on(best=best)]
+
+    def _epoch(self, step: int) -> int:
+        return step // self.job.sampler.steps_per_epoch
+
+    def _go_on(self, *, best: bool) -> list[CoordinatorAction]:
+        """Opens the next round; saves first, unless a validation of these very weights is still to come."""
+        scored_test = isinstance(self.round, ScoreRound) and self.round.split == "test"
+        due = scored_test or best or self.job.checkpoints(self.state.step)
+        if next_phase(self.job, self.state) == Score("validation"):
+            due = False
+        self._open_next()
+        return [SaveCheckpoint(best=best)] if due else []

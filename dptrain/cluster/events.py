@@ -1,0 +1,239 @@
+"""What can happen to the two machines, and what they can ask for. Data only.
+
+The edge (`transport/`) turns sockets, clocks, threads and files into events, calls `machine.handle(event, now)`,
+and carries out the actions in order. `now` is monotonic seconds on this host; no time crosses the wire.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from dptrain.cluster.reports import Report
+from dptrain.model import ParamLayout, ShardResult
+from dptrain.types import F32
+from dptrain.wire.messages import FromCoordinator, FromWorker, Welcome
+
+Peer: TypeAlias = bytes  #: a connection, named by the transport; a reconnect is a new peer
+
+
+# --- coordinator: events
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A valid message came in."""
+
+    peer: Peer
+    message: FromWorker
+
+
+@dataclass(frozen=True, slots=True)
+class PeerGone:
+    """The connection is closed, the process has exited, or a frame of it was not valid."""
+
+    peer: Peer
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time has passed (at least every 0.25 s)."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopRequested:
+    """Ctrl-C, SIGTERM: checkpoint what is applied, then stop. A worker leaves in good order."""
+
+    reason: str  #: "SIGINT", "SIGTERM", "SIGHUP", or anything else, which ends with exit code 0
+
+    @property
+    def exit_code(self) -> int:
+        """As a shell counts them: 128 + the number of the signal."""
+        return {"SIGHUP": 129, "SIGINT": 130, "SIGTERM": 143}.get(self.reason, 0)
+
+
+CoordinatorEvent: TypeAlias = Received | PeerGone | Tick | StopRequested
+
+
+# --- coordinator: actions
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send to a peer; where it is gone, the edge answers with PeerGone."""
+
+    peer: Peer
+    message: FromCoordinator
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Forget the connection; what still arrives from it is ignored."""
+
+    peer: Peer
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """Hand a report to the recorder (log, metrics, progress)."""
+
+    report: Report
+
+
+@dataclass(frozen=True, slots=True)
+class SaveCheckpoint:
+    """Write machine.state (as it is at this action) as the last checkpoint; also as the best one if `best`."""
+
+    best: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The run is over: leave the loop after the actions before this one. `code` is the process's exit code."""
+
+    code: int
+    reason: str
+
+
+CoordinatorAction: TypeAlias = Send | Drop | Tell | SaveCheckpoint | Finish
+
+
+# --- worker: tasks the compute thread carries out, in order
+
+
+@dataclass(frozen=True, slots=True)
+class PrepareTask:
+    """Build the network, open the data set, compute the canary. Result: Prepared or Failure."""
+
+    welcome: Welcome
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GradientTask:
+    """One shard. Result: ShardResult (whose arrays the task's owner may keep: never reuse them) or Failure."""
+
+    step: int
+    shard: int
+    params: F32
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EvaluationTask:
+    """Samples [start, stop) of a split. Result: Score or Failure."""
+
+    step: int
+    split: str
+    index: int
+    start: int
+    stop: int
+    params: F32
+    buffers: F32
+
+
+Task: TypeAlias = PrepareTask | GradientTask | EvaluationTask
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The digests this worker found, to be held against the coordinator's."""
+
+    layout: str  #: state.layout_digest() of this worker's own network
+    dataset: str
+    canary: str
+    #: names for "NaN in TENSOR"; without them the place in the vector is named
+    params: ParamLayout = field(default_factory=lambda: ParamLayout(()))
+    buffers: ParamLayout = field(default_factory=lambda: ParamLayout(()))
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Counts over the samples of an EvaluationTask."""
+
+    samples: int
+    hits: int
+    hits5: int
+    loss: float
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The task could not be done; `permanent`: starting again would not help (exit code 78)."""
+
+    reason: str
+    permanent: bool
+
+
+# --- worker: events
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """A new, unused connection to the coordinator is there (ZeroMQ connects lazily: it may still lead nowhere)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A valid message of the coordinator."""
+
+    message: FromCoordinator
+
+
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """A compute thread has finished a task (tasks may be finished in any order)."""
+
+    task: Task  #: the very object Compute had, with the very same arrays
+    result: ShardResult | Prepared | Score | Failure
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class LinkLost:
+    """The connection is gone, or the coordinator sent what cannot be decoded."""
+
+    reason: str
+
+
+WorkerEvent: TypeAlias = Connected | Arrived | Computed | LinkLost | Tick | StopRequested
+
+
+# --- worker: actions
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Send to the coordinator."""
+
+    message: FromWorker
+
+
+@dataclass(frozen=True, slots=True)
+class Compute:
+    """Append to the compute thread's queue (and fetch a GradientTask's prepared shard ahead)."""
+
+    task: Task
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Empty the compute queue of tasks not yet begun; results of the running one may still come and are ignored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reconnect:
+    """Close the connection, wait, open a fresh one, then feed Connected."""
+
+    delay: float
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """Leave the loop with this exit code."""
+
+    code: int
+    reason: str
+
+
+WorkerAction: TypeAlias = Reply | Compute | Forget | Reconnect | Exit

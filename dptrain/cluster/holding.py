@@ -1,0 +1,74 @@
+"""What one worker holds of the current step: the nodes it was asked for, and the sums it can already make of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dptrain.cluster.tree import Node, Tree, sibling
+from dptrain.model import ShardResult
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bundle:
+    """A node that nothing more of ours can be added to: it is to be sent."""
+
+    node: Node
+    attempt: int  #: the highest of the assignments it answers
+    result: ShardResult
+    seconds: float  #: compute time of its shards
+
+
+class Holding:
+    """Our shards of one step, until their sums are sent.
+
+    A sum waits exactly as long as its sibling in the tree is ours too, as a whole: then both go as one node.
+    """
+
+    def __init__(self, shards: int) -> None:
+        self.shards = shards
+        self._attempts: dict[int, int] = {}  #: by shard: ours, not sent
+        self._seconds: dict[int, float] = {}  #: by shard: computed, not sent
+        self._tree: Tree[ShardResult] = Tree(shards)
+
+    def assign(self, node: Node, attempt: int) -> list[int]:
+        """We were asked for a node; returns its shards that were not ours yet and are to be computed."""
+        new = [shard for shard in range(*node) if shard not in self._attempts]
+        for shard in range(*node):
+            self._attempts[shard] = max(attempt, self._attempts.get(shard, 0))
+        return new
+
+    def awaits(self, shard: int) -> bool:
+        """Whether the shard is ours and not computed yet."""
+        return shard in self._attempts and shard not in self._seconds
+
+    def add(self, shard: int, result: ShardResult, seconds: float) -> list[Bundle]:
+        """A shard we await is computed; returns what is to be sent now."""
+        self._seconds[shard] = seconds
+        self._tree.add(shard, shard + 1, result)
+        return self._ripe()
+
+    def discard(self, shard: int) -> list[Bundle]:
+        """A shard of ours will have no result; returns what need not wait for it any longer."""
+        del self._attempts[shard]
+        return self._ripe()
+
+    def _ripe(self) -> list[Bundle]:
+        nodes = [node for node in self._tree.nodes() if not self._has_sibling(node)]
+        return [self._take(node) for node in nodes]
+
+    def _has_sibling(self, node: Node) -> bool:
+        other = sibling(node, self.shards)
+        return other is not None and all(shard in self._attempts for shard in range(*other))
+
+    def _take(self, node: Node) -> Bundle:
+        attempt = max(self._attempts.pop(shard) for shard in range(*node))
+        seconds = 0.0
+        for shard in range(*node):
+            seconds += self._seconds.pop(shard)
+        return Bundle(node, attempt, self._tree.take(node), seconds)
+
+    def validate(self) -> None:
+        """What is computed is ours and lies in the tree; what could be sent has been."""
+        in_tree = {shard for node in self._tree.nodes() for shard in range(*node)}
+        assert in_tree == self._seconds.keys() <= self._attempts.keys()
+        assert all(self._has_sibling(node) for node in self._tree.nodes())

@@ -1,0 +1,72 @@
+"""Who takes part: connections, incarnations and how far each one has come. Sends nothing, assigns nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dptrain.cluster.events import Peer
+from dptrain.wire.messages import Hello
+
+
+@dataclass(slots=True)
+class Member:
+    """One worker on one connection."""
+
+    peer: Peer
+    hello: Hello
+    order: int  #: of arrival; smaller came earlier
+    ready: bool = False  #: its canary was right
+    suspect: bool = False  #: a lease of it has run out and it has not been heard since: it gets no new work
+    has: tuple[int, str] = (-1, "")  #: step and digest of the Params it was last sent
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return self.hello.name
+
+    @property
+    def incarnation(self) -> str:
+        """Of the process."""
+        return self.hello.incarnation
+
+
+class Membership:
+    """All members, by peer. An incarnation has at most one peer."""
+
+    def __init__(self) -> None:
+        self._members: dict[Peer, Member] = {}
+        self._arrivals = 0
+
+    def add(self, peer: Peer, hello: Hello) -> Member:
+        """A worker has said Hello on a connection not known before."""
+        member = self._members[peer] = Member(peer, hello, self._arrivals)
+        self._arrivals += 1
+        return member
+
+    def remove(self, member: Member) -> None:
+        """It is gone."""
+        del self._members[member.peer]
+
+    def get(self, peer: Peer) -> Member | None:
+        """The member on this connection."""
+        return self._members.get(peer)
+
+    def by_incarnation(self, incarnation: str) -> Member | None:
+        """The member that is this process."""
+        return next((m for m in self._members.values() if m.incarnation == incarnation), None)
+
+    def all(self) -> tuple[Member, ...]:
+        """In order of arrival."""
+        return tuple(self._members.values())
+
+    def ready(self) -> tuple[Member, ...]:
+        """The admitted ones, in order of arrival."""
+        return tuple(m for m in self._members.values() if m.ready)
+
+    def validate(self) -> None:
+        """Peers and incarnations are one to one; order is order of arrival."""
+        members = self.all()
+        assert all(m.peer == peer for peer, m in self._members.items())
+        assert len({m.incarnation for m in members}) == len(members)
+        assert [m.order for m in members] == sorted(m.order for m in members)
+        assert all(m.ready or (not m.suspect and m.has == (-1, "")) for m in members)

@@ -1,0 +1,29 @@
+"""One optimizer update: from the sums over a batch to new weights. The order of the arithmetic stands here."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dptrain.cluster.state import TrainingState
+from dptrain.model import ShardResult
+from dptrain.optim.optimizer import Optimizer
+
+#: running = KEEP * running + TAKE * (sum / samples), as torch.nn.BatchNorm2d with its momentum of 0.1
+KEEP, TAKE = np.float32(0.9), np.float32(0.1)
+
+
+def apply(state: TrainingState, optimizer: Optimizer, total: ShardResult, lr: float) -> None:
+    """Divides the sums once, moves the running statistics and the weights, counts the step. Changes `state` in place.
+
+    Every operation is one float32 rounding an element: gradient / samples, then the optimizer's own order.
+    """
+    samples = np.float32(total.samples)
+    statistics = np.divide(total.statistics, samples)
+    np.multiply(statistics, TAKE, out=statistics)
+    np.multiply(state.buffers, KEEP, out=state.buffers)
+    np.add(state.buffers, statistics, out=state.buffers)
+    optimizer.update(state.params, np.divide(total.gradient, samples), state.optimizer, lr)
+    state.step += 1
+    state.epoch_loss += total.loss
+    state.epoch_hits += total.hits
+    state.epoch_samples += total.samples

@@ -1,0 +1,359 @@
+"""The worker as a state machine: events in, actions out. No socket, no clock, no thread.
+
+It says Hello, prepares what Welcome asks for, proves itself with the canary shard, and then computes what it is asked
+for. Sums are merged along the tree before they are sent. It holds nothing that cannot be lost.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+
+import numpy as np
+
+from dptrain.cluster.contact import GIVE_UP, Contact
+from dptrain.cluster.events import (
+    Arrived,
+    Compute,
+    Computed,
+    Connected,
+    EvaluationTask,
+    Exit,
+    Failure,
+    Forget,
+    GradientTask,
+    LinkLost,
+    Prepared,
+    PrepareTask,
+    Reconnect,
+    Reply,
+    Score,
+    StopRequested,
+    Tick,
+    WorkerAction,
+    WorkerEvent,
+)
+from dptrain.cluster.finite import fault_of
+from dptrain.cluster.holding import Bundle, Holding
+from dptrain.cluster.state import array_digest
+from dptrain.cluster.tree import Node, is_node
+from dptrain.model import ShardResult
+from dptrain.wire.messages import (
+    PROTOCOL,
+    Admitted,
+    Assign,
+    Canary,
+    Evaluate,
+    EvaluationDone,
+    FromCoordinator,
+    Hello,
+    Leave,
+    NodeDone,
+    NonFinite,
+    Params,
+    Ping,
+    Progress,
+    Reject,
+    Stop,
+    Welcome,
+    WhoAreYou,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who this process is."""
+
+    incarnation: str  #: 32 random hex digits, new for every process
+    name: str
+    pid: int
+    numerics: str
+    isa: str
+
+
+class Link(Enum):
+    """How far the connection has come."""
+
+    DOWN = auto()  #: none; Connected is awaited
+    GREETING = auto()  #: Hello is sent; Welcome is awaited
+    PREPARING = auto()  #: the network, the data and the canary are being made
+    CHECKING = auto()  #: Canary is sent; Admitted is awaited
+    READY = auto()  #: work may come
+
+
+class Worker:
+    """Computes for one coordinator. `handle` each event; carry out its actions in order before the next one.
+
+    Results of GradientTasks may come in any order: the edge may compute several at a time.
+    """
+
+    def __init__(self, identity: Identity, give_up: float = GIVE_UP) -> None:
+        self._me = identity
+        self._contact = Contact(identity.incarnation, give_up)
+        self._link = Link.DOWN
+        self._exited = False
+        self._term = 0  #: the highest ever seen; what is of a lower one comes from a coordinator that lives no more
+        self._welcome: Welcome | None = None  #: of this connection
+        self._preparing: Welcome | None = None  #: what the compute thread is preparing
+        self._prepared: tuple[Welcome, Prepared] | None = None  #: kept over reconnects
+        self._params: Params | None = None  #: what all current work is computed with
+        self._holding: Holding | None = None  #: our shards of the step of `_params`
+        self._evaluations: dict[tuple[str, int], int] = {}  #: (split, index) awaited -> attempt
+
+    @property
+    def exited(self) -> bool:
+        """Exit was given; every further event is ignored."""
+        return self._exited
+
+    def handle(self, event: WorkerEvent, now: float) -> list[WorkerAction]:
+        """What is to be done because of this event. `now`: monotonic seconds."""
+        if self._exited:
+            return []
+        self._contact.begin(now)
+        with np.errstate(over="ignore", invalid="ignore"):  # infinities are looked for, by name
+            actions = self._dispatch(event, now)
+        self._exited = any(isinstance(action, Exit) for action in actions)
+        return actions
+
+    def _dispatch(self, event: WorkerEvent, now: float) -> list[WorkerAction]:
+        match event:
+            case Connected():
+                self._link = Link.GREETING
+                self._contact.opened(now)
+                me = self._me
+                return [Reply(Hello(PROTOCOL, me.incarnation, me.name, me.pid, me.numerics, me.isa))]
+            case Arrived(message):
+                return self._arrived(message, now)
+            case Computed():
+                return self._computed(event)
+            case LinkLost():
+                return [] if self._link is Link.DOWN else self._reconnect()
+            case Tick():
+                return self._tick(now)
+            case StopRequested(reason):
+                return self._leave(reason, event.exit_code)
+
+    # --- the connection
+
+    def _tick(self, now: float) -> list[WorkerAction]:
+        if self._contact.hopeless(now):
+            return [Exit(75, "the coordinator does not answer: is it running, and is --connect its address?")]
+        if self._link is not Link.DOWN and self._contact.silent(now):
+            return self._reconnect()
+        return []
+
+    def _reconnect(self) -> list[WorkerAction]:
+        """Gives the connection up, and all work with it; what was prepared stays."""
+        self._link, self._welcome = Link.DOWN, None
+        return [*self._forget(), Reconnect(self._contact.delay())]
+
+    def _forget(self) -> list[WorkerAction]:
+        busy = self._holding is not None or bool(self._evaluations)
+        self._params, self._holding, self._evaluations = None, None, {}
+        return [Forget()] if busy else []  # never a PrepareTask: while one is under way there is no work
+
+    def _leave(self, reason: str, code: int) -> list[WorkerAction]:
+        line = " ".join(reason.split())[:1000]
+        text = "".join(c if c.isprintable() else "?" for c in line)  # it comes from anywhere; the wire wants plain text
+        farewell = [Reply(Leave(self._term, self._me.incarnation, text))] if self._welcome is not None else []
+        return [*farewell, Exit(code, text)]
+
+    # --- what the coordinator says
+
+    def _arrived(self, message: FromCoordinator, now: float) -> list[WorkerAction]:
+        if self._link is Link.DOWN:
+            return []  # of a connection that was given up
+        if isinstance(message, Reject):
+            return [Exit(78, f"the coordinator refuses this worker: {message.reason}")]
+        if message.term < self._term:
+            return []  # not even a sign of life: the coordinator we want has a higher term
+        self._contact.heard(now)
+        match message:
+            case Welcome():
+                return self._welcomed(message)
+            case WhoAreYou():
+                return self._reconnect()
+            case Stop(reason=reason):
+                return [Exit(0, reason)]
+            case Ping():
+                return []
+            case Admitted() | Params() | Assign() | Evaluate():
+                if message.term != self._term or self._welcome is None:
+                    return []  # a new life of the coordinator does not know us: it will ask who we are
+                return self._instructed(message)
+
+    def _instructed(self, message: Admitted | Params | Assign | Evaluate) -> list[WorkerAction]:
+        match message:
+            case Admitted():
+                if self._link is Link.CHECKING:
+                    self._link = Link.READY
+                return []
+            case Params():
+                return self._weights(message)
+            case Assign():
+                return self._assigned(message)
+            case Evaluate():
+                return self._evaluate(message)
+
+    def _welcomed(self, welcome: Welcome) -> list[WorkerAction]:
+        if self._link is not Link.GREETING:
+            return []  # a second copy
+        self._contact.welcomed()
+        self._term, self._welcome, self._link = welcome.term, welcome, Link.PREPARING
+        if self._prepared is not None and _same_run(self._prepared[0], welcome):
+            return self._prove(self._prepared[1])
+        if self._preparing is not None and _same_run(self._preparing, welcome):
+            return []
+        self._preparing, self._prepared = welcome, None
+        return [Compute(PrepareTask(welcome))]
+
+    def _prove(self, prepared: Prepared) -> list[WorkerAction]:
+        assert self._welcome is not None
+        if prepared.layout != self._welcome.layout:
+            text = f"the network built here has layout {prepared.layout[:12]}, the run's {self._welcome.layout[:12]}"
+            return self._leave(f"{text}: install the same dptrain on both sides", 78)
+        self._link = Link.CHECKING
+        return [Reply(Canary(self._term, self._me.incarnation, prepared.canary, prepared.dataset))]
+
+    def _weights(self, message: Params) -> list[WorkerAction]:
+        if self._link is not Link.READY:
+            return []
+        known = self._params
+        if known is not None and (message.step < known.step or (message.step, message.digest) == _key(known)):
+            return []
+        if array_digest(message.params) != message.digest:
+            return self._reconnect()  # damaged on the way: what is computed with them would be wrong
+        actions = self._forget()
+        self._params = message
+        return actions
+
+    def _assigned(self, m: Assign) -> list[WorkerAction]:
+        params = self._params
+        if params is None or m.step < params.step:
+            return []
+        if self._holding is None:
+            self._holding = Holding(m.shards)
+        if m.step > params.step or not is_node(m.first, m.last, m.shards) or self._holding.shards != m.shards:
+            return self._reconnect()  # no sound coordinator says so
+        new = self._holding.assign(Node(m.first, m.last), m.attempt)
+        tasks = [Compute(GradientTask(m.step, shard, params.params)) for shard in new]
+        return [self._progress(m.step, m.first), *tasks]
+
+    def _evaluate(self, m: Evaluate) -> list[WorkerAction]:
+        params = self._params
+        if params is None or m.step < params.step:
+            return []
+        if m.step > params.step or m.start >= m.stop:
+            return self._reconnect()
+        known = (m.split, m.index) in self._evaluations
+        self._evaluations[m.split, m.index] = m.attempt
+        progress = self._progress(m.step, m.index)
+        if known:
+            return [progress]
+        task = EvaluationTask(m.step, m.split, m.index, m.start, m.stop, params.params, params.buffers)
+        return [progress, Compute(task)]
+
+    def _progress(self, step: int, first: int) -> Reply:
+        return Reply(Progress(self._term, self._me.incarnation, step, first))
+
+    # --- what the compute thread says
+
+    def _computed(self, event: Computed) -> list[WorkerAction]:
+        task, result = event.task, event.result
+        if isinstance(result, Failure):
+            return self._leave(result.reason, 78 if result.permanent else 75)
+        if isinstance(task, PrepareTask):
+            assert isinstance(result, Prepared)
+            return self._has_prepared(task, result)
+        if self._params is None or task.params is not self._params.params:
+            return []  # computed with weights that are not asked about any more
+        if isinstance(task, GradientTask):
+            assert isinstance(result, ShardResult)
+            return self._shard_done(self._params, task, result, event.seconds)
+        assert isinstance(result, Score)
+        return self._scored(task, result)
+
+    def _has_prepared(self, task: PrepareTask, result: Prepared) -> list[WorkerAction]:
+        if self._preparing is not task.welcome:
+            return []  # another run was prepared since
+        self._preparing, self._prepared = None, (task.welcome, result)
+        return self._prove(result) if self._link is Link.PREPARING else []
+
+    def _shard_done(self, params: Params, task: GradientTask, r: ShardResult, seconds: float) -> list[WorkerAction]:
+        holding = self._holding
+        if holding is None or not holding.awaits(task.shard):
+            return []
+        tensor = self._fault(r)
+        if tensor:
+            news = Reply(NonFinite(self._term, self._me.incarnation, task.step, task.shard, tensor))
+            return [news, *(self._bundle(params, bundle) for bundle in holding.discard(task.shard))]
+        bundles = holding.add(task.shard, r, seconds)
+        return [self._bundle(params, bundle) for bundle in bundles] or [self._progress(task.step, task.shard)]
+
+    def _fault(self, result: ShardResult) -> str:
+        assert self._prepared is not None
+        return fault_of(result, self._prepared[1].params, self._prepared[1].buffers)
+
+    def _bundle(self, params: Params, b: Bundle) -> Reply:
+        me, r = self._me.incarnation, b.result
+        tensor = self._fault(r)
+        if tensor:  # finite shards can have an infinite sum
+            return Reply(NonFinite(self._term, me, params.step, b.node.first, tensor))
+        return Reply(
+            NodeDone(
+                term=self._term,
+                incarnation=me,
+                step=params.step,
+                first=b.node.first,
+                last=b.node.last,
+                attempt=b.attempt,
+                digest=params.digest,
+                samples=r.samples,
+                hits=r.hits,
+                loss=r.loss,
+                seconds=b.seconds,
+                gradient=r.gradient,
+                statistics=r.statistics,
+            )
+        )
+
+    def _scored(self, task: EvaluationTask, score: Score) -> list[WorkerAction]:
+        attempt = self._evaluations.pop((task.split, task.index), None)
+        if attempt is None:
+            return []
+        return [
+            Reply(
+                EvaluationDone(
+                    term=self._term,
+                    incarnation=self._me.incarnation,
+                    step=task.step,
+                    split=task.split,
+                    index=task.index,
+                    attempt=attempt,
+                    samples=score.samples,
+                    hits=score.hits,
+                    hits5=score.hits5,
+                    loss=score.loss,
+                )
+            )
+        ]
+
+    # --- for tests
+
+    def validate(self) -> None:
+        """Asserts what must hold between any two events."""
+        assert (self._welcome is None) == (self._link in (Link.DOWN, Link.GREETING))
+        assert self._params is None or self._link is Link.READY
+        assert self._params is not None or (self._holding is None and not self._evaluations)
+        assert self._prepared is not None or self._link not in (Link.CHECKING, Link.READY)
+        if self._holding is not None:
+            self._holding.validate()
+
+
+def _key(params: Params) -> tuple[int, str]:
+    return params.step, params.digest
+
+
+def _same_run(a: Welcome, b: Welcome) -> bool:
+    """Whether what was prepared for one serves the other: only the coordinator's life may differ."""
+    return replace(a, term=b.term) == b

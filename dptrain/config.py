@@ -1,0 +1,177 @@
+"""One frozen dataclass tree: what a run is (identity) and how it is run (deployment).
+
+Field names are unique across the sections: a TOML recipe has the sections, a flag has the bare name
+(`batch_size` in [training] is `--batch-size`). Read once, in `cli/` and `workers/`; below that, plain arguments.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from dptrain.configrules import Value, check, convert, nearest
+from dptrain.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class DataConfig:
+    """[data]: which samples, in which form. Identity."""
+
+    dataset: str = "fashion-mini"  #: fashion-mini, shapes32, cifar10, mnist, fashion-mnist
+    validation: int = -1  #: samples split off the training set; -1: a tenth; 0: none (the last weights are tested)
+    augment: tuple[str, ...] = ()  #: in order, e.g. ("crop:4", "flip")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """[model]: the network. Identity."""
+
+    n: int = 1  #: blocks a stage; 6n+2 weighted layers
+    filters: int = 16  #: of the first stage; doubled twice
+    shortcut: str = "A"  #: "A": every second pixel, zero channels on both sides; "avgpool": 2x2 average instead
+    residual: bool = True  #: False: the plain network of the same size
+    hidden: tuple[int, ...] = ()  #: widths of affine-BatchNorm-ReLU layers before the last one
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingConfig:
+    """[training]: everything else that decides the bits. Identity."""
+
+    epochs: int = 6
+    batch_size: int = 128  #: samples of one step, global
+    shard_size: int = 32  #: samples of one shard; BatchNorm statistics are per shard
+    seed: int = 0
+    lr: float = 0.1
+    momentum: float = 0.9
+    nesterov: bool = True
+    weight_decay: float = 5e-4
+    decay: str = "all"  #: "all" parameters, or "weights" only
+    schedule: str = "cosine"  #: "constant", "steps", "cosine"
+    milestones: tuple[int, ...] = ()  #: epochs at which `steps` multiplies the rate by `factor`
+    factor: float = 0.1
+    warmup: float = 1.0  #: epochs of linear warm-up
+    precision: str = "fp32"
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentConfig:
+    """[deployment]: how it is run. Never part of the identity: the bits do not depend on it."""
+
+    workers: int = 2  #: worker processes; 0: everything in this process
+    threads: int = 0  #: with workers = 0: threads over shards; 0: one a core
+    augmenters: int = 0  #: augmenter processes
+    bind: str = "ipc"  #: "ipc", or "tcp://HOST:PORT" (port 0: any free one)
+    isa: str = "auto"  #: "auto", "avx512", "avx2", "portable"
+    data_dir: str = ""  #: where data sets lie; "": $DPTRAIN_DATA, then ~/.local/share/dptrain
+    runs: str = "runs"  #: parent of run directories
+    name: str = ""  #: of the run directory; "": date, time and data set
+    resume: str = ""  #: "", "auto" (newest checkpoint of the run `name`, if any), or a run directory
+    max_steps: int = 0  #: stop (with a checkpoint) after this many steps in all; 0: no
+    eval_every: int = 1  #: epochs between evaluations on the validation split
+    checkpoint_every: int = 0  #: steps between checkpoints; 0: one an epoch
+    keep: int = 2  #: numbered checkpoints kept beside last and best
+    hash_every: int = 0  #: steps between state hashes in hashes.jsonl; 0: only with checkpoints
+    log_format: str = "auto"  #: "auto", "rich", "plain", "json"
+    log_interval: float = 10.0  #: seconds between plain progress lines
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A whole run."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    deployment: DeploymentConfig = field(default_factory=DeploymentConfig)
+
+
+SECTIONS: dict[str, type[DataConfig | ModelConfig | TrainingConfig | DeploymentConfig]] = {
+    "data": DataConfig,
+    "model": ModelConfig,
+    "training": TrainingConfig,
+    "deployment": DeploymentConfig,
+}
+IDENTITY_SECTIONS = ("data", "model", "training")
+#: The section of a field, by its bare name.
+SECTION_OF: dict[str, str] = {f.name: section for section, kind in SECTIONS.items() for f in fields(kind)}
+
+
+def values(config: Config) -> dict[str, Value]:
+    """Every field by its bare name."""
+    return {name: getattr(getattr(config, section), name) for name, section in SECTION_OF.items()}
+
+
+def build(given: Mapping[str, Value], base: Config | None = None) -> Config:
+    """`base` (default: the defaults) with the given fields, by bare name, replaced. Values are taken as they are."""
+    merged = values(base or Config()) | dict(given)
+    by_section: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
+    for name, value in merged.items():
+        by_section[SECTION_OF[name]][name] = value
+    return Config(**{section: SECTIONS[section](**by_section[section]) for section in SECTIONS})  # type: ignore[arg-type]  # keyed by SECTIONS
+
+
+def from_sections(sections: Mapping[str, object], only: tuple[str, ...] = tuple(SECTIONS)) -> dict[str, Value]:
+    """{"data": {"dataset": ...}, ...} as TOML or JSON gives it -> checked values by bare name.
+
+    Raises UsageError for an unknown section or key (with the nearest one), or a value that is not allowed.
+    """
+    found: dict[str, Value] = {}
+    for section, table in sections.items():
+        if section not in only:
+            home = f"; it belongs into [{SECTION_OF[section]}]" if section in SECTION_OF else nearest(section, only)
+            raise UsageError(f"unknown section or key {section!r}: sections are {', '.join(only)}{home}")
+        if not isinstance(table, dict):
+            raise UsageError(f"{section} = {table!r}: must be a section, [{section}]")
+        for key, value in table.items():
+            if SECTION_OF.get(key) != section:
+                raise UsageError(f"unknown key {key!r} in [{section}]{_where_instead(key, section)}")
+            found[key] = convert(key, value)
+    return found
+
+
+def _where_instead(key: str, section: str) -> str:
+    if key in SECTION_OF:
+        return f"; it belongs into [{SECTION_OF[key]}]"
+    return nearest(key, (name for name, home in SECTION_OF.items() if home == section)) or nearest(key, SECTION_OF)
+
+
+def identity_json(config: Config) -> str:
+    """The identity part as canonical JSON: sorted keys, no spaces. What Welcome.config carries."""
+    return _canonical({section: asdict(getattr(config, section)) for section in IDENTITY_SECTIONS})
+
+
+def from_identity_json(text: str) -> Config:
+    """The config of a run from `identity_json`, with default deployment. Every key, no other, or UsageError."""
+    try:
+        sections = json.loads(text)
+    except ValueError as error:
+        raise UsageError(f"the configuration of the run is not JSON: {error}") from error
+    if not isinstance(sections, dict):
+        raise UsageError(f"the configuration of the run must be a JSON object, not {type(sections).__name__}")
+    given = from_sections(sections, IDENTITY_SECTIONS)
+    missing = [n for n, section in SECTION_OF.items() if section in IDENTITY_SECTIONS and n not in given]
+    if missing:
+        raise UsageError(f"the configuration of the run lacks {', '.join(missing)}")
+    config = build(given)
+    check(config)
+    return config
+
+
+def identity(config: Config, dataset_sha256: str, layout_digest: str, numerics: str) -> str:
+    """SHA-256 (hex) that names the run: what is trained on what, in which arithmetic. Deployment is not in it."""
+    facts = {"config": identity_json(config), "dataset": dataset_sha256, "layout": layout_digest, "numerics": numerics}
+    return hashlib.sha256(_canonical(facts).encode()).hexdigest()
+
+
+def identity_differences(a: Config, b: Config) -> list[str]:
+    """`name: a's value -> b's value` for every identity field in which the two differ."""
+    left, right = values(a), values(b)
+    names = (n for n, section in SECTION_OF.items() if section in IDENTITY_SECTIONS)
+    return [f"{n}: {left[n]!r} -> {right[n]!r}" for n in names if left[n] != right[n]]
+
+
+def _canonical(value: object) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)

@@ -1,0 +1,124 @@
+"""metrics.jsonl and hashes.jsonl: a JSON object a line, in order of steps, cut back at a resume. And metrics' names."""
+
+from __future__ import annotations
+
+import json
+import os
+from math import isfinite
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from dptrain.cluster.reports import EpochDone, Evaluated, StepDone
+from dptrain.errors import RunDirectoryError
+from dptrain.run.atomic import write_atomically
+
+Record: TypeAlias = dict[str, Any]
+
+#: The keys that differ between two runs of one identity; everything else in metrics.jsonl is the same.
+TIMING_KEYS = ("time/step_s", "time/epoch_s", "throughput/samples_per_s")
+PREFIX = {"validation": "val", "test": "test", "train": "train"}  #: of a split in metric names
+
+
+def step_record(report: StepDone, seconds: float) -> Record:
+    """Of one update. `loss` and `acc` are those of the batch before the update."""
+    return {
+        "kind": "step",
+        "step": report.step,
+        "epoch": report.epoch,
+        "train/loss": _finite(report.loss),
+        "train/acc": report.hits / report.samples,
+        "lr": report.lr,
+        "time/step_s": round(seconds, 6),
+        "throughput/samples_per_s": round(report.samples / seconds, 2) if seconds > 0 else None,
+    }
+
+
+def epoch_record(report: EpochDone, seconds: float) -> Record:
+    """Of one epoch: means over its samples, while the weights were moving."""
+    return {
+        "kind": "epoch",
+        "step": report.step,
+        "epoch": report.epoch,
+        "train/loss": _finite(report.loss),
+        "train/acc": report.accuracy,
+        "lr": report.lr,
+        "time/epoch_s": round(seconds, 3),
+    }
+
+
+def evaluation_record(report: Evaluated) -> Record:
+    """Of one evaluation of a split: val/loss, val/acc, val/top5, or test/..."""
+    prefix = PREFIX[report.split]
+    return {
+        "kind": "eval",
+        "step": report.step,
+        "epoch": report.epoch,
+        f"{prefix}/loss": _finite(report.loss),
+        f"{prefix}/acc": report.accuracy,
+        f"{prefix}/top5": report.accuracy5,
+        "best": report.best,
+    }
+
+
+def hash_record(step: int, sha256: str, tensors: tuple[tuple[str, str], ...]) -> Record:
+    """Of the whole state after a step, and of each tensor (first 16 digits)."""
+    return {"kind": "hash", "step": step, "sha256": sha256, "tensors": dict(tensors)}
+
+
+def _finite(value: float) -> float | None:
+    """JSON has no NaN and no infinity."""
+    return value if isfinite(value) else None
+
+
+class JsonLines:
+    """Appends records to a file. What a file there holds after `step` is cut off: it is done again."""
+
+    def __init__(self, path: Path, step: int) -> None:
+        records = read(path) if path.exists() else []
+        behind = (at for at, record in enumerate(records) if record["step"] > step)
+        self.kept = records[: next(behind, len(records))]
+        #: What was written before the stop is not written twice. (The test split is scored after the last step.)
+        self._kept_keys = set(map(_key, self.kept))
+        if path.exists():
+            write_atomically(path, b"".join(map(_line, self.kept)))
+        self._file = path.open("ab")
+
+    def write(self, record: Record) -> None:
+        """Writes through to the file (no fsync)."""
+        if _key(record) not in self._kept_keys:
+            self._file.write(_line(record))
+            self._file.flush()
+
+    def sync(self) -> None:
+        """Makes what was written durable: a checkpoint must not be ahead of the metrics."""
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+
+def read(path: Path) -> list[Record]:
+    """All whole records. A last line cut short by a crash is dropped; any other damage raises RunDirectoryError."""
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise RunDirectoryError(f"{path} cannot be read: {error.strerror}") from error
+    records = []
+    for number, line in enumerate(lines[:-1], 1):  # what follows the last newline was not written to its end
+        try:
+            record = json.loads(line)
+            record["step"] = int(record["step"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise RunDirectoryError(f"{path}, line {number} is damaged: {error}") from error
+        records.append(record)
+    return records
+
+
+def _line(record: Record) -> bytes:
+    return (json.dumps(record, allow_nan=False) + "\n").encode()
+
+
+def _key(record: Record) -> tuple[str, ...]:
+    """What there is one record of: kind, step and split."""
+    return (record["kind"], str(record["step"]), *(k for k in record if k.endswith("/loss")))

@@ -1,0 +1,126 @@
+"""Takes the coordinator's reports and checkpoints to the run directory's files and to a reporter. Decides nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from dptrain.cluster.reports import (
+    EpochDone,
+    Evaluated,
+    Notice,
+    Report,
+    RunStarted,
+    StepDone,
+    WorkerJoined,
+    WorkerLost,
+)
+from dptrain.cluster.state import TrainingState
+from dptrain.errors import RunDirectoryError
+from dptrain.run import metrics
+from dptrain.run.atomic import write_atomically
+from dptrain.run.checkpoint import pack
+from dptrain.run.directory import RunDirectory, link_latest
+from dptrain.run.facts import RunFacts
+from dptrain.run.progress import Progress
+from dptrain.run.reporter import Reporter, texts
+from dptrain.run.shelf import Shelf
+from dptrain.run.summary import to_csv
+
+
+class Recorder:
+    """One a coordinator. `step` is that of the checkpoint the run goes on from; what lies behind it is done again."""
+
+    def __init__(
+        self,
+        directory: RunDirectory,
+        facts: RunFacts,
+        reporter: Reporter,
+        step: int = 0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._directory, self._facts, self._reporter, self._clock = directory, facts, reporter, clock
+        self._progress = Progress(clock())
+        self._metrics = metrics.JsonLines(directory.path / "metrics.jsonl", step)
+        self._hashes = metrics.JsonLines(directory.path / "hashes.jsonl", step)
+        self._table = [r for r in self._metrics.kept if r["kind"] != "step"]
+        self._log = (directory.logs / "coordinator.log").open("a", encoding="utf-8")
+        self._shelf = Shelf(directory.checkpoints, facts.config.deployment.keep)
+        self._unsaved = ""  #: why the newest checkpoint could not be written
+        self._hashed = step  #: the last step that is in hashes.jsonl; that of the checkpoint we go on from is
+        self._ending = texts.Ending(str(directory.path), complete_before=any("test/acc" in r for r in self._table))
+        self.begun = False  #: the coordinator has reported its start
+
+    def tell(self, report: Report) -> None:
+        """Records and shows one report."""
+        now = self._clock()
+        self._progress.update(report, now)
+        match report:
+            case StepDone():
+                self._metrics.write(metrics.step_record(report, self._progress.step_seconds))
+                if report.state_sha256:
+                    self._hash(report.step, report.state_sha256, report.tensor_hashes)
+            case EpochDone():
+                self._tabulate(metrics.epoch_record(report, self._progress.epoch_seconds))
+            case Evaluated():
+                self._tabulate(metrics.evaluation_record(report))
+                if report.split == "test":
+                    self._ending.test, self._ending.complete_before = report, False
+            case WorkerJoined() | WorkerLost() | Notice():
+                self._write_log(texts.event_line(report))
+                if isinstance(report, Notice) and report.level == "error":
+                    self._ending.failed = report.text
+            case RunStarted():
+                self.begun = True
+                link_latest(self._directory.path)
+                self._write_log(f"term {report.term}: step {report.step} of {report.total_steps}")
+        self._reporter.tell(report, self._progress, now)
+
+    def checkpoint(self, state: TrainingState, best: bool) -> None:  # noqa: FBT001  # the coordinator's action has it so
+        """Writes the state as the last checkpoint, also as the best one if `best`; the metrics up to it first.
+
+        A full disk does not stop the training: it is told, and the next checkpoint tries again.
+        """
+        if state.step != self._hashed:
+            self._hash(state.step, state.sha256(), state.tensor_hashes())
+        try:
+            self._metrics.sync()
+            self._hashes.sync()
+            self._shelf.put(pack(state, self._facts, self._directory.term), state.step, best=best)
+        except OSError as error:
+            self._unsaved = f"checkpoint of step {state.step} in {self._directory.checkpoints}: {error.strerror}"
+            self.tell(Notice("warning", f"{self._unsaved}; training goes on, the older checkpoint stays"))
+            return
+        self._unsaved = ""
+
+    def close(self) -> None:
+        """Shows the result, closes the files. Raises RunDirectoryError where the last checkpoint is not written."""
+        self._reporter.closing(self._ending, self._progress, self._clock())
+        self.abort()
+        if self._unsaved:
+            raise RunDirectoryError(f"the end of the run is not saved: {self._unsaved}")
+
+    def abort(self) -> None:
+        """Closes files and terminal without a word: the error that ends the run speaks. Safe to call twice."""
+        self._reporter.close()
+        for file in (self._metrics, self._hashes, self._log):
+            file.close()
+
+    @property
+    def failure(self) -> str:
+        """The last error that was reported; "" for none."""
+        return self._ending.failed
+
+    def _tabulate(self, record: metrics.Record) -> None:
+        self._metrics.write(record)
+        self._table.append(record)
+        write_atomically(self._directory.path / "summary.csv", to_csv(self._table).encode())
+
+    def _hash(self, step: int, sha256: str, tensors: tuple[tuple[str, str], ...]) -> None:
+        self._hashes.write(metrics.hash_record(step, sha256, tensors))
+        self._hashed = step
+
+    def _write_log(self, line: str) -> None:
+        self._log.write(f"{datetime.now(UTC).isoformat(timespec='milliseconds')} {line}\n")
+        self._log.flush()

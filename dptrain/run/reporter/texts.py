@@ -1,0 +1,128 @@
+"""The words of a run for people: durations, one line a report, the banner. No output."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isfinite
+
+from dptrain.cluster.reports import EpochDone, Evaluated, Notice, WorkerJoined, WorkerLost
+from dptrain.run.facts import RunFacts
+from dptrain.run.progress import Progress
+
+
+def duration(seconds: float) -> str:
+    """h:mm:ss."""
+    if not isfinite(seconds) or seconds < 0:
+        return "-:--:--"
+    minutes, secs = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{secs:02d}"
+
+
+@dataclass(frozen=True, slots=True)
+class Banner:
+    """What is about to run, where, and how."""
+
+    facts: RunFacts
+    path: str
+    term: int
+    threads: int  #: with workers = 0
+    isa: str
+
+    def lines(self) -> list[str]:
+        """Five lines."""
+        data, training, deployment = self.facts.data, self.facts.config.training, self.facts.config.deployment
+        height, width, channels = data.image
+        shards = training.batch_size // training.shard_size
+        split = f"{data.train:,} train / {data.validation:,} validation / {data.test:,} test"
+        return [
+            f"data    {data.name}  {split}  {height}x{width}x{channels}  {len(data.classes)} classes",
+            f"model   {self.facts.model}",
+            f"batch   {training.batch_size} = {shards} shards x {training.shard_size}  "
+            f"steps {-(-data.train // training.batch_size):,} an epoch, {count(training.epochs, 'epoch')}",
+            f"run     {self._processes()}  isa {self.isa}  {deployment.bind}",
+            f"dir     {self.path}  identity {self.facts.identity[:12]}  term {self.term}",
+        ]
+
+    def _processes(self) -> str:
+        deployment = self.facts.config.deployment
+        if not deployment.workers:
+            return f"1 process, {count(self.threads, 'thread')}"
+        augmenters = f", {count(deployment.augmenters, 'augmenter')}" if deployment.augmenters else ""
+        return f"{count(deployment.workers, 'worker')}{augmenters}, 1 thread each"
+
+
+def count(number: int, noun: str) -> str:
+    """`1 worker`, `2 workers`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def where(progress: Progress) -> str:
+    """`epoch  3/12  [  47/94]`."""
+    width = len(str(progress.steps_per_epoch))
+    epoch = f"epoch {progress.epoch + 1:>{len(str(progress.epochs))}}/{progress.epochs}"
+    return f"{epoch}  [{progress.step_in_epoch:>{width}}/{progress.steps_per_epoch}]"
+
+
+def figures(progress: Progress) -> str:
+    """`loss 0.5213  acc 0.812  lr 0.0812  511 samples/s`."""
+    speed = f"{progress.samples_per_second:,.0f} samples/s"
+    return f"loss {progress.loss:.4f}  acc {progress.accuracy:.3f}  lr {progress.lr:.4g}  {speed}"
+
+
+def epoch_line(report: EpochDone, progress: Progress, elapsed: float) -> str:
+    """One line for a finished epoch."""
+    return (
+        f"epoch {report.epoch:>{len(str(progress.epochs))}}/{progress.epochs}  train loss {report.loss:.4f}  "
+        f"acc {report.accuracy:.4f}  lr {report.lr:.4g}  in {duration(progress.epoch_seconds)}  "
+        f"elapsed {duration(elapsed)}  eta {duration(progress.run_eta)}"
+    )
+
+
+def evaluation_line(report: Evaluated) -> str:
+    """One line for a scored split."""
+    best = "  (best so far)" if report.best else ""
+    return (
+        f"{report.split}  loss {report.loss:.4f}  acc {report.accuracy:.4f}  top5 {report.accuracy5:.4f}  "
+        f"{report.samples:,} samples, step {report.step}{best}"
+    )
+
+
+def event_line(report: WorkerJoined | WorkerLost | Notice) -> str:
+    """One line for what happened to a worker, or was noticed."""
+    match report:
+        case WorkerJoined():
+            return (
+                f"worker {report.name} joined (pid {report.pid}, {report.isa}); {count(report.workers, 'worker')} now"
+            )
+        case WorkerLost():
+            shards = f"; shards {', '.join(map(str, report.shards))} go to another" if report.shards else ""
+            return f"worker {report.name} lost: {report.reason}{shards}; {count(report.workers, 'worker')} now"
+        case Notice():
+            return report.text if report.level == "info" else f"{report.level}: {report.text}"
+
+
+@dataclass(slots=True)
+class Ending:
+    """How a run came to its end, as far as the reports say."""
+
+    path: str  #: run directory
+    test: Evaluated | None = None  #: the run is complete
+    complete_before: bool = False  #: it was so already when this process started
+    failed: str = ""  #: the error that ended it: going on would fail again
+
+
+def closing_lines(ending: Ending, progress: Progress, elapsed: float) -> list[str]:
+    """What came out, and what to do with it."""
+    test, path = ending.test, ending.path
+    if ending.complete_before:
+        return ["the run is complete: nothing was left to do", f"predict: dptrain predict {path} IMAGE..."]
+    if test is None:
+        stopped = f"stopped at step {progress.step:,} of {progress.total_steps:,} after {duration(elapsed)}"
+        return [stopped, f"run directory {path}" if ending.failed else f"continue: dptrain train --resume {path}"]
+    return [
+        f"test accuracy {test.accuracy:.4f}  loss {test.loss:.4f}  error {100 * (1 - test.accuracy):.2f} %  "
+        f"({test.samples:,} samples)  in {duration(elapsed)}",
+        f"checkpoints {path}/checkpoints",
+        f"predict: dptrain predict {path} IMAGE...",
+    ]

@@ -1,0 +1,143 @@
+"""An augmenter's sockets: asks the coordinator for the run, then answers workers' requests and prepares ahead."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+import zmq
+
+from dptrain.cluster.events import LinkLost, StopRequested
+from dptrain.errors import ConnectionLostError, RefusedError, RemoteProtocolError, UsageError
+from dptrain.transport.dealer import DealerLink
+from dptrain.transport.sockets import endpoint, harden, land
+from dptrain.transport.stopping import StopSource
+from dptrain.transport.window import Window
+from dptrain.wire.codec import HEADER_BYTES, Limits, decode, encode
+from dptrain.wire.messages import PROTOCOL, AskConfig, PreparedShard, Reject, WantShard, Welcome
+
+PATIENCE = 60.0  #: seconds without the coordinator before an augmenter ends
+ANSWER = 5.0  #: seconds for an answer before a new connection is tried
+
+
+def ask_for_run(link: DealerLink, stop: StopSource) -> Welcome | StopRequested:
+    """The run; the link stays open. Raises ConnectionLostError after PATIENCE, RefusedError at once."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        link.shut()
+        link.open()
+        link.send(AskConfig(PROTOCOL))
+        retry = time.monotonic() + ANSWER
+        while time.monotonic() < retry:
+            events = link.poll(min(0.25, retry - time.monotonic()), stop.filenos)
+            request = stop.take()
+            if request is not None:
+                return request
+            for event in events:
+                if isinstance(event, LinkLost):
+                    retry = min(retry, time.monotonic() + 0.2)
+                elif isinstance(event.message, Reject):
+                    raise RefusedError(f"the coordinator refuses this augmenter: {event.message.reason}")
+                elif isinstance(event.message, Welcome):
+                    return event.message
+    raise ConnectionLostError("the coordinator does not answer: is it running, and is --connect its address?")
+
+
+class ShardServer:
+    """The ROUTER workers ask. `address` comes from `bind_address`; it never sends what was not asked for."""
+
+    def __init__(self, address: str, identity: str) -> None:
+        self._identity = identity
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._socket = self._context.socket(zmq.ROUTER)
+        harden(self._socket, address, HEADER_BYTES)
+        if address.startswith("ipc://"):
+            self._socket.setsockopt(zmq.IPC_FILTER_UID, os.getuid())
+        try:
+            self._socket.bind(address)
+        except zmq.ZMQError as error:
+            self.close()
+            raise UsageError(f"--bind {address}: {error.strerror}") from None
+        self.endpoint = endpoint(self._socket)
+
+    def register(self, poller: zmq.Poller) -> None:
+        """Readable when somebody asks."""
+        poller.register(self._socket, zmq.POLLIN)
+
+    def answer(self, window: Window) -> bool:
+        """Answers one request, if there is one; whether there was."""
+        try:
+            peer, *frames = self._socket.recv_multipart(zmq.DONTWAIT, copy=False)
+        except zmq.Again:
+            return False
+        try:
+            wanted = decode(land(frames), Limits(0, 0, 0))
+        except RemoteProtocolError:
+            return True
+        if isinstance(wanted, WantShard) and wanted.identity == self._identity:
+            images = window.take(wanted.step, wanted.shard)
+            if images is not None:
+                self._send([peer.bytes, *encode(PreparedShard(wanted.step, wanted.shard, images))])
+        return True
+
+    def _send(self, frames: list[Any]) -> None:
+        try:
+            self._socket.send_multipart(frames, zmq.DONTWAIT, copy=False)
+        except zmq.Again:
+            return  # it does not read: it will prepare the shard itself
+
+    def close(self) -> None:
+        """At once."""
+        self._socket.close(linger=0)
+        self._context.term()
+
+
+class CoordinatorWatch:
+    """Asks anew where the connection is lost, and says when the run is over for an augmenter."""
+
+    def __init__(self, link: DealerLink, welcome: Welcome) -> None:
+        self._link, self._welcome = link, welcome
+        self._lost: float | None = None  #: since when
+        self._ask_at: float | None = None  #: when to open the next connection
+        self.reason = ""  #: why it is over
+
+    def goes_on(self) -> bool:
+        """Never blocks; call it a few times a second."""
+        now = time.monotonic()
+        for event in self._link.poll(0):
+            if isinstance(event, LinkLost):
+                self._lost = self._lost or now
+                self._ask_at = now + 0.5
+            elif isinstance(event.message, Welcome):
+                if event.message.identity != self._welcome.identity:
+                    self.reason = "the coordinator has begun another run"
+                self._lost = self._ask_at = None
+        if self._lost is not None and now - self._lost >= PATIENCE:
+            self.reason = f"the coordinator has been gone for {PATIENCE:.0f} s"
+        if self._ask_at is not None and now >= self._ask_at:
+            self._ask_at = now + ANSWER
+            self._link.shut()
+            self._link.open()
+            self._link.send(AskConfig(PROTOCOL))
+        return not self.reason
+
+
+def serve(server: ShardServer, window: Window, stop: StopSource, watch: CoordinatorWatch) -> str:
+    """Until somebody wants it to stop or the run is over; the answer is why."""
+    poller = zmq.Poller()
+    server.register(poller)
+    for fd in stop.filenos:
+        poller.register(fd, zmq.POLLIN)
+    next_look = 0.0
+    busy = True
+    while True:
+        poller.poll(0 if busy else 250)
+        request = stop.take()
+        if request is not None:
+            return request.reason
+        if time.monotonic() >= next_look:
+            next_look = time.monotonic() + 0.25
+            if not watch.goes_on():
+                return watch.reason
+        busy = server.answer(window) or window.prepare_one()

@@ -1,0 +1,158 @@
+"""Processes this one has started: watched, started again, none left over. What they do is not known here."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from dptrain.transport.coordinator_loop import CrewExit
+from dptrain.transport.orphan import INCARNATION, LAUNCHER
+from dptrain.transport.restarts import CONFIGURATION, TEMPORARY, Restarts, describe
+
+GRACE = 3.0  #: seconds between SIGTERM and SIGKILL
+#: One thread a process, from the first import on; an environment that says otherwise is overruled.
+ONE_THREAD = {"NUMBA_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+
+
+@dataclass(frozen=True, slots=True)
+class ChildSpec:
+    """What to run."""
+
+    name: str
+    argv: Sequence[str]
+    log: Path  #: standard output and error are appended
+    worker: bool  #: says Hello; when the last one is gone for good, the run cannot go on
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Child:
+    spec: ChildSpec
+    restarts: Restarts = field(default_factory=Restarts)
+    process: subprocess.Popen[bytes] | None = None  #: None: between two lives, or given up
+    pidfd: int = -1
+    incarnation: str = ""
+    start_at: float | None = None  #: of the next life; None: it runs, or is given up
+    code: int = 0  #: of the last life
+
+
+class Children:
+    """A `Crew` of processes. A context manager: leaving the block ends them all, whatever has happened.
+
+    Each is in a process group of its own (Ctrl-C at the terminal goes to us alone) but in our session. Its standard
+    input is a pipe whose end tells it that we are gone.
+    """
+
+    def __init__(self, specs: Sequence[ChildSpec], clock: Callable[[], float] = time.monotonic) -> None:
+        self._children = [_Child(spec) for spec in specs]
+        self._clock = clock
+        self._stopped = False
+
+    def __enter__(self) -> Children:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Starts all of them."""
+        for child in self._children:
+            self._start(child)
+
+    def _start(self, child: _Child) -> None:
+        child.incarnation, child.start_at = secrets.token_hex(16), None
+        flags = [LAUNCHER, str(os.getpid()), *((INCARNATION, child.incarnation) if child.spec.worker else ())]
+        with child.spec.log.open("ab") as log:
+            child.process = subprocess.Popen(
+                [*child.spec.argv, *flags],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **ONE_THREAD, **child.spec.env},
+                process_group=0,
+            )
+        child.pidfd = os.pidfd_open(child.process.pid)
+
+    @property
+    def filenos(self) -> Sequence[int]:
+        """A pidfd is readable as soon as its process has ended, a SIGKILL included."""
+        return [child.pidfd for child in self._children if child.process is not None]
+
+    @property
+    def incarnations(self) -> frozenset[str]:
+        """Of the workers now alive, or whose end has not been told yet."""
+        return frozenset(child.incarnation for child in self._children if child.spec.worker)
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """Name -> process id of those now alive."""
+        return {child.spec.name: child.process.pid for child in self._children if child.process is not None}
+
+    def exits(self) -> list[CrewExit]:
+        """Who has ended since the last call; starts again whose time has come."""
+        ended = [child for child in self._children if child.process is not None and child.process.poll() is not None]
+        exits = [self._buried(child) for child in ended]
+        for child in self._children:
+            if child.start_at is not None and self._clock() >= child.start_at:
+                self._start(child)
+        return exits
+
+    def _buried(self, child: _Child) -> CrewExit:
+        assert child.process is not None
+        child.code = child.process.returncode
+        _release(child)
+        delay = child.restarts.delay(child.code, self._clock())
+        child.start_at = None if delay is None else self._clock() + delay
+        return CrewExit(child.spec.name, child.incarnation, self._fate(child))
+
+    def _fate(self, child: _Child) -> str:
+        text = describe(child.code)
+        if child.code and child.start_at is None:
+            text += f" and is not started again; see {child.spec.log}"
+        return text
+
+    @property
+    def failure(self) -> tuple[int, str] | None:
+        """78 where a worker said so, otherwise 75."""
+        workers = [child for child in self._children if child.spec.worker]
+        if not workers or any(child.process is not None or child.start_at is not None for child in workers):
+            return None
+        code = CONFIGURATION if any(child.code == CONFIGURATION for child in workers) else TEMPORARY
+        last = workers[-1]
+        return code, f"no worker is left: {last.spec.name} {describe(last.code)}; see {last.spec.log}"
+
+    def stop(self, grace: float = GRACE) -> None:
+        """SIGTERM to all, SIGKILL to whoever is still there after `grace` seconds. Safe to call twice."""
+        for child in self._children:
+            child.start_at = None
+        alive = [child for child in self._children if child.process is not None]
+        for child in alive:
+            assert child.process is not None
+            child.process.terminate()
+        deadline = time.monotonic() + grace
+        for child in alive:
+            assert child.process is not None
+            try:
+                child.process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                child.process.kill()
+        for child in alive:
+            assert child.process is not None
+            child.code = child.process.wait()
+            _release(child)
+
+
+def _release(child: _Child) -> None:
+    """Gives back what a process that has ended held here."""
+    assert child.process is not None
+    pipe: IO[bytes] | None = child.process.stdin
+    if pipe is not None:
+        pipe.close()
+    os.close(child.pidfd)
+    child.process, child.pidfd = None, -1

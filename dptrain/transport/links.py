@@ -1,0 +1,63 @@
+"""How the two loops see a connection, whatever carries it: sockets (`router`, `dealer`) or queues (`inprocess`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from dptrain.cluster.events import Arrived, LinkLost, Peer, PeerGone, Received
+from dptrain.wire.codec import Limits
+from dptrain.wire.messages import FromCoordinator, FromWorker
+
+
+class CoordinatorLink(Protocol):
+    """The coordinator's end of all connections. One thread uses it."""
+
+    @property
+    def endpoint(self) -> str:
+        """Where workers connect to."""
+        ...
+
+    def poll(self, timeout: float, watch: Sequence[int] = ()) -> list[Received | PeerGone]:
+        """What came in; waits up to `timeout` seconds where there is nothing yet and no fd of `watch` is readable."""
+        ...
+
+    def send(self, peer: Peer, message: FromCoordinator) -> PeerGone | None:
+        """Never blocks. The answer says that the peer is gone. Arrays must not change before they are sent."""
+        ...
+
+    def drop(self, peer: Peer) -> None:
+        """What still arrives from this peer is ignored."""
+        ...
+
+    def close(self, flush: float = 0.0) -> None:
+        """Ends all connections, after at most `flush` seconds for what is not sent yet."""
+        ...
+
+
+class WorkerLink(Protocol):
+    """The worker's end of its one connection. One thread uses it."""
+
+    def open(self) -> None:
+        """A new, unused connection."""
+        ...
+
+    def poll(self, timeout: float, watch: Sequence[int] = ()) -> list[Arrived | LinkLost]:
+        """What came in; waits up to `timeout` seconds where there is nothing yet and no fd of `watch` is readable."""
+        ...
+
+    def send(self, message: FromWorker) -> None:
+        """Never blocks; where it is not possible, the next `poll` says LinkLost."""
+        ...
+
+    def know(self, limits: Limits) -> None:
+        """The network is known: arrays of these sizes are welcome."""
+        ...
+
+    def shut(self, flush: float = 0.0) -> None:
+        """Ends the connection, after at most `flush` seconds for what is not sent yet; `open` may follow."""
+        ...
+
+    def close(self, flush: float = 0.0) -> None:
+        """As `shut`, for good."""
+        ...

@@ -1,0 +1,127 @@
+"""The coordinator's sockets: one ROUTER for control, weights and gradients. No decisions.
+
+One connection carries one order of messages: "weights of step 8" cannot arrive after "compute step 8". libzmq names
+the peers; a reconnect is a new peer, which the coordinator asks who it is.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import zmq
+
+from dptrain.cluster.events import Peer, PeerGone, Received
+from dptrain.errors import RemoteProtocolError, UsageError
+from dptrain.transport.sockets import HIGH_WATER, endpoint, harden, land, largest_frame, milliseconds
+from dptrain.wire.codec import Limits, decode, encode
+from dptrain.wire.messages import FromCoordinator, FromWorker, Params
+
+BATCH = 64  #: messages of one poll: the loop must see its clock
+REMEMBERED = 4096  #: dropped peers; a stranger that reconnects for ever must not fill our memory
+
+_Frames: TypeAlias = list[zmq.Frame]
+
+
+class RouterLink:
+    """A `CoordinatorLink` over ipc or tcp. `address` comes from `bind_address`."""
+
+    def __init__(self, address: str, limits: Limits) -> None:
+        self._limits = limits
+        self._dropped: OrderedDict[Peer, None] = OrderedDict()
+        self._weights: tuple[Params, _Frames] | None = None  #: the last Params sent, and its frames
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._socket = self._context.socket(zmq.ROUTER)
+        try:
+            self._bind(address)
+        except BaseException:
+            self.close()
+            raise
+        self.endpoint = endpoint(self._socket)
+
+    def _bind(self, address: str) -> None:
+        socket = self._socket
+        harden(socket, address, largest_frame(self._limits))
+        socket.router_mandatory = True
+        if address.startswith("ipc://"):
+            socket.setsockopt(zmq.IPC_FILTER_UID, os.getuid())
+        try:
+            socket.bind(address)
+        except zmq.ZMQError as error:
+            raise UsageError(f"--bind {address}: {_bind_fault(error)}") from None
+
+    def poll(self, timeout: float, watch: Sequence[int] = ()) -> list[Received | PeerGone]:
+        """At most BATCH messages; a peer whose frames are not a valid message of a worker is dropped."""
+        poller = zmq.Poller()
+        poller.register(self._socket, zmq.POLLIN)
+        for fd in watch:
+            poller.register(fd, zmq.POLLIN)
+        poller.poll(milliseconds(timeout))
+        events: list[Received | PeerGone] = []
+        for _ in range(BATCH):
+            try:
+                peer, *frames = self._socket.recv_multipart(zmq.DONTWAIT, copy=False)
+            except zmq.Again:
+                break
+            event = self._event(peer.bytes, frames)
+            if event is not None:
+                events.append(event)
+        return events
+
+    def _event(self, peer: Peer, frames: _Frames) -> Received | PeerGone | None:
+        if peer in self._dropped:
+            return None
+        try:
+            message = decode(land(frames), self._limits)
+            if not isinstance(message, FromWorker):
+                raise RemoteProtocolError(f"{type(message).__name__} is no message to a coordinator")  # noqa: TRY301
+        except RemoteProtocolError as error:
+            self.drop(peer)
+            return PeerGone(peer, f"dropped: {error}")
+        return Received(peer, message)
+
+    def send(self, peer: Peer, message: FromCoordinator) -> PeerGone | None:
+        """Params are encoded once; all peers share their frames, and no copy is made."""
+        try:
+            self._socket.send_multipart([peer, *self._frames(message)], zmq.DONTWAIT, copy=False)
+        except zmq.Again:
+            return PeerGone(peer, f"does not read: {HIGH_WATER} messages wait for it")
+        except zmq.ZMQError as error:
+            if error.errno != zmq.EHOSTUNREACH:
+                raise
+            return PeerGone(peer, "the connection is closed")
+        return None
+
+    def _frames(self, message: FromCoordinator) -> Sequence[Any]:
+        if not isinstance(message, Params):
+            return encode(message)
+        if self._weights is None or self._weights[0] is not message:
+            self._weights = (message, [zmq.Frame(frame, copy=False) for frame in encode(message)])
+        return self._weights[1]
+
+    def drop(self, peer: Peer) -> None:
+        """Ignores the peer from now on. (libzmq 4.3 cannot close one connection of a ROUTER.)"""
+        self._dropped[peer] = None
+        if len(self._dropped) > REMEMBERED:
+            self._dropped.popitem(last=False)
+
+    def close(self, flush: float = 0.0) -> None:
+        """Blocks for at most `flush` seconds, even where a peer has stopped reading."""
+        self._weights = None
+        self._socket.close(linger=int(flush * 1000))
+        self._context.term()
+
+
+def _bind_fault(error: zmq.ZMQError) -> str:
+    match error.errno:
+        case errno.EADDRINUSE:
+            return "the address is in use by another process: stop it, or choose another port (0: any free one)"
+        case errno.EADDRNOTAVAIL | errno.ENODEV:
+            return "no address of this machine; bind to one of its own (127.0.0.1, 0.0.0.0), not to a name"
+        case errno.EACCES:
+            return "not permitted; ports below 1024 are for root"
+        case _:
+            return str(error.strerror)

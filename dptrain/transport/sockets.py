@@ -1,0 +1,66 @@
+"""What every ZeroMQ socket of ours has in common: options, receiving into aligned memory. No protocol."""
+
+from __future__ import annotations
+
+from math import ceil
+
+import numpy as np
+import zmq
+
+from dptrain.wire.codec import HEADER_BYTES, Limits
+
+HIGH_WATER = 64  #: messages; they are up to 45 MB, and libzmq's default of 1000 would take 45 GB a peer
+HEARTBEAT_MS = 1_000
+DEAD_MS = 5_000  #: a peer that does not answer heartbeats so long is cut off; libzmq's thread answers, not Python
+HANDSHAKE_MS = 3_000
+UNKNOWN_BYTES = 1 << 30  #: largest frame where the network is not known yet (a worker's, from its own coordinator)
+MOST_FRAMES = 4  #: of one message: header and at most two arrays, and one that is too many
+FLUSH = 2.0  #: seconds for the last words at an orderly end
+LINE = 64  #: bytes; NumPy's and our own vector loops treat arrays that begin elsewhere differently
+
+
+def harden(socket: zmq.Socket[bytes], address: str, largest: int) -> None:
+    """Options for both ends of every connection; before bind or connect. Nothing lingers unless `close` says so.
+
+    Whoever sends a frame of more than `largest` bytes is disconnected by libzmq, before any of it reaches Python.
+    """
+    socket.linger = 0
+    socket.sndhwm = socket.rcvhwm = HIGH_WATER
+    socket.heartbeat_ivl = HEARTBEAT_MS
+    socket.heartbeat_timeout = socket.heartbeat_ttl = DEAD_MS
+    socket.handshake_ivl = HANDSHAKE_MS
+    socket.maxmsgsize = largest
+    socket.ipv6 = "[" in address
+
+
+def largest_frame(limits: Limits) -> int:
+    """Bytes of the largest frame of a valid message."""
+    return max(HEADER_BYTES, 4 * limits.params, 4 * limits.buffers, limits.image_bytes)
+
+
+def endpoint(socket: zmq.Socket[bytes]) -> str:
+    """Where a bound socket can be reached: with the port the system chose."""
+    return socket.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0")
+
+
+def milliseconds(seconds: float) -> int:
+    """For a ZeroMQ poller: rounded up, so that a loop does not spin through the last one."""
+    return max(0, ceil(seconds * 1000))
+
+
+def land(frames: list[zmq.Frame]) -> list[bytes | memoryview]:
+    """The frames of a message in memory of our own: header as bytes, arrays writable and on 64-byte boundaries.
+
+    One copy. libzmq's own memory is neither aligned nor returned while an array points into it. A message with more
+    frames than any of ours is cut to MOST_FRAMES, which the codec refuses.
+    """
+    frames = frames[:MOST_FRAMES]
+    return [frames[0].bytes, *(_aligned(frame.buffer) for frame in frames[1:])] if frames else []
+
+
+def _aligned(buffer: memoryview) -> memoryview:
+    raw = np.empty(buffer.nbytes + LINE, np.uint8)
+    at = -raw.ctypes.data % LINE
+    out = raw[at : at + buffer.nbytes]
+    out[:] = np.frombuffer(buffer, np.uint8)
+    return out.data

@@ -1,0 +1,124 @@
+"""Where the wish to stop comes from: signals, a launcher that has gone, another thread. What to do is the machine's."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+from collections.abc import Sequence
+from types import FrameType, TracebackType
+from typing import Protocol
+
+from dptrain.cluster.events import StopRequested
+from dptrain.transport.wakeup import Wakeup
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class StopSource(Protocol):
+    """One thread asks it, after each poll."""
+
+    @property
+    def filenos(self) -> Sequence[int]:
+        """Readable when there may be something to take."""
+        ...
+
+    def take(self) -> StopRequested | None:
+        """The wish to stop, once."""
+        ...
+
+
+class StopFlag:
+    """Set by another thread."""
+
+    def __init__(self) -> None:
+        self._wakeup = Wakeup()
+        self._reason = ""
+
+    def set(self, reason: str) -> None:
+        """From any thread; the first reason counts."""
+        self._reason = self._reason or reason
+        self._wakeup.set()
+
+    @property
+    def filenos(self) -> Sequence[int]:
+        """Readable from `set` until `take`."""
+        return (self._wakeup.fileno(),)
+
+    def take(self) -> StopRequested | None:
+        """None again after the first time."""
+        if not self._reason:
+            return None
+        self._wakeup.clear()
+        reason, self._reason = self._reason, ""
+        return StopRequested(reason)
+
+    def close(self) -> None:
+        """Gives the descriptor back."""
+        self._wakeup.close()
+
+
+class StopSignals:
+    """SIGINT, SIGTERM and SIGHUP while the block lasts; main thread only. A second SIGINT raises KeyboardInterrupt.
+
+    Signals that are ignored stay so: a launcher ignores SIGINT for its children, nohup ignores SIGHUP.
+    `launched`: standard input is a pipe from the launcher, and its end is a wish to stop too.
+    """
+
+    def __init__(self, *, launched: bool = False) -> None:
+        self._launched = launched
+        self._signal = ""
+        self._taken = False
+        self._old: dict[signal.Signals, object] = {}
+
+    def __enter__(self) -> StopSignals:
+        # Python writes to the wake-up descriptor from C, whichever thread the signal hits: no poll sleeps through it.
+        self._reader, self._writer = socket.socketpair()
+        self._reader.settimeout(0)
+        self._writer.settimeout(0)
+        self._old_fd = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+        for number in SIGNALS:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                self._old[number] = signal.signal(number, self._on_signal)
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        for number, handler in self._old.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]  # what signal.signal gave
+        signal.set_wakeup_fd(self._old_fd)
+        self._reader.close()
+        self._writer.close()
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        if self._signal and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self._signal = self._signal or signal.Signals(number).name
+
+    @property
+    def filenos(self) -> Sequence[int]:
+        """Readable after a signal, or when the launcher has gone."""
+        return (self._reader.fileno(), 0) if self._launched and not self._taken else (self._reader.fileno(),)
+
+    def take(self) -> StopRequested | None:
+        """The first signal's name, or that the launcher has gone; None again after the first time."""
+        self._drain()
+        if self._taken:
+            return None
+        reason = self._signal or ("the launcher has gone" if self._launched and _ended(0) else "")
+        self._taken = bool(reason)
+        return StopRequested(reason) if reason else None
+
+    def _drain(self) -> None:
+        try:
+            while self._reader.recv(64):
+                pass
+        except BlockingIOError:
+            return
+
+
+def _ended(fd: int) -> bool:
+    """Whether the other end of a pipe is closed. The launcher never writes."""
+    poller = select.poll()
+    poller.register(fd, select.POLLIN)
+    return bool(poller.poll(0)) and os.read(fd, 4096) == b""

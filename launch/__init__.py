@@ -1,0 +1,1 @@
+"""How a run is started: scripts, recipes and container files. Starts processes; imports none of the code they run."""

@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Everything a change must pass, in the order in which it fails fastest; stops at the first failure.
+#
+#   launch/check.sh [flags of pytest]      e.g. launch/check.sh -k conv -x
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+# shellcheck source=launch/venv.sh
+source launch/venv.sh
+ensure_venv test
+PATH="$(cd "$venv/bin" && pwd):$PATH"
+export PATH
+
+# Shows the command and, when it has passed, its time.
+check() {
+    local begin=$SECONDS
+    printf '\n== %s\n' "$*"
+    if ! "$@"; then
+        printf '== FAILED: %s\n' "$*" >&2
+        exit 1
+    fi
+    printf '== %s s\n' $((SECONDS - begin))
+}
+
+check ruff check
+check ruff format --check
+check bash -n launch/*.sh .ci/run
+check mypy --strict dptrain workers launch tools
+check lint-imports
+check python -m pytest "$@"
+printf '\nall checks passed in %s s\n' "$SECONDS"

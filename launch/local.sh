@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# Trains on this machine: installs dptrain into .venv where it is not yet there, then starts N workers.
+#
+#   launch/local.sh [N] [flags of dptrain train]      N worker processes, 2 unless told
+#
+#   launch/local.sh                                   Fashion-MNIST mini, 2 workers, 1 augmenter
+#   launch/local.sh 4 --epochs 12 --batch-size 256
+#   launch/local.sh 4 --recipe cifar10-resnet20-10epochs --name first --resume auto
+set -euo pipefail
+
+home=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+workers=2
+if [[ ${1:-} =~ ^[0-9]+$ ]]; then
+    workers=$1
+    shift
+fi
+
+case ${1:-} in
+-h | --help)
+    sed -n '2,/^set /s/^# \{0,1\}//p' "$0"
+    exit 0
+    ;;
+esac
+
+# What the flags say stands; the rest of a first run is filled in.
+defaults=()
+flags=" $* "
+given() { [[ $flags =~ \ ($1)[\ =] ]]; }
+given '--recipe|--config|-c' || defaults+=(--recipe fashion-quick)
+given '--workers|-n' || defaults+=(--workers "$workers")
+given --augmenters || defaults+=(--augmenters 1)
+
+here=$PWD
+cd "$home"
+# shellcheck source=launch/venv.sh
+source launch/venv.sh
+ensure_venv
+dptrain=$(cd "$venv/bin" && pwd)/dptrain
+
+cd "$here"
+exec "$dptrain" train "${defaults[@]+"${defaults[@]}"}" "$@"

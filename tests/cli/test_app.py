@@ -1,0 +1,71 @@
+"""Flags, help and start-up of the command."""
+
+import subprocess
+import sys
+
+import pytest
+
+from dptrain import __version__
+from dptrain.cli import main
+from dptrain.cli.app import VERBS
+from dptrain.cli.flags import HELP, spelling
+from dptrain.config import SECTION_OF
+from dptrain.configfile import resolve
+
+
+def test_every_field_is_a_flag_of_train_with_help(capsys):
+    assert HELP.keys() == SECTION_OF.keys()
+    assert main(["train", "--help"]) == 0
+    out = capsys.readouterr().out
+    for field in SECTION_OF:
+        assert f"  {spelling(field)}" in out
+    for heading in ("Data:", "Model:", "Training:", "Deployment:"):
+        assert heading in out.splitlines()
+    for short in ("--workers, -n", "--batch-size, -b", "--weight-decay, --wd", "--recipe, --config, -c"):
+        assert short in out
+
+
+def test_help_names_every_verb(capsys):
+    assert main(["--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for verb in VERBS:
+        assert any(line.strip().startswith(f"{verb}:") for line in lines), verb
+
+
+def test_a_printed_configuration_can_be_given_back_as_a_recipe(tmp_path, capsys):
+    flags = [
+        "--milestones",
+        "2,4",
+        "--schedule",
+        "steps",
+        "--no-nesterov",
+        "--wd",
+        "0",
+        "-n",
+        "3",
+        "--validation",
+        "-1",
+    ]
+    assert main(["train", "--recipe", "shapes-smoke", "--epochs", "5", "--augment", "", *flags, "--print-config"]) == 0
+    first = capsys.readouterr().out
+    (tmp_path / "r.toml").write_text(first)
+    assert main(["train", "--recipe", str(tmp_path / "r.toml"), "--print-config"]) == 0
+    assert capsys.readouterr().out == first
+    config = resolve(str(tmp_path / "r.toml"))
+    assert (config.training.milestones, config.training.nesterov, config.training.weight_decay) == ((2, 4), False, 0.0)
+    assert (config.deployment.workers, config.data.dataset, config.data.augment) == (3, "shapes32", ())
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["train", "--print-config"], ["--help"]])
+def test_numba_is_not_imported_before_it_is_needed(arguments):
+    # The kernels look at the ISA when they are imported: the flags must be read by then.
+    code = (
+        "import sys\nfrom dptrain.cli import main\ncode = main(sys.argv[1:])\nsys.exit(code or 'numba' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_version_is_printed(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == __version__

@@ -1,0 +1,239 @@
+"""What people get wrong, typed into a real process: one line that says what and what to do, exit code, nothing left."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dptrain.cli import main
+from dptrain.cluster.state import TrainingState, layout_digest
+from dptrain.config import build
+from dptrain.configfile import to_toml
+from dptrain.nn import build as build_network
+from dptrain.nn import initial_buffers, initial_params
+from dptrain.run import directory
+from dptrain.run.checkpoint import pack
+from dptrain.run.facts import DataFacts, RunFacts
+from dptrain.run.metrics import JsonLines, hash_record
+
+USAGE, CONFIGURATION = 64, 78
+
+
+def is_one_line(err):
+    return err.startswith("dptrain: error: ") and err.count("\n") == 1 and err.endswith("\n")
+
+
+CASES = [
+    (["train", "--batchsize", "3"], USAGE, "Unknown option: --batchsize. Did you mean --batch-size?"),
+    (["trian"], USAGE, 'Unknown command "trian". Did you mean "train"?'),
+    (["train", "cifar10"], USAGE, "Unused Tokens: ['cifar10']"),
+    (["train", "--lr"], USAGE, "--lr requires an argument"),
+    (["train", "--lr", "1", "--lr", "2"], USAGE, "--lr specified multiple times"),
+    (["eval", "--split", "dev", "x"], USAGE, "--split"),
+    (["verify", "a"], USAGE, "requires an argument"),
+    (["train", "--lr", "quick"], CONFIGURATION, "--lr: lr = 'quick': must be a number above 0 and at most 100"),
+    (["train", "--batch-size", "100"], CONFIGURATION, "batch_size = 100 is not a multiple of shard_size = 32"),
+    (["train", "--recipe", "fashion"], CONFIGURATION, "unknown recipe 'fashion'"),
+    (
+        ["train", "--recipe", "bad.toml"],
+        CONFIGURATION,
+        "bad.toml: unknown key 'batchsize' in [training]; did you mean batch_size?",
+    ),
+    (["train", "-n", "0", "--bind", "tcp://127.0.0.1:0"], CONFIGURATION, "workers = 0 trains inside this process"),
+    (["train", "--resume", "runs/typo"], CONFIGURATION, "--resume runs/typo: no such directory"),
+    (["doctor", "--connect", "here"], CONFIGURATION, "--connect here: must be tcp://HOST:PORT"),
+    (["bench", "--image", "1"], CONFIGURATION, "--image 1: must be a whole number from 4 to 1024"),
+    (["bench", "--against-torch", "/no/python"], CONFIGURATION, "--against-torch /no/python: no such program"),
+    (["predict", "x"], CONFIGURATION, "predict needs image files"),
+    (["verify", "a", "b"], CONFIGURATION, "a is no run directory"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "code", "message"), CASES, ids=[" ".join(c[0]) for c in CASES])
+def test_a_wrong_command_line_is_one_line_and_leaves_nothing(arguments, code, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bad.toml").write_text("[training]\nbatchsize = 3\n")
+    assert main(arguments) == code
+    out, err = capsys.readouterr()
+    assert is_one_line(err)
+    assert message in err
+    assert out == ""
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.toml"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environ", "code", "message"),
+    [
+        (["train", "--epoch", "3"], {}, USAGE, "Did you mean --epochs?"),
+        (
+            ["train"],
+            {"DPTRAIN_EPOCH": "3"},
+            CONFIGURATION,
+            "unknown environment variable DPTRAIN_EPOCH; did you mean DPTRAIN_EPOCHS?",
+        ),
+        (["train", "--dataset", "fashion-mnii"], {}, CONFIGURATION, "did you mean 'fashion-mini'?"),
+        (["train", "--dataset", "cifar10", "--data-dir", "."], {}, CONFIGURATION, "cifar10: no data_batch_1.bin"),
+        (["train", "--augment", "flop"], {}, CONFIGURATION, "there is no augmentation 'flop': did you mean 'flip'?"),
+        (["train", "--validation", "6000"], {}, CONFIGURATION, "fashion-mini has 6000 training samples"),
+        (["train", "--runs", "file/below"], {}, CONFIGURATION, "run directory file/below/"),
+    ],
+)
+def test_a_process_ends_with_one_line_and_the_right_code(dptrain, tmp_path, arguments, environ, code, message):
+    (tmp_path / "file").write_text("")
+    done = dptrain(*arguments, environ=environ)
+    assert (done.code, done.out) == (code, "")
+    assert is_one_line(done.err), done.err
+    assert message in done.err
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+# --- runs and checkpoints
+
+
+@pytest.fixture
+def run(tmp_path):
+    """runs/a: a run over 8x8 grey images that was never trained, with a checkpoint of step 0."""
+    config = build({"filters": 4, "name": "a"})
+    data = DataFacts("tiny", "ab" * 32, (8, 8, 1), ("zero", "one", "two"), (100.0,), (50.0,), 10, 1, 2)
+    model = build_network(config.model, data.image, 3, data.mean, data.std)
+    facts = RunFacts(config, data, layout_digest(model.params, model.buffers), "fp32-v1", "ResNet-8")
+    params, buffers = initial_params(model.params, 0), initial_buffers(model.buffers)
+    state = TrainingState(model.params, model.buffers, params, buffers, {"velocity": np.zeros_like(params)})
+    manifest = {"identity": facts.identity, "starts": []}
+    made = directory.create(tmp_path / "runs", "a", to_toml(config), manifest)
+    made.close()
+    (made.checkpoints / "last.safetensors").write_bytes(pack(state, facts, term=1))
+    return made.path
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def tree(path):
+    return {p.relative_to(path): p.read_bytes() for p in sorted(path.rglob("*")) if p.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["train", "--name", "a"],
+            "run directory runs/a exists: continue it with --resume runs/a, or choose another --name",
+        ),
+        (["train", "--resume", "runs/a", "--lr", "0.2"], "lr = 0.2 (the command line), but the run "),
+        (
+            ["train", "--name", "a", "--resume", "auto", "--recipe", "shapes-smoke"],
+            "(recipe shapes-smoke), but the run ",
+        ),
+    ],
+)
+def test_an_existing_run_is_not_touched_by_a_start_that_does_not_fit(run, here, capsys, arguments, message):
+    before = tree(run)
+    assert main(arguments) == CONFIGURATION
+    err = capsys.readouterr().err
+    assert is_one_line(err)
+    assert message in err
+    assert tree(run) == before
+
+
+def test_a_checkpoint_of_another_identity_is_refused_with_what_differs(run, here, capsys):
+    # The configuration names fashion-mini, the checkpoint says it was trained on "tiny".
+    assert main(["train", "--resume", "runs/a"]) == CONFIGURATION
+    err = capsys.readouterr().err
+    assert is_one_line(err)
+    assert "last.safetensors belongs to another run (data set: abababababab -> 93a7a429e415; layout: " in err
+
+
+@pytest.mark.parametrize("verb", [["eval"], ["predict", "x.png"]])
+def test_a_damaged_checkpoint_is_refused_by_name(run, here, capsys, verb):
+    path = run / "checkpoints" / "last.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 4
+    path.write_bytes(content)
+    assert main([verb[0], str(run), *verb[1:]]) == CONFIGURATION
+    err = capsys.readouterr().err
+    assert is_one_line(err)
+    assert "last.safetensors is damaged" in err
+
+
+def test_eval_refuses_other_data_than_the_checkpoint_was_trained_on(run, here, capsys):
+    assert main(["eval", str(run)]) == CONFIGURATION
+    err = capsys.readouterr().err
+    assert is_one_line(err)
+    assert "was trained on tiny abababababab, but the data set here is 93a7a429e415" in err
+
+
+def test_predict_names_what_is_no_image_and_goes_on_with_the_others(run, here, capsys):
+    (here / "notes.txt").write_text("no image")
+    Image.new("RGB", (40, 20), (200, 10, 10)).save(here / "a.png")
+    folder = here / "folder"
+    folder.mkdir()
+    Image.new("L", (8, 8), 77).save(folder / "b.png")
+    code = main(["predict", str(run), "notes.txt", "a.png", "gone.png", "folder", "--json", "--topk", "2"])
+    out, err = capsys.readouterr()
+    assert code == CONFIGURATION
+    assert err.splitlines() == [
+        "dptrain: error: notes.txt is no image (of a kind Pillow knows)",
+        "dptrain: error: gone.png cannot be read: No such file or directory",
+    ]
+    objects = [json.loads(line) for line in out.splitlines()]
+    assert [o["file"] for o in objects] == ["a.png", "folder/b.png"]
+    assert all(len(o["top"]) == 2 and 0 < o["top"][1]["probability"] <= o["top"][0]["probability"] for o in objects)
+
+
+def test_predict_shows_bars_that_are_as_long_as_the_probability(run, here, capsys):
+    Image.new("L", (8, 8), 77).save(here / "b.png")
+    assert main(["predict", str(run), "b.png", "--topk", "3"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    assert lines[0].startswith("b.png  ")
+    probabilities = [float(line.removeprefix("b.png").split()[1]) for line in lines]
+    assert sum(probabilities) == pytest.approx(1, abs=2e-3)
+    assert [line.count("#") for line in lines] == pytest.approx([24 * p for p in probabilities], abs=0.6)
+
+
+# --- verify
+
+
+@pytest.fixture
+def hashed(here):
+    """hashed("a", {1: ("x", {"model.w": "00"})}) makes the run directory a."""
+
+    def make(name, hashes):
+        (here / name).mkdir()
+        lines = JsonLines(here / name / "hashes.jsonl", 0)
+        for step, (sha256, tensors) in hashes.items():
+            lines.write(hash_record(step, sha256, tuple(tensors.items())))
+        lines.close()
+        return str(here / name)
+
+    return make
+
+
+def test_verify_says_over_how_many_steps_two_runs_are_identical(hashed, capsys):
+    a = hashed("a", {1: ("x", {"w": "0"}), 2: ("y", {"w": "1"}), 3: ("z", {"w": "2"})})
+    b = hashed("b", {2: ("y", {"w": "1"}), 3: ("z", {"w": "2"}), 4: ("?", {"w": "3"})})
+    assert main(["verify", a, b]) == 0
+    assert capsys.readouterr().out == "identical over 2 common steps (2 to 3)\n"
+
+
+def test_verify_names_the_first_differing_step_and_tensor(hashed, capsys):
+    a = hashed("a", {1: ("x", {"u": "0", "v": "1"}), 2: ("y", {"u": "5", "v": "6"}), 3: ("z", {"u": "7", "v": "8"})})
+    b = hashed("b", {1: ("x", {"u": "0", "v": "1"}), 2: ("!", {"u": "5", "v": "9"}), 3: ("!", {"u": "0", "v": "0"})})
+    assert main(["verify", a, b]) == 1
+    out = capsys.readouterr().out
+    assert out == "different from step 2 on: first tensor v (6 and 9); step 1 was still equal\n"
+
+
+def test_verify_without_common_steps_ends_with_2_and_the_reason(hashed, capsys):
+    a, b, empty = hashed("a", {1: ("x", {})}), hashed("b", {2: ("x", {})}), hashed("c", {})
+    assert main(["verify", a, b]) == 2
+    err = capsys.readouterr().err
+    assert is_one_line(err)
+    assert "no hashed step in common" in err
+    assert main(["verify", a, empty]) == 2
+    assert f"{empty} holds no state hash: nothing to compare; train with --hash-every 1" in capsys.readouterr().err

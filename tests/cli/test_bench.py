@@ -1,0 +1,64 @@
+"""`dptrain bench` measures a whole step; what it says when the other side is not there."""
+
+import json
+import sys
+
+import pytest
+
+from dptrain.cli import main
+
+TINY = [
+    "bench",
+    "--n",
+    "1",
+    "--filters",
+    "4",
+    "--image",
+    "8",
+    "--channels",
+    "1",
+    "--batch-size",
+    "8",
+    "--shard-size",
+    "4",
+]
+
+
+def test_a_bench_prints_median_and_spread_of_as_many_steps_as_asked_for(capsys):
+    assert main([*TINY, "--steps", "7", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    speed = found["images_per_s"]["dptrain"]
+    assert speed["steps"] == 7
+    assert 0 < speed["low"] <= speed["median"] <= speed["high"]
+    assert found["ratio"] is None
+    assert "ResNet-8, 4 filters" in found["model"]["text"]
+    assert "batch 8 = 2 x 4" in found["model"]["text"]
+
+
+def test_a_python_without_torch_is_told_as_such(tmp_path, capsys):
+    fake = tmp_path / "python"
+    fake.write_text(f"#!{sys.executable}\nimport torch_that_is_not_there\n")
+    fake.chmod(0o755)
+    assert main([*TINY, "--against-torch", str(fake)]) == 78
+    reason = "ModuleNotFoundError: No module named 'torch_that_is_not_there'"
+    assert capsys.readouterr().err == f"dptrain: error: --against-torch {fake}: {reason}\n"
+
+
+def test_the_other_sides_seconds_are_those_of_a_process_that_answers(tmp_path, capsys):
+    fake = tmp_path / "python"  # answers as torch_step.py does, with steps of exactly 2 s
+    fake.write_text(
+        f"#!{sys.executable}\n"
+        "import json, sys\n"
+        "shape = json.loads(sys.stdin.readline())\n"
+        "print(json.dumps({'torch': '9.9', 'python': '3'}), flush=True)\n"
+        "for line in sys.stdin:\n"
+        "    print(json.dumps([2.0] * int(line)), flush=True)\n"
+    )
+    fake.chmod(0o755)
+    assert main([*TINY, "--steps", "5", "--against-torch", str(fake)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "torch 9.9" in lines[1]
+    assert lines[-2].startswith("torch         4.0 images/s  fp32, 1 thread, median (quartiles 4.0 to 4.0, 5 steps)")
+    ours = float(lines[-3].split()[1])
+    assert lines[-1].startswith("ratio ")
+    assert float(lines[-1].split()[1]) == pytest.approx(ours / 4.0, abs=0.01)

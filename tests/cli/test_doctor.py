@@ -1,0 +1,89 @@
+"""What `dptrain doctor` finds, and how it ends."""
+
+import socket
+import threading
+from contextlib import contextmanager
+
+import pytest
+
+from dptrain.cli import checks, main
+
+
+@contextmanager
+def peer(greeting):
+    """A server on the loopback that sends `greeting` to whoever connects first; yields its port."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+
+        def serve():
+            connection, _ = server.accept()
+            with connection:
+                connection.sendall(greeting)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield server.getsockname()[1]
+        thread.join()
+
+
+def test_a_sound_machine_is_told_so_and_a_data_set_that_is_not_here_is_no_fault(tmp_path, capsys):
+    assert main(["doctor", "--data-dir", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == "all fine"
+    assert all(line.startswith("ok ") for line in lines[:-1])
+    for name in ("numba", "cpu", "quota", "memory", "isa", "cache", "ipc", "tcp", "fashion-mini", "shapes32"):
+        assert any(line[5:].startswith(name) for line in lines), name
+    assert f"data          looked for in {tmp_path}" in "\n".join(lines)
+    assert "cifar10       not here" in "\n".join(lines)
+
+
+def test_a_damaged_data_set_is_a_fault(tmp_path, capsys):
+    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(b"x")
+    findings = {finding.name: finding for finding in checks.datasets(str(tmp_path))}
+    assert not findings["mnist"].ok
+    assert "missing in" in findings["mnist"].text
+    assert findings["cifar10"].ok
+
+
+def test_nobody_listening_is_told_as_such():
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))  # bound, but not listening: refused, and nobody else gets the port
+        resolve, connect = checks.connection("127.0.0.1", server.getsockname()[1])
+    assert resolve.ok
+    assert not connect.ok
+    assert "Connection refused; is the coordinator running" in connect.text
+
+
+@pytest.mark.parametrize(("greeting", "ok"), [(b"\xff\x00\x00", True), (b"SSH-2.0\r\n", False), (b"", False)])
+def test_only_a_zeromq_peer_is_taken_for_a_coordinator(greeting, ok):
+    with peer(greeting) as port:
+        findings = list(checks.connection("localhost", port))
+    assert [finding.name for finding in findings] == ["resolve", "connect", "greeting"]
+    assert [finding.ok for finding in findings] == [True, True, ok]
+
+
+def test_a_name_that_does_not_resolve_is_told():
+    (finding,) = checks.connection("no-such-host.invalid", 5555)
+    assert not finding.ok
+    assert finding.text.startswith("no-such-host.invalid: ")
+
+
+@pytest.mark.parametrize(
+    ("files", "cpus"),
+    [
+        ({"cpu.max": "150000 100000\n"}, 1.5),
+        ({"cpu.max": "max 100000\n"}, None),
+        ({"cpu/cpu.cfs_quota_us": "50000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 0.5),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
+        ({}, None),
+    ],
+)
+def test_a_containers_quota_is_read(files, cpus, tmp_path, monkeypatch):
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(checks, "_CGROUP", tmp_path)
+    assert checks.cgroup_cpus() == cpus
+    quota = next(finding for finding in checks.cores() if finding.name == "quota")
+    assert quota.ok == (cpus != 0.5)

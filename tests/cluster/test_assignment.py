@@ -1,0 +1,98 @@
+"""The book of assignments, and the lease: who computes what, for how long."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dptrain.cluster.assignment import Book
+from dptrain.cluster.lease import Lease
+from dptrain.cluster.tree import Node, is_node
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(1, 20), st.sampled_from([1, 2, 4, 8]), st.data())
+def test_whatever_happens_every_shard_is_done_in_the_end_and_never_held_twice(shards, chunk, data):
+    book, now = Book(shards), 0.0
+    for _ in range(400):
+        now += 1.0
+        holder = data.draw(st.sampled_from("abc"))
+        held = list(book._live[holder])
+        if held and data.draw(st.booleans()):
+            node = held[0].node
+            if data.draw(st.integers(0, 3)) == 0:
+                book.give_up(held[0])
+            else:
+                assert book.was_asked(holder, node)
+                book.answered(holder, node)
+                if book.free(node):
+                    book.fill(node)
+        elif len(held) < 2:
+            node = book.choose(holder, chunk)
+            if node is not None:
+                assert node.size <= chunk
+                assert is_node(*node, shards)
+                assert all(book.open[slice(*node)])
+                book.give(holder, node, now, 5.0)
+        book.validate(2)
+        if book.complete:
+            break
+    open_or_held = {s for s in range(shards) if book.open[s]} | {
+        s for h in "abc" for a in book._live[h] for s in range(*a.node)
+    }
+    assert book.complete or open_or_held
+
+
+def test_a_superseded_holder_may_still_answer_and_the_new_one_keeps_its_slot():
+    book = Book(2)
+    first = book.give("a", Node(0, 1), 0.0, 5.0)
+    assert book.expired(4.9) == []
+    assert book.expired(5.0) == [first]
+    assert book.give_up(first) == (0,)
+    again = book.give("b", Node(0, 1), 5.0, 5.0)
+    assert again.attempt == 1
+    assert book.was_asked("a", Node(0, 1))
+    assert book.answered("a", Node(0, 1)) == []
+    book.fill(Node(0, 1))
+    assert (book.live("a"), book.live("b")) == (0, 1)
+    assert book.give_up_all("b") == ()
+    assert book.open == [False, True]
+
+
+def test_renewal_starts_the_lease_anew():
+    book = Book(1)
+    book.give("a", Node(0, 1), 0.0, 5.0)
+    book.renew("a", 3.0)
+    assert book.expired(7.9) == []
+    assert len(book.expired(8.0)) == 1
+
+
+def test_was_asked_wants_whole_assignments():
+    book = Book(4)
+    book.give("a", Node(0, 2), 0.0, 5.0)
+    assert book.was_asked("a", Node(0, 2))
+    assert not book.was_asked("a", Node(0, 1))
+    assert not book.was_asked("a", Node(0, 4))
+    book.give("a", Node(2, 3), 0.0, 5.0)
+    book.give("a", Node(3, 4), 0.0, 5.0)
+    assert book.was_asked("a", Node(0, 4))
+    assert not book.was_asked("b", Node(0, 2))
+
+
+@pytest.mark.parametrize(
+    ("observed", "shards", "attempt", "seconds"),
+    [
+        ([], 1, 0, 5.0),
+        ([], 1, 2, 20.0),
+        ([0.1, 0.2, 0.3], 1, 0, 5.0),
+        ([1.0, 1.0, 90.0], 1, 0, 10.0),
+        ([1.0, 1.0, 90.0], 4, 0, 40.0),
+        ([1.0], 1, 3, 80.0),
+        ([50.0], 8, 0, 600.0),
+        ([], 1, 1000, 320.0),
+    ],
+)
+def test_a_lease_is_ten_medians_at_least_five_seconds_and_doubles_with_each_attempt(observed, shards, attempt, seconds):
+    lease = Lease()
+    for one in observed:
+        lease.observe(one * 2, 2)
+    assert lease.length(shards, attempt) == seconds

@@ -1,0 +1,52 @@
+"""What a worker holds: every shard is sent once, in nodes as large as what it was asked for allows."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dptrain.cluster.holding import Holding
+from dptrain.cluster.toy import PARAMS, gradient
+from dptrain.cluster.tree import Node, children, is_node, sibling
+
+
+@st.composite
+def partitions(draw):
+    """A number of shards and some disjoint nodes of its tree."""
+    shards = draw(st.integers(1, 17))
+    parts = [Node(0, shards)]
+    for _ in range(draw(st.integers(0, 12))):
+        node = parts.pop(draw(st.integers(0, len(parts) - 1)))
+        parts += children(node) if node.size > 1 else [node]
+    return shards, draw(st.lists(st.sampled_from(parts), unique=True, min_size=1))
+
+
+@settings(max_examples=200, deadline=None)
+@given(partitions(), st.data())
+def test_each_shard_is_sent_once_in_nodes_that_nothing_of_ours_could_have_joined(partition, data):
+    shards, nodes = partition
+    holding = Holding(shards)
+    tasks = [shard for node in nodes for shard in holding.assign(node, node.first)]
+    assert sorted(tasks) == sorted(shard for node in nodes for shard in range(*node))
+    params = np.linspace(-1, 1, PARAMS.size, dtype=np.float32)
+    sent = []
+    for shard in data.draw(st.permutations(tasks)):
+        assert holding.awaits(shard)
+        sent += holding.add(shard, gradient(params, 0, shard, 4), seconds=1.0)
+        holding.validate()
+        assert not holding.awaits(shard)
+    ranges = sorted(bundle.node for bundle in sent)
+    assert [shard for node in ranges for shard in range(*node)] == sorted(tasks)
+    for bundle in sent:
+        assert is_node(*bundle.node, shards)
+        assert bundle.seconds == bundle.node.size
+        assert bundle.attempt == max(node.first for node in nodes if bundle.node.first <= node.first < bundle.node.last)
+    assert not any(sibling(a, shards) == b for a in ranges for b in ranges)
+
+
+def test_what_waited_for_a_shard_without_a_result_is_sent():
+    holding = Holding(2)
+    holding.assign(Node(0, 2), 0)
+    params = np.zeros(PARAMS.size, np.float32)
+    assert holding.add(0, gradient(params, 0, 0, 4), 1.0) == []
+    assert [bundle.node for bundle in holding.discard(1)] == [(0, 1)]
+    holding.validate()

@@ -1,0 +1,384 @@
+"""The worker: events in, whole lists of actions out."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from dptrain.cluster.events import (
+    Arrived,
+    Compute,
+    Computed,
+    Connected,
+    EvaluationTask,
+    Exit,
+    Failure,
+    Forget,
+    GradientTask,
+    LinkLost,
+    Prepared,
+    PrepareTask,
+    Reconnect,
+    Reply,
+    StopRequested,
+    Tick,
+)
+from dptrain.cluster.toy import CANARY, DATASET, PARAMS
+from dptrain.wire.messages import (
+    PROTOCOL,
+    Admitted,
+    Assign,
+    Canary,
+    Evaluate,
+    EvaluationDone,
+    Hello,
+    Leave,
+    NodeDone,
+    NonFinite,
+    Ping,
+    Progress,
+    Reject,
+    Stop,
+    WhoAreYou,
+)
+
+T = 3  #: the term of conftest's Hand
+ME = "0123456789abcdef" * 2
+HELLO = Reply(Hello(PROTOCOL, ME, "w0", 7, "toy-v1", "toy"))
+CANARY_REPLY = Reply(Canary(T, ME, CANARY, DATASET))
+
+
+def progress(step, first):
+    return Reply(Progress(T, ME, step, first))
+
+
+def tasks(actions):
+    return [a.task for a in actions if isinstance(a, Compute)]
+
+
+def nodes(actions):
+    return [
+        (a.message.first, a.message.last) for a in actions if isinstance(a, Reply) and isinstance(a.message, NodeDone)
+    ]
+
+
+# --- becoming ready
+
+
+def test_a_worker_says_hello_prepares_and_proves_itself(newcomer):
+    assert newcomer.feed(Connected()) == [HELLO]
+    task = PrepareTask(newcomer.welcome)
+    assert newcomer.told(newcomer.welcome) == [Compute(task)]
+    assert newcomer.told(newcomer.welcome) == []
+    [prepare] = [newcomer.machine._preparing]
+    assert newcomer.computed(PrepareTask(prepare)) == [CANARY_REPLY]
+    assert newcomer.told(Admitted(T)) == []
+
+
+def test_another_network_than_the_coordinators_ends_with_78_and_both_digests(newcomer):
+    newcomer.feed(Connected())
+    [prepare] = newcomer.told(newcomer.welcome)
+    leave, leaving = newcomer.computed(prepare.task, Prepared("f" * 128, DATASET, CANARY))
+    assert leaving.code == 78
+    assert leave == Reply(Leave(T, ME, leaving.reason))
+    assert "f" * 12 in leaving.reason
+    assert newcomer.welcome.layout[:12] in leaving.reason
+    assert newcomer.machine.exited
+
+
+def test_a_refusal_ends_with_78_and_the_reason(newcomer):
+    newcomer.feed(Connected())
+    assert newcomer.told(Reject("no")) == [Exit(78, "the coordinator refuses this worker: no")]
+    assert newcomer.feed(Tick()) == []
+
+
+@pytest.mark.parametrize(("permanent", "code"), [(True, 78), (False, 75)])
+def test_a_failed_task_is_told_in_one_plain_line_and_ends_the_process(newcomer, permanent, code):
+    newcomer.feed(Connected())
+    [prepare] = newcomer.told(newcomer.welcome)
+    failure = Failure("no such file:\n\t/data\x1b[31m/x", permanent)
+    line = "no such file: /data?[31m/x"
+    assert newcomer.computed(prepare.task, failure) == [Reply(Leave(T, ME, line)), Exit(code, line)]
+
+
+def test_a_stop_of_the_run_ends_with_0(hand):
+    assert hand.told(Stop(T, "the run is complete")) == [Exit(0, "the run is complete")]
+
+
+@pytest.mark.parametrize(("signal", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_signal_makes_the_worker_leave_in_good_order(hand, newcomer, signal, code):
+    assert hand.feed(StopRequested(signal)) == [Reply(Leave(T, ME, signal)), Exit(code, signal)]
+    assert newcomer.feed(StopRequested(signal)) == [Exit(code, signal)]
+
+
+# --- computing
+
+
+def test_one_task_a_shard_and_the_sum_is_sent_as_one_node(hand):
+    p = hand.params(5)
+    assert hand.told(p) == []
+    left, right = GradientTask(5, 0, p.params), GradientTask(5, 1, p.params)
+    actions = hand.told(Assign(T, 5, 0, 2, 1, 4))
+    assert actions[0] == progress(5, 0)
+    assert [(t.step, t.shard, t.params is p.params) for t in tasks(actions)] == [(5, 0, True), (5, 1, True)]
+    assert hand.computed(left, seconds=0.25) == [progress(5, 0)]
+    [reply] = hand.computed(right, seconds=0.5)
+    done, whole = reply.message, hand.toy.compute(left).combine(hand.toy.compute(right))
+    assert (done.term, done.incarnation, done.step, done.first, done.last, done.attempt) == (T, ME, 5, 0, 2, 1)
+    assert (done.digest, done.samples, done.hits, done.loss) == (p.digest, whole.samples, whole.hits, whole.loss)
+    assert done.seconds == 0.75
+    assert done.gradient.tobytes() == whole.gradient.tobytes()
+    assert done.statistics.tobytes() == whole.statistics.tobytes()
+
+
+def test_sums_merge_over_several_assignments_in_whatever_order_they_are_computed(hand):
+    p = hand.params(0)
+    hand.told(p)
+    hand.told(Assign(T, 0, 2, 3, 0, 4))
+    hand.told(Assign(T, 0, 3, 4, 2, 4))
+    assert hand.computed(GradientTask(0, 3, p.params)) == [progress(0, 3)]
+    [reply] = hand.computed(GradientTask(0, 2, p.params))
+    left, right = (hand.toy.compute(GradientTask(0, shard, p.params)) for shard in (2, 3))
+    assert (reply.message.first, reply.message.last, reply.message.attempt) == (2, 4, 2)
+    assert reply.message.gradient.tobytes() == left.combine(right).gradient.tobytes()
+
+
+def test_a_node_whose_sibling_is_not_ours_as_a_whole_is_sent_at_once(hand):
+    p = hand.params(0)
+    hand.told(p)
+    for first, last in ((0, 2), (2, 3)):
+        hand.told(Assign(T, 0, first, last, 0, 4))
+    assert nodes(hand.computed(GradientTask(0, 2, p.params))) == [(2, 3)]
+    hand.computed(GradientTask(0, 0, p.params))
+    assert nodes(hand.computed(GradientTask(0, 1, p.params))) == [(0, 2)]
+
+
+def test_the_last_shard_of_an_odd_step_is_the_sibling_of_all_before(hand):
+    p = hand.params(0)
+    hand.told(p)
+    for first, last in ((0, 2), (2, 3)):
+        hand.told(Assign(T, 0, first, last, 0, 3))
+    assert [nodes(hand.computed(GradientTask(0, shard, p.params))) for shard in (2, 0, 1)] == [[], [], [(0, 3)]]
+
+
+def test_a_shard_asked_for_again_is_not_computed_twice_while_it_is_ours(hand):
+    p = hand.params(0)
+    hand.told(p)
+    hand.told(Assign(T, 0, 0, 1, 0, 2))
+    assert hand.told(Assign(T, 0, 0, 1, 1, 2)) == [progress(0, 0)]
+    [reply] = hand.computed(GradientTask(0, 0, p.params))
+    assert reply.message.attempt == 1
+    assert len(tasks(hand.told(Assign(T, 0, 0, 1, 2, 2)))) == 1
+
+
+def test_new_weights_make_old_tasks_and_old_results_worthless(hand):
+    old, new = hand.params(0), hand.params(1, seed=1)
+    hand.told(old)
+    hand.told(Assign(T, 0, 0, 2, 0, 2))
+    assert hand.told(new) == [Forget()]
+    assert hand.computed(GradientTask(0, 0, old.params)) == []
+    assert hand.told(Assign(T, 0, 0, 1, 0, 2)) == []
+    assert hand.told(old) == []
+    assert hand.told(new) == []
+    [task] = tasks(hand.told(Assign(T, 1, 0, 1, 0, 2)))
+    assert task.params is new.params
+
+
+def test_damaged_weights_are_not_used(hand):
+    p = hand.params(0)
+    p.params[0] += 1
+    [action] = hand.told(p)
+    assert isinstance(action, Reconnect)
+
+
+@pytest.mark.parametrize("order", [Assign(T, 0, 1, 3, 0, 4), Assign(T, 1, 0, 1, 0, 4), Assign(T, 0, 0, 1, 0, 0)])
+def test_an_impossible_order_costs_the_connection(hand, order):
+    hand.told(hand.params(0))
+    assert [type(a) for a in hand.told(order)][-1] is Reconnect
+
+
+def test_scores_are_computed_with_the_weights_and_statistics_that_came_last(hand):
+    p = hand.params(4)
+    hand.told(p)
+    order = Evaluate(T, 4, "test", 1, 8, 16, 0)
+    said, compute = hand.told(order)
+    task = compute.task
+    assert said == progress(4, 1)
+    assert (task.split, task.index, task.start, task.stop) == ("test", 1, 8, 16)
+    assert task.params is p.params
+    assert task.buffers is p.buffers
+    assert hand.told(replace(order, attempt=1)) == [progress(4, 1)]
+    s = hand.toy.compute(task)
+    assert hand.computed(task) == [Reply(EvaluationDone(T, ME, 4, "test", 1, 1, 8, s.hits, s.hits5, s.loss))]
+    assert hand.computed(task) == []
+
+
+def test_other_weights_of_the_same_step_replace_the_first(hand):
+    """The test split is scored with the best weights, under the number of the last step."""
+    first, best = hand.params(4), hand.params(4, seed=1)
+    hand.told(first)
+    hand.told(Evaluate(T, 4, "validation", 0, 0, 8, 0))
+    assert hand.told(best) == [Forget()]
+    [task] = tasks(hand.told(Evaluate(T, 4, "test", 0, 0, 8, 0)))
+    assert task.params is best.params
+    stale = EvaluationTask(4, "validation", 0, 0, 8, first.params, first.buffers)
+    assert hand.computed(stale) == []
+
+
+# --- NaN and infinity
+
+
+@pytest.mark.parametrize(
+    ("field", "place", "tensor"),
+    [
+        ("gradient", 0, "conv.weight"),
+        ("gradient", 7, "bn.weight"),
+        ("statistics", 3, "bn.running_var"),
+        ("loss", 0, "loss"),
+    ],
+)
+def test_a_shard_that_is_not_finite_is_named_and_not_sent(hand, field, place, tensor):
+    p = hand.params(0)
+    hand.told(p)
+    hand.told(Assign(T, 0, 0, 2, 0, 4))
+    hand.computed(GradientTask(0, 0, p.params))
+    bad = hand.toy.compute(GradientTask(0, 1, p.params))
+    if field == "loss":
+        bad = replace(bad, loss=float("nan"))
+    else:
+        getattr(bad, field)[place] = np.inf
+    said, rest = hand.computed(GradientTask(0, 1, p.params), bad)
+    assert said == Reply(NonFinite(T, ME, 0, 1, tensor))
+    assert nodes([rest]) == [(0, 1)]
+
+
+def test_finite_shards_with_an_infinite_sum_are_named_too(hand):
+    p = hand.params(0)
+    hand.told(p)
+    hand.told(Assign(T, 0, 0, 2, 0, 4))
+    huge = replace(hand.toy.compute(GradientTask(0, 0, p.params)), gradient=np.full(PARAMS.size, 3e38, np.float32))
+    hand.computed(GradientTask(0, 0, p.params), huge)
+    assert hand.computed(GradientTask(0, 1, p.params), huge) == [Reply(NonFinite(T, ME, 0, 0, "conv.weight"))]
+
+
+def test_without_layouts_the_place_in_the_vector_is_named(newcomer):
+    newcomer.feed(Connected())
+    [prepare] = newcomer.told(newcomer.welcome)
+    newcomer.computed(prepare.task, Prepared(newcomer.welcome.layout, DATASET, CANARY))
+    newcomer.told(Admitted(T))
+    p = newcomer.params(0)
+    newcomer.told(p)
+    newcomer.told(Assign(T, 0, 0, 1, 0, 1))
+    bad = newcomer.toy.compute(GradientTask(0, 0, p.params))
+    bad.gradient[5] = np.nan
+    [reply] = newcomer.computed(GradientTask(0, 0, p.params), bad)
+    assert reply.message.tensor == "element 5"
+
+
+# --- losing the coordinator
+
+
+def test_who_are_you_leads_to_a_new_connection_and_no_second_preparation(hand):
+    p = hand.params(0)
+    hand.told(p)
+    hand.told(Assign(T, 0, 0, 1, 0, 2))
+    forget, reconnect = hand.told(WhoAreYou(T + 1))
+    assert forget == Forget()
+    assert 0.05 <= reconnect.delay <= 0.1
+    assert hand.told(WhoAreYou(T + 1)) == hand.told(Ping(T)) == []
+    assert hand.feed(Connected()) == [HELLO]
+    welcome = replace(hand.welcome, term=T + 1)
+    assert hand.told(welcome) == [Reply(Canary(T + 1, ME, CANARY, DATASET))]
+    assert hand.computed(GradientTask(0, 0, p.params)) == []
+
+
+def test_another_run_is_prepared_anew(hand):
+    hand.feed(LinkLost("reset"))
+    hand.feed(Connected())
+    other = replace(hand.welcome, identity="other")
+    [compute] = hand.told(other)
+    assert compute.task == PrepareTask(other)
+
+
+def test_a_preparation_under_way_serves_the_next_connection(newcomer):
+    newcomer.feed(Connected())
+    [prepare] = newcomer.told(newcomer.welcome)
+    newcomer.feed(LinkLost("reset"))
+    newcomer.feed(Connected())
+    assert newcomer.told(replace(newcomer.welcome, term=T + 1)) == []
+    assert newcomer.computed(prepare.task) == [Reply(Canary(T + 1, ME, CANARY, DATASET))]
+
+
+def test_a_preparation_that_ends_between_two_connections_is_kept(newcomer):
+    newcomer.feed(Connected())
+    [prepare] = newcomer.told(newcomer.welcome)
+    newcomer.feed(LinkLost("reset"))
+    assert newcomer.computed(prepare.task) == []
+    newcomer.feed(Connected())
+    assert newcomer.told(newcomer.welcome) == [CANARY_REPLY]
+
+
+def test_a_coordinator_of_a_lower_term_is_not_listened_to(hand):
+    assert hand.told(Stop(T - 1, "old")) == []
+    hand.now += 14
+    assert hand.told(Ping(T - 1)) == []
+    hand.now += 1
+    [action] = hand.feed(Tick())
+    assert isinstance(action, Reconnect)
+
+
+def test_fifteen_silent_seconds_cost_the_connection_sixty_the_process(newcomer):
+    assert newcomer.feed(Connected()) == [HELLO]
+    history = []
+    for second in range(1, 61):
+        newcomer.now += 1
+        for action in newcomer.feed(Tick()):
+            history.append((second, type(action)))
+            if isinstance(action, Reconnect):
+                newcomer.feed(Connected())
+    assert history == [(15, Reconnect), (30, Reconnect), (45, Reconnect), (60, Exit)]
+    assert newcomer.machine.exited
+
+
+def test_giving_up_is_temporary_and_says_what_to_look_at(newcomer):
+    newcomer.feed(Tick())
+    newcomer.now += 60
+    [action] = newcomer.feed(Tick())
+    assert action.code == 75
+    assert "--connect" in action.reason
+
+
+def test_pings_keep_the_connection(hand):
+    for _ in range(100):
+        hand.now += 1
+        assert hand.told(Ping(T)) == hand.feed(Tick()) == []
+
+
+def test_a_link_that_is_down_cannot_be_lost_again(hand):
+    assert [type(a) for a in hand.feed(LinkLost("reset"))] == [Reconnect]
+    assert hand.feed(LinkLost("reset")) == []
+    assert hand.feed(Arrived(Ping(T))) == []
+
+
+def test_back_off_doubles_to_five_seconds_and_starts_anew_after_a_welcome(newcomer):
+    def failure():
+        newcomer.feed(Connected())
+        [action] = newcomer.feed(LinkLost("reset"))
+        return action.delay
+
+    delays = [failure() for _ in range(9)]
+    tops = [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 5.0]
+    assert all(top / 2 <= delay <= top for delay, top in zip(delays, tops, strict=True))
+    assert len({delay / top for delay, top in zip(delays, tops, strict=True)}) > 3  # there is jitter
+    newcomer.feed(Connected())
+    newcomer.told(newcomer.welcome)
+    assert newcomer.feed(LinkLost("reset"))[-1].delay == delays[0]
+
+
+def test_results_of_before_a_reconnect_are_ignored(hand):
+    p = hand.params(0)
+    hand.told(p)
+    hand.told(Assign(T, 0, 0, 1, 0, 2))
+    task = GradientTask(0, 0, p.params)
+    hand.feed(LinkLost("reset"))
+    assert hand.feed(Computed(task, hand.toy.compute(task), 0.5)) == []

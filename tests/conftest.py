@@ -1,0 +1,45 @@
+"""What holds for every test: repeatable examples, no setting of the developer's shell, and where optional files lie."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# No deadline: the first example of a kernel compiles it. Derandomised: a red test is red again tomorrow.
+settings.register_profile("dptrain", deadline=None, derandomize=True, database=None, max_examples=50)
+settings.load_profile("dptrain")
+
+ROOT = Path(__file__).resolve().parents[1]
+
+#: $DPTRAIN_SHARED_DATA, or shared/data beside the clone: files that are too large or not ours to commit.
+SHARED_DATA = Path(os.environ.get("DPTRAIN_SHARED_DATA", ROOT.parent / "shared" / "data"))
+
+#: Where compiled kernels lie (a fresh place would compile them anew in every process), and where optional things are.
+KEPT = {"DPTRAIN_CACHE", "DPTRAIN_SHARED_DATA", "DPTRAIN_TORCH"}
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch):
+    for name in set(os.environ) - KEPT:
+        if name.startswith("DPTRAIN_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def root():
+    """The repository."""
+    return ROOT
+
+
+@pytest.fixture
+def shared_data():
+    """shared_data("akamaster/resnet20-12fca82f.th") -> its path, or the test is skipped with the reason."""
+
+    def find(name):
+        path = SHARED_DATA / name
+        if not path.exists():
+            pytest.skip(f"{path} is not on this machine (another place: DPTRAIN_SHARED_DATA)")
+        return path
+
+    return find

@@ -1,0 +1,71 @@
+"""Schedules: the recipe's rates, and rates whose bits no libm decides."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dptrain.config import TrainingConfig
+from dptrain.errors import UsageError
+from dptrain.optim.cosine import cos_pi
+from dptrain.optim.schedule import make_schedule
+
+
+@given(st.floats(0, 1))
+def test_our_cosine_is_within_two_roundings_of_the_true_one(x):
+    assert abs(cos_pi(x) - math.cos(math.pi * x)) < 5e-16
+    assert -1.0 <= cos_pi(x) <= 1.0
+
+
+def test_our_cosine_has_known_bits():
+    assert [cos_pi(x) for x in (0.0, 0.5, 1.0)] == [1.0, 0.0, -1.0]
+    assert [cos_pi(x).hex() for x in (0.1, 0.3, 0.7)] == [
+        "0x1.e6f0e134454ffp-1",
+        "0x1.2cf2304755a5ep-1",
+        "-0x1.2cf2304755a5dp-1",
+    ]
+
+
+@pytest.mark.parametrize("x", [-1e-9, 1.0000001, float("nan")])
+def test_our_cosine_refuses_what_it_was_not_made_for(x):
+    with pytest.raises(ValueError, match="must lie in"):
+        cos_pi(x)
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 10])
+def test_the_cosine_recipe_is_that_of_the_reference_script(epochs):
+    """shared/peers/torch_train.py, with math.cos in the place of numpy's."""
+    steps = 391
+    total = steps * epochs
+    lr = make_schedule(TrainingConfig(lr=0.1, warmup=1.0, schedule="cosine"), steps, total)
+    for k in range(total):
+        peer = (
+            0.1 * min(1, (k + 1) / steps) * (0.5 * (1 + math.cos(math.pi * max(0, k - steps) / max(1, total - steps))))
+        )
+        assert lr(k) == pytest.approx(peer, rel=1e-12, abs=1e-17), k
+
+
+def test_cosine_without_warmup_starts_at_the_full_rate_and_ends_near_zero():
+    lr = make_schedule(TrainingConfig(lr=0.2, warmup=0.0), 10, 100)
+    assert lr(0) == 0.2
+    assert lr(50) == pytest.approx(0.1)
+    assert 0 < lr(99) < 1e-4
+    assert lr(100) == lr(1000) == 0.0
+
+
+def test_steps_multiply_at_each_milestone_epoch_after_a_linear_warmup():
+    training = TrainingConfig(lr=0.1, warmup=0.5, schedule="steps", milestones=(2, 3), factor=0.1)
+    lr = make_schedule(training, 4, 16)
+    assert [lr(k) for k in range(4)] == [0.05, 0.1, 0.1, 0.1]
+    assert [lr(k) for k in (7, 8, 11, 12, 15)] == pytest.approx([0.1, 0.01, 0.01, 0.001, 0.001])
+
+
+def test_constant_stays():
+    lr = make_schedule(TrainingConfig(lr=0.3, warmup=0.0, schedule="constant"), 4, 16)
+    assert {lr(k) for k in range(16)} == {0.3}
+
+
+def test_an_unknown_schedule_is_refused_with_the_names_there_are():
+    with pytest.raises(UsageError, match=r"'linear' is unknown; allowed are 'constant', 'steps' and 'cosine'"):
+        make_schedule(TrainingConfig(schedule="linear"), 4, 16)

@@ -1,0 +1,228 @@
+"""Reports in, files and lines out; a run that is stopped and resumed leaves the files of one that is not."""
+
+import io
+import json
+import re
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from dptrain.cluster.reports import EpochDone, Evaluated, Notice, RunStarted, StepDone, WorkerJoined, WorkerLost
+from dptrain.config import DeploymentConfig
+from dptrain.errors import RunDirectoryError
+from dptrain.run import directory
+from dptrain.run.checkpoint import load
+from dptrain.run.metrics import TIMING_KEYS, read
+from dptrain.run.recorder import Recorder
+from dptrain.run.reporter import Banner, JsonReporter, LiveReporter, PlainReporter, choose
+
+STEPS, EPOCH = 6, 3
+
+
+class Clock:
+    """Each look at it is `tick` seconds after the one before."""
+
+    def __init__(self, tick=0.5):
+        self.now, self.tick = 100.0, tick
+
+    def __call__(self):
+        self.now += self.tick
+        return self.now
+
+
+@pytest.fixture
+def start(tmp_path, facts):
+    def start(name="a", step=0, reporter=None, clock=None):
+        path = tmp_path / name
+        run = directory.reopen(path, {}) if path.exists() else directory.create(tmp_path, name, "", {"starts": []})
+        deployment = DeploymentConfig(keep=1)
+        mine = replace(facts, config=replace(facts.config, deployment=deployment))
+        return Recorder(run, mine, reporter or PlainReporter(1e9), step, clock or Clock()), run
+
+    return start
+
+
+def step_report(step):
+    hashes = (f"{step:064x}", (("model.w", f"{step:016x}"),)) if step % 2 == 0 else ("", ())
+    return StepDone(step, (step - 1) // EPOCH, 1 / step, step, 32, 0.1, *hashes, (("w0", 0.25), ("w1", 0.125)))
+
+
+def play(recorder, make_state, first, last):
+    """Steps first .. last of a run, as the coordinator tells them."""
+    recorder.tell(RunStarted(first - 1, STEPS, EPOCH, 1))
+    recorder.tell(WorkerJoined("w0", 11, "avx2", 1))
+    for step in range(first, last + 1):
+        recorder.tell(step_report(step))
+        if step % EPOCH == 0:
+            recorder.tell(EpochDone(step // EPOCH, step, 0.5, 0.25, 0.1))
+            recorder.tell(Evaluated(step, step // EPOCH, "validation", 0.7, 0.75, 1.0, 600, step == 3))
+            recorder.checkpoint(make_state(step), best=step == 3)
+    if last == STEPS:
+        recorder.tell(Evaluated(3, 1, "test", 0.6, 0.8, 1.0, 1000, best=False))
+        recorder.checkpoint(make_state(last), best=False)
+
+
+def without_timings(path):
+    return [{k: v for k, v in record.items() if k not in TIMING_KEYS} for record in read(path)]
+
+
+def test_a_whole_run_leaves_its_files(start, make_state, capsys):
+    recorder, run = start()
+    play(recorder, make_state, 1, STEPS)
+    recorder.close()
+    run.close()
+    names = sorted(p.name for p in run.checkpoints.iterdir())
+    assert names == ["best.safetensors", "last.safetensors", "step-00000006.safetensors"]
+    assert load(run.checkpoints / "best.safetensors").step == 3
+    metrics = read(run.path / "metrics.jsonl")
+    assert [r["kind"] for r in metrics] == ["step"] * 3 + ["epoch", "eval"] + ["step"] * 3 + ["epoch", "eval", "eval"]
+    assert metrics[0] | {"time/step_s": 0, "throughput/samples_per_s": 0} == {
+        "kind": "step",
+        "step": 1,
+        "epoch": 0,
+        "train/loss": 1.0,
+        "train/acc": 1 / 32,
+        "lr": 0.1,
+        "time/step_s": 0,
+        "throughput/samples_per_s": 0,
+    }
+    assert metrics[0]["throughput/samples_per_s"] == 32 / metrics[0]["time/step_s"]
+    assert (run.path / "summary.csv").read_text().count("\n") == 3
+    assert "worker w0 joined (pid 11, avx2); 1 worker now" in (run.logs / "coordinator.log").read_text()
+    out = capsys.readouterr().out
+    assert "test accuracy 0.8000  loss 0.6000  error 20.00 %  (1,000 samples)" in out
+    assert f"dptrain predict {run.path} IMAGE" in out
+
+
+def test_hashes_are_written_at_hashed_steps_and_at_checkpoints_once(start, make_state):
+    recorder, run = start()
+    play(recorder, make_state, 1, STEPS)
+    recorder.close()
+    hashes = read(run.path / "hashes.jsonl")
+    assert [r["step"] for r in hashes] == [2, 3, 4, 6]
+    assert hashes[1]["sha256"] == make_state(3).sha256()
+    assert hashes[1]["tensors"] == dict(make_state(3).tensor_hashes())
+    assert hashes[0]["tensors"] == {"model.w": f"{2:016x}"}
+
+
+def test_a_resumed_run_leaves_the_files_of_an_uninterrupted_one(start, make_state):
+    whole, ref = start("ref")
+    play(whole, make_state, 1, STEPS)
+    whole.close()
+    first, run = start("comp")
+    play(first, make_state, 1, 5)  # killed after step 5; the checkpoint is of step 3
+    first.abort()
+    run.close()
+    second, comp = start("comp", step=3, clock=Clock(0.7))
+    play(second, make_state, 4, STEPS)
+    second.close()
+    for name in ("metrics.jsonl", "hashes.jsonl"):
+        assert without_timings(comp.path / name) == without_timings(ref.path / name)
+
+    def rows(run):  # the last column is a time
+        return [line.rpartition(",")[0] for line in (run.path / "summary.csv").read_text().splitlines()]
+
+    assert rows(comp) == rows(ref)
+
+
+def test_a_full_disk_is_told_and_does_not_stop_the_training(start, make_state, monkeypatch, capsys):
+    recorder, run = start()
+    recorder.checkpoint(make_state(1), best=False)
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("dptrain.run.shelf.write_atomically", full)
+    recorder.checkpoint(make_state(2), best=False)
+    assert "warning: checkpoint of step 2" in capsys.readouterr().out
+    assert load(run.checkpoints / "last.safetensors").step == 1
+    with pytest.raises(RunDirectoryError, match=r"end of the run is not saved: checkpoint of step 2 .*No space left"):
+        recorder.close()
+
+
+def test_plain_lines_have_no_control_characters_and_come_once_an_interval(start, make_state, capsys, facts):
+    reporter = PlainReporter(1.5)
+    recorder, _ = start(reporter=reporter, clock=Clock(0.5))
+    reporter.banner(Banner(facts, "runs/a", 1, threads=1, isa="avx2"))
+    play(recorder, make_state, 1, STEPS)
+    recorder.tell(WorkerLost("w0", "exited with signal 9", (1, 3), 0))
+    recorder.tell(Notice("warning", "no worker"))
+    recorder.close()
+    out = capsys.readouterr().out
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", out)
+    lines = out.splitlines()
+    assert lines[0] == "data    fashion-mini  5,400 train / 600 validation / 1,000 test  28x28x1  2 classes"
+    assert "batch   128 = 4 shards x 32" in lines[2]
+    assert facts.identity[:12] in lines[4]
+    progress = [line for line in lines if "samples/s" in line]
+    assert len(progress) == 2
+    assert re.fullmatch(
+        r"epoch 1/2  \[2/3\]  loss 0\.7500  acc 0\.047  lr 0\.1  64 samples/s  "
+        r"elapsed 0:00:02  eta 0:00:00 epoch, 0:00:02 run",
+        progress[0],
+    )
+    assert "worker w0 lost: exited with signal 9; shards 1, 3 go to another; 0 workers now" in lines
+    assert "warning: no worker" in lines
+
+
+def test_json_lines_are_objects_with_the_same_head(start, make_state, capsys):
+    recorder, _ = start(reporter=JsonReporter(0.0, "a"))
+    play(recorder, make_state, 1, STEPS)
+    recorder.close()
+    objects = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {"ts", "level", "role", "host", "run", "event"} <= set.intersection(*(set(o) for o in objects))
+    assert [o["event"] for o in objects[:3]] == ["run_started", "worker_joined", "progress"]
+    assert objects[-1]["event"] == "finished"
+    assert objects[-1]["test/acc"] == 0.8
+
+
+def test_a_stopped_run_says_how_to_continue_and_a_diverged_one_does_not(start, make_state, capsys):
+    recorder, run = start()
+    play(recorder, make_state, 1, 4)
+    recorder.close()
+    assert (
+        f"stopped at step 4 of 6 after 0:00:04\ncontinue: dptrain train --resume {run.path}\n"
+        in capsys.readouterr().out
+    )
+    recorder, run = start("b")
+    play(recorder, make_state, 1, 2)
+    recorder.tell(Notice("error", "step 3: conv1.weight is not finite"))
+    recorder.close()
+    out = capsys.readouterr().out
+    assert "error: step 3: conv1.weight is not finite" in out
+    assert "continue" not in out
+
+
+def test_the_live_display_shows_bars_figures_and_a_row_a_worker_and_gives_the_terminal_back(start, make_state, facts):
+    terminal = io.StringIO()
+    reporter = LiveReporter(Console(file=terminal, force_terminal=True, width=120, height=30, highlight=False))
+    recorder, _ = start(reporter=reporter)
+    reporter.banner(Banner(facts, "runs/a", 1, threads=1, isa="avx2"))
+    play(recorder, make_state, 1, STEPS)
+    recorder.close()
+    shown = terminal.getvalue()
+    for text in ("epoch 1/2", "samples/s", "w0", "pid 11", "eta", "test accuracy 0.8000", "best so far"):
+        assert text in shown
+    assert shown.rstrip().splitlines()[-1].startswith("predict: dptrain predict")
+    assert shown.count("\x1b[?25h") == shown.count("\x1b[?25l")  # the cursor is shown again
+
+
+@pytest.mark.parametrize(
+    ("log_format", "environ", "kind"),
+    [("auto", {}, PlainReporter), ("json", {}, JsonReporter), ("plain", {}, PlainReporter), ("rich", {}, LiveReporter)],
+)
+def test_off_a_terminal_auto_means_plain(log_format, environ, kind, capsys):
+    assert isinstance(choose(log_format, 10.0, "a"), kind)
+
+
+@pytest.mark.parametrize(
+    ("environ", "kind"), [({}, LiveReporter), ({"NO_COLOR": "1"}, PlainReporter), ({"TERM": "dumb"}, PlainReporter)]
+)
+def test_on_a_terminal_auto_means_live_unless_it_is_dumb(environ, kind, monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    assert isinstance(choose("auto", 10.0, "a"), kind)

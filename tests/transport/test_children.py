@@ -1,0 +1,171 @@
+"""Real processes: their deaths are seen, they live again where they may, and none is ever left over."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from dptrain.transport.children import Children, ChildSpec
+from dptrain.transport.orphan import LAUNCHER
+from dptrain.transport.wakeup import wait
+
+SLEEP = "import time; print('up', flush=True); time.sleep(600)"
+STUBBORN = "import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
+
+
+def alive(pid):
+    """Neither gone nor a zombie."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+@pytest.fixture
+def spec(tmp_path):
+    def make(code, name="w0", *, worker=True):
+        return ChildSpec(name, (sys.executable, "-S", "-c", code), tmp_path / f"{name}.log", worker)
+
+    return make
+
+
+def until_up(links, spec):
+    links.until(lambda: (spec.log.exists() and "up" in spec.log.read_text()) or time.sleep(0.01))
+
+
+def the_end(links, children):
+    def look():
+        wait(children.filenos, 1.0)
+        return children.exits()
+
+    return links.until(look)
+
+
+def test_a_kill_is_seen_at_once_and_followed_by_another_life_with_another_incarnation(spec, links):
+    now = 0.0
+    children = Children([spec(SLEEP)], clock=lambda: now)
+    with children:
+        children.start()
+        [first], pid = children.incarnations, children.pids["w0"]
+        os.kill(pid, signal.SIGKILL)
+        start = time.monotonic()
+        [left] = the_end(links, children)
+        assert time.monotonic() - start < 5
+        assert left == ("w0", first, "exited with signal 9")
+        assert children.pids == {}
+        assert children.failure is None, "it is going to live again"
+        assert children.exits() == []
+        now = 1.0
+        assert children.exits() == []
+        assert children.pids["w0"] != pid
+        assert children.incarnations != {first}
+
+
+def test_a_worker_that_says_78_is_not_started_again_and_the_run_cannot_go_on(spec, links):
+    with Children([spec("raise SystemExit(78)"), spec(SLEEP, "a0", worker=False)]) as children:
+        children.start()
+        [left] = the_end(links, children)
+        assert "exited with code 78 and is not started again; see " in left.reason
+        code, reason = children.failure
+        assert code == 78
+        assert "no worker is left: w0 exited with code 78" in reason
+        assert set(children.pids) == {"a0"}
+
+
+def test_a_worker_that_dies_too_often_is_given_up(spec, links):
+    now = 0.0
+    with Children([spec("raise SystemExit(75)")], clock=lambda: now) as children:
+        children.start()
+        ends = 0
+        while children.failure is None:
+            ends += len(the_end(links, children))
+            now += 6.0
+            children.exits()
+        assert ends == 6
+        assert children.failure[0] == 75
+
+
+def test_the_run_goes_on_while_one_worker_is_left(spec, links):
+    with Children([spec("raise SystemExit(78)"), spec(SLEEP, "w1")]) as children:
+        children.start()
+        the_end(links, children)
+        assert children.failure is None
+
+
+def test_nothing_is_left_after_stop_not_even_who_ignores_sigterm(spec, links):
+    specs = [spec(SLEEP), spec(STUBBORN, "w1")]
+    before = links.descriptors()
+    children = Children(specs)
+    children.start()
+    for one in specs:
+        until_up(links, one)
+    pids = list(children.pids.values())
+    start = time.monotonic()
+    children.stop(grace=0.3)
+    assert time.monotonic() - start < 5
+    assert not any(alive(pid) for pid in pids)
+    assert children.pids == {}
+    children.stop()
+    assert links.descriptors() == before
+
+
+def test_children_are_stopped_when_the_block_is_left_by_an_error(spec):
+    pids = []
+
+    def fail():
+        with Children([spec(SLEEP)]) as children:
+            children.start()
+            pids.append(children.pids["w0"])
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert not alive(pids[0])
+
+
+def test_what_a_child_says_is_in_its_log_and_it_computes_with_one_thread(spec, links):
+    code = "import os, sys; print(os.environ['NUMBA_NUM_THREADS'], os.getpgrp() == os.getpid(), sys.argv[1:])"
+    one = spec(code)
+    with Children([one]) as children:
+        children.start()
+        [incarnation] = children.incarnations
+        the_end(links, children)
+    assert one.log.read_text() == f"1 True ['--launcher', '{os.getpid()}', '--incarnation', '{incarnation}']\n"
+
+
+PARENT = """
+import sys, time
+from pathlib import Path
+from dptrain.transport.children import Children, ChildSpec
+code = (
+    "import sys, time; from dptrain.transport.orphan import die_with; die_with(int(sys.argv[2]));"
+    "print('up', flush=True); time.sleep(600)"
+)
+log = Path(sys.argv[1])
+children = Children([ChildSpec("w0", (sys.executable, "-c", code), log, True)])
+children.start()
+while not log.exists() or "up" not in log.read_text():
+    time.sleep(0.01)
+print(children.pids["w0"], flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_child_dies_with_its_parent_even_when_that_is_killed(tmp_path, links):
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, tmp_path / "log"], stdout=subprocess.PIPE, text=True)
+    child = int(parent.stdout.readline())
+    assert alive(child)
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    links.until(lambda: not alive(child) or time.sleep(0.01), seconds=2.0)
+
+
+def test_a_child_whose_parent_has_gone_already_does_not_start(tmp_path):
+    code = "import sys; from dptrain.transport.orphan import die_with; die_with(int(sys.argv[2]))"
+    done = subprocess.run([sys.executable, "-c", code, LAUNCHER, "1"], capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stderr) == (1, "dptrain: the launcher has gone\n")

@@ -1,0 +1,107 @@
+"""The augmenter process: prepares shards a few steps ahead and hands them to the workers that ask."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dptrain.cluster.events import StopRequested
+from dptrain.config import from_identity_json
+from dptrain.errors import DataError, DptrainError, UsageError
+from dptrain.transport.address import bind_address, connect_address
+from dptrain.transport.augmenter_loop import CoordinatorWatch, ShardServer, ask_for_run, serve
+from dptrain.transport.dealer import DealerLink
+from dptrain.transport.orphan import LAUNCHER, die_with
+from dptrain.transport.stopping import StopSignals, StopSource
+from dptrain.transport.window import Place, Window, Work
+from dptrain.wire.messages import Welcome
+
+log = logging.getLogger("dptrain.augmenter")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Of one augmenter."""
+
+    connect: str  #: address of the coordinator
+    bind: str  #: where workers ask
+    number: int = 0  #: this one's place among the `of` augmenters of the run
+    of: int = 1
+    data_dir: str = ""
+    insecure: bool = False  #: may listen beyond this host
+    launcher: int = 0  #: process id of the launcher; 0: a person
+
+
+def augment(options: Options) -> int:
+    """Serves until a signal or the end of the run. Raises UsageError, DataError, ConnectionLostError, RefusedError."""
+    if not 0 <= options.number < options.of:
+        raise UsageError(f"augmenter {options.number} of {options.of}: the numbers are 0 to {options.of - 1}")
+    bind = bind_address(options.bind, insecure=options.insecure)
+    link = DealerLink(connect_address(options.connect))
+    try:
+        with StopSignals(launched=options.launcher > 0) as stop:
+            answer = ask_for_run(link, stop)
+            if isinstance(answer, StopRequested):
+                return answer.exit_code
+            return _serve(options, bind, CoordinatorWatch(link, answer), answer, stop)
+    finally:
+        link.close()
+
+
+def _serve(options: Options, bind: str, watch: CoordinatorWatch, welcome: Welcome, stop: StopSource) -> int:
+    window = Window(_work(welcome, options.data_dir), Place(options.number, options.of))
+    server = ShardServer(bind, welcome.identity)
+    log.info("augmenter %d of %d, process %d: at %s", options.number, options.of, os.getpid(), server.endpoint)
+    try:
+        reason = serve(server, window, stop, watch)
+    finally:
+        server.close()
+    log.info("augmenter %d: %s", options.number, reason)
+    return StopRequested(reason).exit_code
+
+
+def _work(welcome: Welcome, data_dir: str) -> Work:
+    from dptrain.data import open_source  # imports the kernels, which takes half a second
+
+    config = from_identity_json(welcome.config)
+    source = open_source(config.data, config.training, data_dir)
+    if source.dataset.sha256 != welcome.dataset:
+        raise DataError(
+            f"{config.data.dataset} on this host has SHA-256 {source.dataset.sha256[:12]}, the run's has "
+            f"{welcome.dataset[:12]}: copy the coordinator's files here"
+        )
+    sampler, training = source.sampler, config.training
+    return Work(
+        images=lambda step, shard: source.images(step, shard)[0],
+        shards=sampler.shards,
+        shards_per_step=training.batch_size // training.shard_size,
+        total_steps=training.epochs * sampler.steps_per_epoch,
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """`python -m dptrain.workers.augment`, as the coordinator starts it; people say `dptrain augmenter`."""
+    parser = argparse.ArgumentParser(prog="dptrain.workers.augment", description=__doc__, allow_abbrev=False)
+    parser.add_argument("--connect", required=True)
+    parser.add_argument("--bind", required=True)
+    parser.add_argument("--number", type=int, default=0)
+    parser.add_argument("--of", type=int, default=1)
+    parser.add_argument("--data-dir", default="")
+    parser.add_argument(LAUNCHER, type=int, default=0)
+    given = parser.parse_args(argv)
+    if given.launcher:
+        die_with(given.launcher)
+    logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO)
+    try:
+        return augment(Options(**vars(given), insecure=os.environ.get("DPTRAIN_INSECURE") == "1"))
+    except DptrainError as error:
+        sys.stderr.write(f"dptrain: error: {error}\n")
+        return error.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

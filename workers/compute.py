@@ -1,0 +1,84 @@
+"""What a worker computes: the canary, gradients of shards, scores. Images come from the augmenters or are made here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dptrain.cluster.events import EvaluationTask, Failure, GradientTask, Prepared, PrepareTask, Score, Task
+from dptrain.cluster.state import layout_digest
+from dptrain.config import from_identity_json
+from dptrain.errors import DataError, UsageError
+from dptrain.kernels import loss
+from dptrain.model import ShardResult
+from dptrain.transport.compute_thread import Result
+from dptrain.transport.feed import Feed
+from dptrain.types import I64, U8
+from dptrain.wire.messages import Welcome
+
+from .parts import Parts, canary_digest, open_parts
+
+
+class RunComputer:
+    """A `Computer` for whatever run it is welcomed to."""
+
+    def __init__(self, data_dir: str, augmenters: Sequence[str] = ()) -> None:
+        self._data_dir = data_dir
+        self._augmenters = augmenters
+        self._parts: Parts | None = None
+        self._feed: Feed | None = None
+
+    def run(self, task: Task) -> Result:
+        """What this host cannot do, for want of data say, is a Failure; starting again would not help."""
+        match task:
+            case PrepareTask(welcome):
+                try:
+                    return self._prepare(welcome)
+                except (DataError, UsageError) as error:
+                    return Failure(str(error), permanent=True)
+            case GradientTask():
+                return self._gradient(task)
+            case EvaluationTask():
+                return self._score(task)
+
+    def prefetch(self, task: GradientTask) -> None:
+        """Asks the augmenters, if there are any."""
+        if self._feed is not None:
+            self._feed.request(task.step, task.shard)
+
+    def close(self) -> None:
+        """Gives the connections to the augmenters back."""
+        if self._feed is not None:
+            self._feed.close()
+
+    def _prepare(self, welcome: Welcome) -> Prepared:
+        self.close()
+        config = from_identity_json(welcome.config)
+        parts = open_parts(config, self._data_dir)
+        self._parts = parts
+        training, model, data = config.training, parts.model, parts.source.dataset
+        if self._augmenters:
+            shards = training.batch_size // training.shard_size
+            self._feed = Feed(self._augmenters, welcome.identity, shards, (training.shard_size, *data.image_shape))
+        layout = layout_digest(model.params, model.buffers)
+        return Prepared(layout, data.sha256, canary_digest(parts), model.params, model.buffers)
+
+    def _gradient(self, task: GradientTask) -> ShardResult:
+        assert self._parts is not None, "the coordinator admits nobody who is not prepared"
+        x, y = self._shard(self._parts, task.step, task.shard)
+        return self._parts.model.gradient(task.params, x, y)
+
+    def _shard(self, parts: Parts, step: int, shard: int) -> tuple[U8, I64]:
+        if self._feed is not None:
+            y = parts.source.labels(step, shard)
+            x = self._feed.take(step, shard, len(y))
+            if x is not None:
+                return x, y
+        return parts.source.images(step, shard)
+
+    def _score(self, task: EvaluationTask) -> Score:
+        assert self._parts is not None, "the coordinator admits nobody who is not prepared"
+        x, y = self._parts.source.evaluation(task.split, task.start, task.stop)
+        logits = self._parts.model.logits(task.params, task.buffers, x)
+        losses, _ = loss.cross_entropy(logits, y)
+        ranks = loss.ranks(logits, y)
+        return Score(len(y), int((ranks == 0).sum()), int((ranks < 5).sum()), sum(losses.tolist()))

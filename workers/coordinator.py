@@ -1,0 +1,152 @@
+"""The coordinator process: puts a run together, with the workers and augmenters of this host, and sees it through."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from dptrain.cluster.coordinator import Coordinator
+from dptrain.cluster.events import Finish
+from dptrain.cluster.job import Evaluations, Job
+from dptrain.cluster.reports import Notice
+from dptrain.cluster.state import TrainingState, layout_digest
+from dptrain.cluster.worker import Identity, Worker
+from dptrain.config import DeploymentConfig, identity, identity_json
+from dptrain.kernels import isa
+from dptrain.optim.optimizer import make_optimizer
+from dptrain.optim.schedule import make_schedule
+from dptrain.transport.address import abstract_name, bind_address
+from dptrain.transport.children import Children, ChildSpec
+from dptrain.transport.coordinator_loop import Crew, Recorder, run_coordinator
+from dptrain.transport.inprocess import InProcessHub
+from dptrain.transport.links import CoordinatorLink
+from dptrain.transport.router import RouterLink
+from dptrain.transport.sockets import FLUSH
+from dptrain.transport.stopping import StopSignals
+from dptrain.transport.threads import Hand, WorkerThreads
+from dptrain.wire.codec import Limits
+
+from .compute import RunComputer
+from .parts import Parts, canary_digest, first_state
+
+SHARD = 256  #: samples of one evaluation shard: 10 to 20 times a training shard's work forward
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """What differs between two starts of one run."""
+
+    term: int
+    logs: Path  #: directory, of the workers' and augmenters' own logs
+    state: TrainingState | None = None  #: where a checkpoint goes on; None: the beginning
+    launch: bool = True  #: start workers and augmenters here; False: they connect from elsewhere
+
+
+def train(parts: Parts, life: Life, recorder: Recorder) -> int:
+    """Trains until the end, a signal or a failure, and returns the exit code. Main thread only.
+
+    Raises UsageError where the address cannot be bound; nothing has been started then. Does not close the recorder.
+    """
+    deployment = parts.config.deployment
+    in_process = life.launch and deployment.workers == 0
+    with ExitStack() as stack:
+        stop = stack.enter_context(StopSignals())
+        link: CoordinatorLink = InProcessHub() if in_process else _bind(parts)
+        stack.callback(link.close)
+        machine = _machine(parts, life)
+        crew: Crew | None = None
+        if isinstance(link, InProcessHub):
+            crew = _start(stack, WorkerThreads(link, _hands(deployment)))
+        elif life.launch:
+            crew = _start(stack, Children(_specs(deployment, link.endpoint, life.logs)))
+        else:
+            recorder.tell(Notice("info", f"listening on {link.endpoint}: dptrain worker --connect ADDRESS"))
+        finish: Finish = run_coordinator(machine, link, recorder, stop, crew)
+        link.close(FLUSH)
+    return finish.code
+
+
+_C = TypeVar("_C", WorkerThreads, Children)
+
+
+def _start(stack: ExitStack, crew: _C) -> _C:
+    stack.enter_context(crew)
+    crew.start()
+    return crew
+
+
+def _bind(parts: Parts) -> RouterLink:
+    address = bind_address(parts.config.deployment.bind, insecure=os.environ.get("DPTRAIN_INSECURE") == "1")
+    return RouterLink(address, Limits(parts.model.params.size, parts.model.buffers.size, 0))
+
+
+def _machine(parts: Parts, life: Life) -> Coordinator:
+    """Computes the canary first: the compiled kernels are then in the cache before the workers look for them."""
+    config, source, model = parts.config, parts.source, parts.model
+    deployment, sampler, sha256 = config.deployment, source.sampler, source.dataset.sha256
+    total = config.training.epochs * sampler.steps_per_epoch
+    job = Job(
+        term=life.term,
+        identity=identity(config, sha256, layout_digest(model.params, model.buffers), isa.NUMERICS),
+        config=identity_json(config),
+        dataset=sha256,
+        canary=canary_digest(parts),
+        numerics=isa.NUMERICS,
+        sampler=sampler,
+        total_steps=total,
+        evaluations=Evaluations(source.size("validation"), source.size("test"), deployment.eval_every, SHARD),
+        stop_after=deployment.max_steps,
+        checkpoint_every=deployment.checkpoint_every,
+        hash_every=deployment.hash_every,
+    )
+    state = life.state or first_state(parts)
+    schedule = make_schedule(config.training, sampler.steps_per_epoch, total)
+    return Coordinator(job, state, make_optimizer(config.training, model.params), schedule)
+
+
+def _hands(deployment: DeploymentConfig) -> list[Hand]:
+    hands = []
+    for number in range(deployment.threads or len(os.sched_getaffinity(0))):
+        name, incarnation = f"t{number}", secrets.token_hex(16)
+        identity = Identity(incarnation, name, os.getpid(), isa.NUMERICS, isa.level())
+        hands.append(Hand(name, incarnation, Worker(identity), RunComputer(deployment.data_dir)))
+    return hands
+
+
+def _specs(deployment: DeploymentConfig, endpoint: str, logs: Path) -> list[ChildSpec]:
+    addresses = [abstract_name(f"augmenter{n}") for n in range(deployment.augmenters)]
+    common = ("--connect", endpoint, "--data-dir", deployment.data_dir)
+    return [
+        *(
+            ChildSpec(
+                name=f"a{n}",
+                argv=(*_python("augment"), *common, "--bind", address, "--number", str(n), "--of", str(len(addresses))),
+                log=logs / f"a{n}.log",
+                worker=False,
+            )
+            for n, address in enumerate(addresses)
+        ),
+        *(
+            ChildSpec(
+                name=f"w{n}",
+                argv=(
+                    *_python("gradient"),
+                    *common,
+                    *("--name", f"w{n}", "--isa", deployment.isa, "--augmenters", ",".join(addresses)),
+                ),
+                log=logs / f"w{n}.log",
+                worker=True,
+            )
+            for n in range(deployment.workers)
+        ),
+    ]
+
+
+def _python(module: str) -> tuple[str, ...]:
+    """-P: nothing in the working directory may stand in for a module of ours or of Python."""
+    return sys.executable, "-P", "-m", f"dptrain.workers.{module}"

@@ -1,0 +1,106 @@
+"""The worker process: computes gradients for the coordinator it connects to, and takes no training flags of its own."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import secrets
+import socket
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dptrain.cluster.worker import Identity, Worker
+from dptrain.errors import ConnectionLostError, DptrainError, RefusedError
+from dptrain.transport.address import connect_address
+from dptrain.transport.dealer import DealerLink
+from dptrain.transport.orphan import INCARNATION, LAUNCHER, die_with
+from dptrain.transport.stopping import StopSignals
+from dptrain.transport.worker_loop import Ended, run_worker
+
+PATIENCE = 1.0  #: seconds for the task that is being computed when the worker is to end
+log = logging.getLogger("dptrain.worker")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Of one worker."""
+
+    connect: str  #: address of the coordinator
+    augmenters: tuple[str, ...] = ()  #: addresses, in the order of their numbers; the same for every worker
+    data_dir: str = ""
+    name: str = ""  #: for people; "": host and process id
+    isa: str = "auto"  #: set before the kernels are imported
+    launcher: int = 0  #: process id of the launcher; 0: a person
+    incarnation: str = ""  #: "": a random one
+
+
+def work(options: Options) -> int:
+    """Works until the coordinator says stop (0), or a signal does. Raises ConnectionLostError and RefusedError.
+
+    Does not come back, but exits, where the compute thread is still busy: it may be inside a kernel or the compiler.
+    """
+    address = connect_address(options.connect)
+    augmenters = [connect_address(text) for text in options.augmenters]
+    os.environ["DPTRAIN_ISA"] = options.isa
+    from dptrain.kernels import isa  # reads the variable
+
+    from .compute import RunComputer  # imports the kernels
+
+    name = options.name or f"{socket.gethostname()}:{os.getpid()}"
+    identity = Identity(options.incarnation or secrets.token_hex(16), name, os.getpid(), isa.NUMERICS, isa.level())
+    computer = RunComputer(options.data_dir, augmenters)
+    log.info("worker %s, process %d, %s: connecting to %s", name, os.getpid(), isa.level(), address)
+    with StopSignals(launched=options.launcher > 0) as stop:
+        ended = run_worker(Worker(identity), DealerLink(address), computer, stop, PATIENCE)
+    log.info("worker %s: %s", name, ended.reason)
+    if not ended.idle:
+        leave(ended)
+    computer.close()
+    raise_for(ended)
+    return ended.code
+
+
+def raise_for(ended: Ended) -> None:
+    """An end that is an error, as one."""
+    if ended.code == ConnectionLostError.exit_code:
+        raise ConnectionLostError(ended.reason)
+    if ended.code == RefusedError.exit_code:
+        raise RefusedError(ended.reason)
+
+
+def leave(ended: Ended) -> None:
+    """Ends the process without its threads."""
+    if ended.code in (ConnectionLostError.exit_code, RefusedError.exit_code):
+        sys.stderr.write(f"dptrain: error: {ended.reason}\n")
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(ended.code)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """`python -m dptrain.workers.gradient`, as the coordinator starts it; people say `dptrain worker`."""
+    parser = argparse.ArgumentParser(prog="dptrain.workers.gradient", description=__doc__, allow_abbrev=False)
+    parser.add_argument("--connect", required=True)
+    parser.add_argument("--augmenters", default="", help="addresses, separated by commas")
+    parser.add_argument("--data-dir", default="")
+    parser.add_argument("--name", default="")
+    parser.add_argument("--isa", default="auto")
+    parser.add_argument(LAUNCHER, type=int, default=0)
+    parser.add_argument(INCARNATION, default="")
+    given = parser.parse_args(argv)
+    if given.launcher:
+        die_with(given.launcher)
+    logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO)
+    given.augmenters = tuple(filter(None, given.augmenters.split(",")))
+    try:
+        return work(Options(**vars(given)))
+    except DptrainError as error:
+        sys.stderr.write(f"dptrain: error: {error}\n")
+        return error.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,76 @@
+"""What the identity of a run stands for in this process: its samples, its network, its first weights, its canary."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import NamedTuple
+
+import numpy as np
+
+from dptrain.cluster.state import TrainingState
+from dptrain.config import Config
+from dptrain.data import ShardSource, open_source
+from dptrain.kernels import philox
+from dptrain.model import Model
+from dptrain.nn import build, initial_buffers, initial_params
+from dptrain.optim.optimizer import make_optimizer
+from dptrain.types import I64, U8
+
+
+class Parts(NamedTuple):
+    """Opened by `open_parts`. The source may be shared by threads, the model not."""
+
+    config: Config
+    source: ShardSource
+    model: Model
+
+
+def open_parts(config: Config, data_dir: str) -> Parts:
+    """Opens the data and builds the network. Raises UsageError and DataError."""
+    source = open_source(config.data, config.training, data_dir)
+    return Parts(config, source, build_model(config, source))
+
+
+def build_model(config: Config, source: ShardSource) -> Model:
+    """A network of its own, for one more thread."""
+    data = source.dataset
+    return build(config.model, data.image_shape, len(data.classes), data.mean.tolist(), data.std.tolist())
+
+
+def first_state(parts: Parts) -> TrainingState:
+    """Before the first step."""
+    model, training = parts.model, parts.config.training
+    optimizer = make_optimizer(training, model.params)
+    return TrainingState(
+        params_layout=model.params,
+        buffers_layout=model.buffers,
+        params=initial_params(model.params, training.seed),
+        buffers=initial_buffers(model.buffers),
+        optimizer=optimizer.init(model.params.size),
+    )
+
+
+def canary_digest(parts: Parts) -> str:
+    """SHA-256 (hex) over what the network makes of a made-up shard with the first weights (gradient and scores), and
+    over the first augmented shard.
+
+    Whoever computes other bits than the coordinator here would do so in training. It also compiles every kernel: a
+    worker that compiles while it holds a shard looks dead (measured: 13 s for crop and flip on a busy machine).
+    """
+    model, training = parts.model, parts.config.training
+    x, y = _canary_shard(parts)
+    params = initial_params(model.params, training.seed)
+    digest = hashlib.sha256(model.gradient(params, x, y).digest().encode())
+    digest.update(np.ascontiguousarray(model.logits(params, initial_buffers(model.buffers), x)).data)
+    digest.update(parts.source.images(0, 0)[0].data)
+    return digest.hexdigest()
+
+
+def _canary_shard(parts: Parts) -> tuple[U8, I64]:
+    training, data = parts.config.training, parts.source.dataset
+    shape = (training.shard_size, *data.image_shape)
+    size = int(np.prod(shape))
+    pixels = philox.words(training.seed, philox.domains.CANARY, 0, 0, -(-size // 4))
+    x = pixels.astype("<u4").view(np.uint8)[:size].reshape(shape).copy()
+    draws = philox.words(training.seed, philox.domains.CANARY, 0, 1, training.shard_size)
+    return x, (draws.astype(np.int64) * len(data.classes)) >> 32
