@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("dptrain", "workers", "launch", "tools", "tests", "docs", ".ci")
 
 #: The only files that may unpickle, each with an allow-list of its own.
-UNPICKLERS = {"dptrain/data/unpickle.py", "dptrain/run/torchfile.py"}
+UNPICKLERS = {"dptrain/data/unpickle.py", "dptrain/run/pyfuntmodel.py", "dptrain/run/torchfile.py"}
 #: The order of arithmetic in these folders decides the bits of a run; the references define it, they don't run in it.
 TRAINING_PATH = ("dptrain/nn", "dptrain/engine", "dptrain/kernels", "dptrain/optim", "dptrain/cluster", "dptrain/wire")
 #: BLAS and friends (order depends on the CPU and on threads), and libm (bits depend on the C library).

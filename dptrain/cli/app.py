@@ -26,6 +26,7 @@ VERBS = {
     "augmenter": "dptrain.cli.augmenter:augmenter",
     "doctor": "dptrain.cli.doctor:doctor",
     "verify": "dptrain.cli.verify:verify",
+    "history": "dptrain.cli.history:history",
 }
 
 
