@@ -33,7 +33,7 @@ class Histories:
 
 
 def from_records(records: Iterable[dict[str, Any]], batch_size: int) -> Histories:
-    """Of a run's metrics.jsonl. Steps whose loss was not finite are left out. No validation split: the test's figures."""
+    """Of a run's metrics.jsonl. Steps whose loss was not finite are left out. No validation split: the test's."""
     found = Histories([], [], [])
     tested = []
     for record in records:
