@@ -10,10 +10,22 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import Any, TypeVar
 
 from dptrain.configrules import Value, check, convert, nearest
 from dptrain.errors import UsageError
+
+
+_T = TypeVar("_T")
+
+
+def later(default: _T) -> _T:
+    """A field of the identity that came after the first runs: left out of its JSON while it has its default.
+
+    So a new setting changes the name of no run that does not use it.
+    """
+    made: _T = field(default=default, metadata={"later": True})
+    return made
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +43,17 @@ class ModelConfig:
 
     n: int = 1  #: blocks a stage; 6n+2 weighted layers
     filters: int = 16  #: of the first stage; doubled twice
-    shortcut: str = "A"  #: "A": every second pixel, zero channels on both sides; "avgpool": 2x2 average instead
+    shortcut: str = "A"  #: see dptrain.nn.shortcut: "A", "avgpool", "A-end", "avgpool-end", "B", "C"
     residual: bool = True  #: False: the plain network of the same size
     hidden: tuple[int, ...] = ()  #: widths of affine-BatchNorm-ReLU layers before the last one
+    network: str = later("resnet")  #: a network of dptrain.nn.networks, or "FILE:FUNCTION" of a file in `networks`
+    block: str = later("paper")  #: where a residual block has its ReLU and its second BatchNorm: dptrain.nn.block
+    conv_init: str = later("kaiming")  #: first weights of convolutions: a name of dptrain.nn.initialise
+    linear_init: str = later("torch")  #: first weights and shifts of affine layers
+    gamma: str = later("ones")  #: first scales of BatchNorm
+    criterion: str = later("cross-entropy")  #: what is minimised: a name of dptrain.nn.criterion
+    class_weights: tuple[float, ...] = later(())  #: what a sample's loss counts, by class; (): one each
+    l2: float = later(0.0)  #: the loss has l2 / 2 times the sum of the squared weights; not together with weight_decay
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +74,13 @@ class TrainingConfig:
     factor: float = 0.1
     warmup: float = 1.0  #: epochs of linear warm-up
     precision: str = "fp32"
+    warmup_factor: float = later(0.0)  #: 0: the rate rises during the warm-up; else it is this times lr until its end
+    rates: tuple[float, ...] = later(())  #: schedule "table": factors of lr, one an epoch; the last one stays
+    optimizer: str = later("sgd")  #: the update rule: a name of dptrain.optim.optimizer
+    beta1: float = later(0.9)  #: adam: of the running mean
+    beta2: float = later(0.999)  #: adam: of the running mean of squares
+    rho: float = later(0.9)  #: rmsprop, adadelta: of the running mean of squares
+    epsilon: float = later(1e-8)  #: adam, rmsprop, adagrad, adadelta: added where something is divided by
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +90,7 @@ class DeploymentConfig:
     workers: int = 2  #: worker processes; 0: everything in this process
     threads: int = 0  #: with workers = 0: threads over shards; 0: one a core
     augmenters: int = 0  #: augmenter processes
+    networks: tuple[str, ...] = ()  #: Python files whose networks this host is willing to run
     bind: str = "ipc"  #: "ipc", or "tcp://HOST:PORT" (port 0: any free one)
     isa: str = "auto"  #: "auto", "avx512", "avx2", "portable"
     data_dir: str = ""  #: where data sets lie; "": $DPTRAIN_DATA, then ~/.local/share/dptrain
@@ -140,11 +168,19 @@ def _where_instead(key: str, section: str) -> str:
 
 def identity_json(config: Config) -> str:
     """The identity part as canonical JSON: sorted keys, no spaces. What Welcome.config carries."""
-    return _canonical({section: asdict(getattr(config, section)) for section in IDENTITY_SECTIONS})
+    return _canonical({section: _told(getattr(config, section)) for section in IDENTITY_SECTIONS})
+
+
+def _told(part: DataConfig | ModelConfig | TrainingConfig) -> dict[str, Any]:
+    """The fields of a section, but for later ones that have their default."""
+    silent = {f.name for f in fields(part) if f.metadata.get("later") and getattr(part, f.name) == f.default}
+    return {name: value for name, value in asdict(part).items() if name not in silent}
 
 
 def from_identity_json(text: str) -> Config:
-    """The config of a run from `identity_json`, with default deployment. Every key, no other, or UsageError."""
+    """The config of a run from `identity_json`, with default deployment. Every key but later ones, no other, or
+    UsageError.
+    """
     try:
         sections = json.loads(text)
     except ValueError as error:
@@ -152,7 +188,8 @@ def from_identity_json(text: str) -> Config:
     if not isinstance(sections, dict):
         raise UsageError(f"the configuration of the run must be a JSON object, not {type(sections).__name__}")
     given = from_sections(sections, IDENTITY_SECTIONS)
-    missing = [n for n, section in SECTION_OF.items() if section in IDENTITY_SECTIONS and n not in given]
+    first = (f.name for section in IDENTITY_SECTIONS for f in fields(SECTIONS[section]) if "later" not in f.metadata)
+    missing = [name for name in first if name not in given]
     if missing:
         raise UsageError(f"the configuration of the run lacks {', '.join(missing)}")
     config = build(given)

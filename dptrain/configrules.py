@@ -13,7 +13,7 @@ from dptrain.errors import UsageError
 if TYPE_CHECKING:
     from dptrain.config import Config
 
-Value: TypeAlias = int | float | bool | str | tuple[int, ...] | tuple[str, ...]
+Value: TypeAlias = int | float | bool | str | tuple[int, ...] | tuple[float, ...] | tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ class Text:
 class Several:
     """A list, written with commas in a flag; "" is the empty one."""
 
-    item: Whole | Text
+    item: Whole | Real | Text
     most: int
 
     @property
@@ -132,13 +132,13 @@ class Several:
         """For the error message."""
         return f"at most {self.most} values, each {self.item.allowed}"
 
-    def convert(self, value: object) -> tuple[int, ...] | tuple[str, ...]:
+    def convert(self, value: object) -> tuple[int, ...] | tuple[float, ...] | tuple[str, ...]:
         """Raises ValueError where one of the items does not fit."""
         if not isinstance(value, list | tuple) or len(value) > self.most:
             raise ValueError(self.allowed)
-        return tuple(self.item.convert(v) for v in value)  # type: ignore[return-value]  # one kind of item: all int or all str
+        return tuple(self.item.convert(v) for v in value)  # type: ignore[return-value]  # one kind of item
 
-    def parse(self, text: str) -> tuple[int, ...] | tuple[str, ...]:
+    def parse(self, text: str) -> tuple[int, ...] | tuple[float, ...] | tuple[str, ...]:
         """From a flag or the environment."""
         items = [part.strip() for part in text.split(",")] if text.strip() else []
         return self.convert([self.item.parse(item) for item in items])
@@ -152,9 +152,20 @@ RULES: dict[str, Rule] = {
     "augment": Several(Text('an operation such as "crop:4" or "flip"', r"[a-z][a-z0-9_-]*(:[0-9.]+)*"), 16),
     "n": Whole(1, 200),
     "filters": Whole(1, 1024),
-    "shortcut": Choice(("A", "avgpool")),
+    "shortcut": Choice(("A", "avgpool", "A-end", "avgpool-end", "B", "C")),
     "residual": Switch(),
     "hidden": Several(Whole(1, 65_536), 8),
+    "network": Text(
+        "the name of a network, or FILE:FUNCTION of a file given with networks",
+        r"[A-Za-z_][A-Za-z0-9_]{0,99}(:[A-Za-z_][A-Za-z0-9_]{0,99})?",
+    ),
+    "block": Choice(("paper", "no-relu", "bn-after", "bn-after-no-relu", "relu-before", "preactivation")),
+    "conv_init": Choice(("kaiming", "fan-in", "torch", "xavier", "orthogonal")),
+    "linear_init": Choice(("torch", "fan-in", "kaiming", "xavier", "orthogonal")),
+    "gamma": Choice(("ones", "uniform", "gcr", "pyfunt", "pyfunt-wide")),
+    "criterion": Choice(("cross-entropy", "nll", "hinge", "bce")),
+    "class_weights": Several(Real(0.0, 1e6), 65_536),
+    "l2": Real(0.0, 1.0),
     "epochs": Whole(1, 100_000),
     "batch_size": Whole(1, 65_536),
     "shard_size": Whole(1, 4_096),
@@ -164,14 +175,22 @@ RULES: dict[str, Rule] = {
     "nesterov": Switch(),
     "weight_decay": Real(0.0, 1.0),
     "decay": Choice(("all", "weights")),
-    "schedule": Choice(("constant", "steps", "cosine")),
+    "schedule": Choice(("constant", "steps", "cosine", "table")),
     "milestones": Several(Whole(1, 100_000), 64),
     "factor": Real(0.0, 1.0, above=True),
     "warmup": Real(0.0, 100_000.0),
     "precision": Choice(("fp32", "bf16")),
+    "warmup_factor": Real(0.0, 1.0),
+    "rates": Several(Real(0.0, 1e6, above=True), 100_000),
+    "optimizer": Choice(("sgd", "adam", "rmsprop", "adagrad", "adadelta")),
+    "beta1": Real(0.0, 0.9999),
+    "beta2": Real(0.0, 0.999999),
+    "rho": Real(0.0, 0.999999),
+    "epsilon": Real(0.0, 1.0, above=True),
     "workers": Whole(0, 1024),
     "threads": Whole(0, 1024),
     "augmenters": Whole(0, 256),
+    "networks": Several(Text("a Python file", r"[^\x00-\x1f,]+\.py"), 64),
     "bind": Text(
         '"ipc", ipc://@NAME or tcp://HOST:PORT (port 0: any free one)',
         r"ipc|ipc://@[A-Za-z0-9._-]{1,90}|tcp://(\[[0-9a-fA-F:]+\]|[A-Za-z0-9_.*-]+):[0-9]{1,5}",
@@ -259,6 +278,20 @@ def _combinations(config: Config) -> list[tuple[bool, str]]:
             f"milestones = {list(t.milestones)}: every one must lie before the end (epochs = {t.epochs})",
         ),
         (t.warmup > t.epochs, f"warmup = {t.warmup:g} epochs is longer than the run (epochs = {t.epochs})"),
+        (
+            t.weight_decay > 0.0 and config.model.l2 > 0.0,
+            f"weight_decay = {t.weight_decay:g} and l2 = {config.model.l2:g}: the same thing twice; set one of them to 0",
+        ),
+        (
+            t.warmup_factor > 0.0 and t.warmup == 0.0,
+            f"warmup_factor = {t.warmup_factor:g} is the rate during the warm-up, but warmup = 0",
+        ),
+        (bool(t.rates) and t.schedule != "table", f'rates is used by schedule = "table" only, but schedule is "{t.schedule}"'),
+        (t.schedule == "table" and not t.rates, 'schedule = "table" needs rates: factors of lr, one an epoch'),
+        (
+            bool(config.model.class_weights) and config.model.criterion in ("hinge", "bce"),
+            f'class_weights is for criterion "cross-entropy" or "nll", but criterion is "{config.model.criterion}"',
+        ),
         (t.precision == "bf16", 'precision = "bf16": fp32 only in this version'),
         (
             d.threads > 0 and d.workers > 0,
