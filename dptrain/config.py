@@ -32,9 +32,11 @@ def later(default: _T) -> _T:
 class DataConfig:
     """[data]: which samples, in which form. Identity."""
 
-    dataset: str = "fashion-mini"  #: fashion-mini, shapes32, cifar10, mnist, fashion-mnist
+    dataset: str = "fashion-mini"  #: a name of dptrain.data.catalog
     validation: int = -1  #: samples split off the training set; -1: a tenth; 0: none (the last weights are tested)
     augment: tuple[str, ...] = ()  #: in order, e.g. ("crop:4", "flip")
+    samples: int = later(0)  #: train on so many only, of what validation leaves; 0: on all
+    replacement: bool = later(False)  #: draw every sample of an epoch anew (the seeds' way), instead of each one once
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,7 @@ class DeploymentConfig:
     augmenters: int = 0  #: augmenter processes
     networks: tuple[str, ...] = ()  #: Python files whose networks this host is willing to run
     bind: str = "ipc"  #: "ipc", or "tcp://HOST:PORT" (port 0: any free one)
+    keys: str = ""  #: directory of this process's CURVE keys, for tcp beyond this machine; "": none
     isa: str = "auto"  #: "auto", "avx512", "avx2", "portable"
     data_dir: str = ""  #: where data sets lie; "": $DPTRAIN_DATA, then ~/.local/share/dptrain
     runs: str = "runs"  #: parent of run directories

@@ -150,6 +150,8 @@ RULES: dict[str, Rule] = {
     "dataset": Text("the name of a data set", r"[A-Za-z0-9_.:/~-]+"),
     "validation": Whole(-1, 10_000_000),
     "augment": Several(Text('an operation such as "crop:4" or "flip"', r"[a-z][a-z0-9_-]*(:[0-9.]+)*"), 16),
+    "samples": Whole(0, 10_000_000),
+    "replacement": Switch(),
     "n": Whole(1, 200),
     "filters": Whole(1, 1024),
     "shortcut": Choice(("A", "avgpool", "A-end", "avgpool-end", "B", "C")),
@@ -196,6 +198,7 @@ RULES: dict[str, Rule] = {
         r"ipc|ipc://@[A-Za-z0-9._-]{1,90}|tcp://(\[[0-9a-fA-F:]+\]|[A-Za-z0-9_.*-]+):[0-9]{1,5}",
     ),
     "isa": Choice(("auto", "avx512", "avx2", "portable")),
+    "keys": Text("a path"),
     "data_dir": Text("a path"),
     "runs": Text("a path", r"[^\x00-\x1f]+"),
     "name": Text(

@@ -15,9 +15,11 @@ from dptrain.configrules import RULES, Choice, Real, Switch, Whole
 F = TypeVar("F", bound=Callable[..., int])
 
 HELP = {
-    "dataset": "fashion-mini (embedded), shapes32 (procedural), cifar10, mnist, fashion-mnist",
+    "dataset": "a name of `dptrain data list`, or folder:PATH",
     "validation": "samples split off the training set; -1: a tenth; 0: none",
     "augment": 'operations in order, with commas: "crop:4,flip"',
+    "samples": "train on so many samples only; 0: on all",
+    "replacement": "draw an epoch's samples with replacement",
     "n": "blocks a stage; the network has 6n+2 weighted layers",
     "filters": "channels of the first stage; doubled twice",
     "shortcut": "across stages: every second pixel (A), or 2x2 average",
@@ -57,6 +59,7 @@ HELP = {
     "augmenters": "processes that prepare samples ahead",
     "networks": "Python files whose networks may be run here, with commas",
     "bind": "where the coordinator listens: ipc, or tcp://HOST:PORT",
+    "keys": "directory of this process's keys, KEYS/NAME of `dptrain keys`",
     "isa": "CPU instructions the kernels may use; the bits are the same",
     "data_dir": "where data sets lie; default $DPTRAIN_DATA",
     "runs": "parent of run directories",

@@ -32,10 +32,10 @@ def files(folder: Path) -> list[Path]:
 def read(paths: list[Path]) -> tuple[Part, Part]:
     """Training and test part. All five training batches must be equally long, as the official ones are."""
     batches = [_binary(path) if path.suffix == ".bin" else _python(path) for path in paths]
-    for path, (_, labels) in zip(paths[1:-1], batches[1:-1], strict=True):
-        if labels.size != batches[0].labels.size:
+    for path, batch in zip(paths[1:-1], batches[1:-1], strict=True):
+        if batch.labels.size != batches[0].labels.size:
             raise DataError(
-                f"{path} holds {labels.size} images, {paths[0].name} {batches[0].labels.size}: "
+                f"{path} holds {batch.labels.size} images, {paths[0].name} {batches[0].labels.size}: "
                 "one of the two is incomplete, fetch it again"
             )
     images = np.concatenate([batch.images for batch in batches[:-1]])
