@@ -53,6 +53,7 @@ class ModelConfig:
     conv_init: str = later("kaiming")  #: first weights of convolutions: a name of dptrain.nn.initialise
     linear_init: str = later("torch")  #: first weights and shifts of affine layers
     gamma: str = later("ones")  #: first scales of BatchNorm
+    dropout: float = later(0.0)  #: chance with which an input of the last affine layer is zeroed in training
     criterion: str = later("cross-entropy")  #: what is minimised: a name of dptrain.nn.criterion
     class_weights: tuple[float, ...] = later(())  #: what a sample's loss counts, by class; (): one each
     l2: float = later(0.0)  #: the loss has l2 / 2 times the sum of the squared weights; not together with weight_decay

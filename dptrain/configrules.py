@@ -165,6 +165,7 @@ RULES: dict[str, Rule] = {
     "conv_init": Choice(("kaiming", "fan-in", "torch", "xavier", "orthogonal")),
     "linear_init": Choice(("torch", "fan-in", "kaiming", "xavier", "orthogonal")),
     "gamma": Choice(("ones", "uniform", "gcr", "pyfunt", "pyfunt-wide")),
+    "dropout": Real(0.0, 0.99),
     "criterion": Choice(("cross-entropy", "nll", "hinge", "bce")),
     "class_weights": Several(Real(0.0, 1e6), 65_536),
     "l2": Real(0.0, 1.0),

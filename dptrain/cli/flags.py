@@ -30,6 +30,7 @@ HELP = {
     "conv_init": "first weights of convolutions",
     "linear_init": "first weights of affine layers",
     "gamma": "first scales of BatchNorm",
+    "dropout": "chance of an input of the last affine layer to be zeroed",
     "criterion": "what is minimised",
     "class_weights": "what a sample's loss counts, by class, with commas",
     "l2": "half of this times the squared weights is part of the loss",
@@ -73,7 +74,7 @@ HELP = {
     "log_format": "auto: live display on a terminal, else plain lines",
     "log_interval": "seconds between plain progress lines",
 }
-INSECURE = "listen beyond this machine, without encryption: only in a network you trust"
+INSECURE = "beyond this machine without keys: anybody there can read and change the run"
 SHORT = {"workers": ["-n"], "batch_size": ["-b"], "weight_decay": ["--wd"]}
 
 GROUPS = {section: Group(section.capitalize(), sort_key=at) for at, section in enumerate(SECTIONS, 10)}
