@@ -106,6 +106,8 @@ class DeploymentConfig:
     checkpoint_every: int = 0  #: steps between checkpoints; 0: one an epoch
     keep: int = 2  #: numbered checkpoints kept beside last and best
     hash_every: int = 0  #: steps between state hashes in hashes.jsonl; 0: only with checkpoints
+    audit: float = 0.0  #: part of all shards computed by two workers and compared bit for bit; 0.01 finds a bad machine
+    max_wait: float = 0.0  #: seconds without any worker after which the run stops, with a checkpoint; 0: never
     log_format: str = "auto"  #: "auto", "rich", "plain", "json"
     log_interval: float = 10.0  #: seconds between plain progress lines
 

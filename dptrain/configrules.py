@@ -212,6 +212,8 @@ RULES: dict[str, Rule] = {
     "checkpoint_every": Whole(0, 2**40),
     "keep": Whole(0, 1_000),
     "hash_every": Whole(0, 2**40),
+    "audit": Real(0.0, 1.0),
+    "max_wait": Real(0.0, 1e9),
     "log_format": Choice(("auto", "rich", "plain", "json")),
     "log_interval": Real(0.0, 86_400.0, above=True),
 }

@@ -71,6 +71,8 @@ HELP = {
     "checkpoint_every": "steps between checkpoints; 0: one an epoch",
     "keep": "numbered checkpoints kept beside last and best",
     "hash_every": "steps between state hashes; 0: with checkpoints only",
+    "audit": "part of all shards that two workers compute, to be compared",
+    "max_wait": "seconds without any worker before the run stops; 0: never",
     "log_format": "auto: live display on a terminal, else plain lines",
     "log_interval": "seconds between plain progress lines",
 }
