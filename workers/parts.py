@@ -26,7 +26,10 @@ class Parts(NamedTuple):
 
 
 def open_parts(config: Config, data_dir: str) -> Parts:
-    """Opens the data and builds the network. Raises UsageError and DataError."""
+    """Opens the data and builds the network, which may come from `config.deployment.networks`: this host's own word.
+
+    Raises UsageError and DataError.
+    """
     source = open_source(config.data, config.training, data_dir)
     return Parts(config, source, build_model(config, source))
 
@@ -34,7 +37,15 @@ def open_parts(config: Config, data_dir: str) -> Parts:
 def build_model(config: Config, source: ShardSource) -> Model:
     """A network of its own, for one more thread."""
     data = source.dataset
-    return build(config.model, source.image_shape, len(data.classes), data.mean.tolist(), data.std.tolist())
+    return build(
+        config.model,
+        source.image_shape,
+        len(data.classes),
+        data.mean.tolist(),
+        data.std.tolist(),
+        seed=config.training.seed,
+        files=config.deployment.networks,
+    )
 
 
 def first_state(parts: Parts) -> TrainingState:

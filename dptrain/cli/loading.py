@@ -26,12 +26,17 @@ class Trained(NamedTuple):
     buffers: F32
 
 
-def load_trained(target: Path) -> Trained:
-    """A .safetensors file, or the best (else the last) checkpoint of a run directory. Raises CheckpointError."""
+def load_trained(target: Path, networks: tuple[str, ...] = ()) -> Trained:
+    """A .safetensors file, or the best (else the last) checkpoint of a run directory.
+
+    `networks`: Python files whose networks may be run here; what the checkpoint says of that counts for nothing.
+    Raises CheckpointError, and UsageError for a network that is not allowed.
+    """
     path = find(target)
     checkpoint = load(path)
     facts = checkpoint.facts
-    model = build(facts.config.model, facts.data.image, len(facts.data.classes), facts.data.mean, facts.data.std)
+    classes, (mean, std) = len(facts.data.classes), (facts.data.mean, facts.data.std)
+    model = build(facts.config.model, facts.data.image, classes, mean, std, files=networks)
     layout = layout_digest(model.params, model.buffers)
     if layout != facts.layout:
         raise CheckpointError(

@@ -13,7 +13,8 @@ from dptrain.errors import UsageError
 from dptrain.run.directory import stored_config, to_resume
 
 #: Deployment that is meant for one start only: it does not come back with --resume.
-_ONCE = ("runs", "name", "resume", "max_steps")
+#: `networks` is a permission to run code: a run directory, which may be a stranger's, cannot give it.
+_ONCE = ("runs", "name", "resume", "max_steps", "networks")
 
 
 class Plan(NamedTuple):

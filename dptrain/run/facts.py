@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dptrain.cluster.state import layout_digest
-from dptrain.config import Config, identity
+from dptrain.config import Config, ModelConfig, identity
 from dptrain.model import Model
 
 if TYPE_CHECKING:
@@ -58,6 +58,12 @@ def find_facts(config: Config, source: ShardSource, model: Model, numerics: str)
         validation=source.size("validation"),
         test=source.size("test"),
     )
-    depth = 6 * config.model.n + 2 + len(config.model.hidden)
-    text = f"{'ResNet' if config.model.residual else 'plain network'}-{depth}, {model.params.size:,} parameters"
+    text = f"{_title(config.model)}, {model.params.size:,} parameters"
     return RunFacts(config, data, layout_digest(model.params, model.buffers), numerics, text)
+
+
+def _title(model: ModelConfig) -> str:
+    """What the network is called."""
+    if model.network != "resnet":
+        return model.network
+    return f"{'ResNet' if model.residual else 'plain network'}-{6 * model.n + 2 + len(model.hidden)}"

@@ -1,0 +1,207 @@
+"""Networks by name and from files: what is built, what is refused, what a run's identity says of it."""
+
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from dptrain import nn
+from dptrain.config import ModelConfig
+from dptrain.errors import UsageError
+from dptrain.nn.block import BLOCKS
+from dptrain.nn.convolution import Convolution
+from dptrain.nn.criterion import CRITERIONS, make_criterion
+from dptrain.nn.gradcheck import TOLERANCE, check_network, draws
+from dptrain.nn.layer import Run
+from dptrain.nn.linear import Linear
+from dptrain.nn.network import leaves
+from dptrain.nn.shortcut import Subsample
+
+IMAGE, CLASSES = (8, 8, 3), 5
+SOURCE = """
+from dptrain.nn.containers import Sequential
+from dptrain.nn.linear import Linear
+from dptrain.nn.reshape import Reshape
+
+def net(config, image, classes):
+    size = image.height * image.width * image.channels
+    return Sequential((Reshape(), Linear("linear", size, classes, init=config.linear_init)))
+
+def wide(config, image, classes):
+    return net(config, image, classes + 1)
+"""
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(SOURCE)
+    yield path
+    sys.modules.pop("dptrain_network_mine", None)
+
+
+def build(files=(), **options):
+    return nn.build(ModelConfig(**options), IMAGE, CLASSES, [120.0] * 3, [60.0] * 3, files=files)
+
+
+VARIANTS = [
+    *({"block": block, "shortcut": shortcut} for block in BLOCKS for shortcut in ("A", "C")),
+    {"shortcut": "B"},
+    {"shortcut": "A-end", "filters": 5},
+    {"shortcut": "avgpool-end"},
+    {"block": "preactivation", "residual": False},
+    {"dropout": 0.3, "hidden": (6,)},
+    {"network": "lenet", "dropout": 0.5},
+    {"network": "lenet", "hidden": (8, 7)},
+    {"network": "vgg", "n": 2},
+]
+
+
+def named(options):
+    return " ".join(f"{k}={v}" for k, v in options.items())
+
+
+@pytest.mark.parametrize("options", VARIANTS, ids=named)
+def test_the_gradient_of_every_network_is_that_of_differences(options):
+    network = build(**{"filters": 4, **options}).network
+    x, labels = draws((4, *IMAGE)), np.array([0, 3, 4, 1])
+    assert check_network(network.network, x, labels, CRITERIONS["cross-entropy"]) < TOLERANCE
+
+
+@pytest.mark.parametrize("options", VARIANTS, ids=named)
+def test_every_network_trains_in_float32_and_scores_without_its_batch_mates(options):
+    model = build(**{"filters": 4, **options})
+    params, buffers = nn.initial_params(model.params, 0), nn.initial_buffers(model.buffers)
+    x = np.random.default_rng(0).integers(0, 256, (6, *IMAGE), dtype=np.uint8)
+    result = model.gradient(params, x, np.array([0, 1, 2, 3, 4, 0]))
+    assert np.isfinite(result.gradient).all()
+    assert (result.gradient != 0).mean() > 0.5
+    np.testing.assert_array_equal(model.logits(params, buffers, x)[2:3], model.logits(params, buffers, x[2:3]))
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"n": 3}, 269_722),  # the paper's, table 6: 0.27 million
+        ({"n": 5}, 464_154),  # 0.46
+        ({"n": 7}, 658_586),  # 0.66
+        ({"n": 9}, 853_018),  # 0.85
+        ({"n": 18}, 1_727_962),  # 1.7
+        ({"n": 3, "residual": False}, 269_722),
+        ({"n": 3, "shortcut": "avgpool"}, 269_722),
+        ({"n": 3, "shortcut": "B"}, 269_722 + 16 * 32 + 2 * 32 + 32 * 64 + 2 * 64),
+        ({"n": 3, "block": "relu-before"}, 269_722),
+        ({"n": 3, "block": "bn-after"}, 269_722),
+        ({"n": 3, "block": "preactivation"}, 269_722),
+        ({"n": 3, "hidden": (32,)}, 269_722 - 650 + (64 * 32 + 32 + 2 * 32) + 330),
+    ],
+    ids=str,
+)
+def test_parameters_are_counted_as_in_the_papers(options, expected):
+    model = nn.build(ModelConfig(**options), (32, 32, 3), 10, [120.0] * 3, [60.0] * 3)
+    assert model.params.size == expected
+
+
+def test_option_c_projects_in_every_block_and_b_only_where_the_shape_changes():
+    def projections(shortcut):
+        return sum(".shortcut.0" in s.name for s in build(n=3, shortcut=shortcut).params.specs)
+
+    assert (projections("A"), projections("B"), projections("C")) == (0, 2, 9)
+
+
+def test_zeros_at_the_end_leave_the_channels_where_they_were():
+    x = draws((1, 2, 2, 2))
+    y, _ = Subsample(at_end=True)(Run({}, {}, training=True), x)
+    np.testing.assert_array_equal(y[0, 0, 0], [*x[0, 0, 0], 0, 0])
+
+
+def test_depths_far_beyond_the_papers_can_be_built():
+    network = build(n=25, filters=2).network
+    assert sum(isinstance(leaf, Convolution | Linear) for leaf in leaves(network.network)) == 152 == network.depth
+
+
+def test_initialisers_are_the_ones_asked_for():
+    layout = build(filters=32, n=2, conv_init="orthogonal", gamma="pyfunt", linear_init="fan-in").params
+    views = layout.views(nn.initial_params(layout, 0))
+    weights = views["layer2.1.conv1.weight"].reshape(64, -1).astype(np.float64)
+    np.testing.assert_allclose(weights @ weights.T, 2 * np.eye(64), atol=1e-5)
+    assert views["bn1.weight"].mean() == pytest.approx(0.6, abs=0.004)
+    assert views["linear.weight"].std() == pytest.approx(1 / np.sqrt(128), rel=0.05)
+    assert not views["linear.bias"].any()
+
+
+def test_l2_is_half_its_factor_times_the_squared_weights_in_the_loss_and_its_gradient():
+    plain, heavy = build(filters=4), build(filters=4, l2=0.01)
+    params = nn.initial_params(plain.params, 0)
+    x, y = np.random.default_rng(0).integers(0, 256, (6, *IMAGE), dtype=np.uint8), np.arange(6) % 5
+    without, with_it = plain.gradient(params, x, y), heavy.gradient(params, x, y)
+    squares = (params.astype(np.float64) ** 2).sum()
+    assert with_it.loss - without.loss == pytest.approx(6 * 0.005 * squares, rel=1e-6)
+    np.testing.assert_allclose(with_it.gradient - without.gradient, 6 * 0.01 * params, atol=2e-5)
+
+
+@pytest.mark.parametrize("criterion", CRITERIONS)
+def test_every_criterion_can_be_trained_with(criterion):
+    model = build(filters=4, criterion=criterion)
+    params = nn.initial_params(model.params, 0)
+    x, y = np.random.default_rng(0).integers(0, 256, (6, *IMAGE), dtype=np.uint8), np.arange(6) % 5
+    first = model.gradient(params, x, y)
+    for _ in range(5):
+        params -= np.float32(0.01) * model.gradient(params, x, y).gradient
+    assert model.gradient(params, x, y).loss < first.loss
+
+
+def test_dropout_differs_between_steps_and_shards_and_comes_back():
+    model = build(filters=4, dropout=0.5)
+    params = nn.initial_params(model.params, 0)
+    x, y = np.random.default_rng(0).integers(0, 256, (6, *IMAGE), dtype=np.uint8), np.arange(6) % 5
+    digests = [model.gradient(params, x, y, step, shard).digest() for step, shard in ((0, 0), (1, 0), (0, 1), (0, 0))]
+    assert digests[0] == digests[3]
+    assert len(set(digests)) == 3
+
+
+# --- from files
+
+
+def test_a_network_from_an_allowed_file_is_built_and_its_text_is_part_of_the_layout(file):
+    model = build((str(file),), network="mine:net")
+    assert [s.name for s in model.params.specs] == ["linear.weight", "linear.bias"]
+    file.write_text(SOURCE + "# another version\n")
+    other = build((str(file),), network="mine:net")
+    assert model.params.specs == other.params.specs
+    assert model.params.digest() != other.params.digest()
+    assert replace(model.params, origin="").digest() == replace(other.params, origin="").digest()
+
+
+@pytest.mark.parametrize(
+    ("network", "text", "message"),
+    [
+        ("other:net", SOURCE, "this host was not told to run it: if you trust other.py, give it once with --networks"),
+        ("mine:nothing", SOURCE, "AttributeError: .*has no attribute 'nothing'"),
+        ("mine:wide", SOURCE, r"came out as \(2, 6\); must be \(2, 5\)"),
+        ("mine:net", "def net(:", "SyntaxError"),
+        ("mine:net", "net = 3", "TypeError"),
+        ("mine:net", "import nowhere_at_all", "No module named 'nowhere_at_all'"),
+        ("lennet", SOURCE, "network 'lennet' is unknown: there are resnet, lenet, vgg.*did you mean lenet"),
+    ],
+)
+def test_a_network_that_cannot_be_had_is_refused_in_one_line(file, network, text, message):
+    file.write_text(text)
+    with pytest.raises(UsageError, match=message) as error:
+        build((str(file),), network=network)
+    assert "\n" not in str(error.value)
+
+
+def test_two_files_of_one_name_and_a_missing_file_are_refused(file):
+    with pytest.raises(UsageError, match="2 files of that name were allowed"):
+        build((str(file), "elsewhere/mine.py"), network="mine:net")
+    with pytest.raises(UsageError, match=r"gone/mine.py: cannot be read: No such file"):
+        build(("gone/mine.py",), network="mine:net")
+
+
+def test_class_weights_must_be_one_a_class():
+    with pytest.raises(UsageError, match="2 weights, but the data set has 5 classes"):
+        make_criterion("nll", (1.0, 2.0), 5)
+    with pytest.raises(UsageError, match="criterion 'mse' is unknown; there are cross-entropy, nll, hinge, bce"):
+        make_criterion("mse", (), 5)
