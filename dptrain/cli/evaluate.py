@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _BATCH = 256  #: samples scored between two lines of progress
 
 
-@takes_config("data_dir", "isa")
+@takes_config("data_dir", "isa", "networks")
 def evaluate(
     checkpoint: Annotated[Path, Parameter(help="run directory, or .safetensors file")],
     /,
@@ -39,7 +39,7 @@ def evaluate(
     from dptrain.cli.loading import load_trained  # imports Numba: only now is the ISA known
     from dptrain.data.shards import open_source  # the same
 
-    trained = load_trained(checkpoint)
+    trained = load_trained(checkpoint, deployment.networks)
     config = trained.facts.config
     source = open_source(config.data, config.training, deployment.data_dir)
     if source.dataset.sha256 != trained.facts.data.sha256:
