@@ -47,18 +47,19 @@ class Life:
     launch: bool = True  #: start workers and augmenters here; False: they connect from elsewhere
 
 
-def train(parts: Parts, life: Life, recorder: Recorder) -> int:
+def train(parts: Parts, life: Life, recorder: Recorder, stop: StopSignals) -> int:
     """Trains until the end, a signal or a failure, and returns the exit code. Main thread only.
 
-    Raises UsageError where the address cannot be bound; nothing has been started then. Does not close the recorder.
+    Raises UsageError where the address cannot be bound, Interrupted where a signal comes before the kernels are
+    compiled; nothing has been started then. Does not close the recorder.
     """
     deployment = parts.config.deployment
     in_process = life.launch and deployment.workers == 0
     with ExitStack() as stack:
-        stop = stack.enter_context(StopSignals())
         link = InProcessHub() if in_process else _bind(parts, recorder)
         stack.callback(link.close)
         machine = _machine(parts, life)
+        stop.prepared()
         crew: Crew | None = None
         if isinstance(link, InProcessHub):
             crew = _start(stack, WorkerThreads(link, _hands(deployment)))

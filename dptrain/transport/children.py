@@ -13,8 +13,9 @@ from typing import IO
 
 from dptrain.transport.coordinator_loop import CrewExit
 from dptrain.transport.orphan import INCARNATION, LAUNCHER
-from dptrain.transport.restarts import CONFIGURATION, TEMPORARY, Restarts, describe
+from dptrain.transport.restarts import ASKED, Restarts, describe, exit_code
 
+WORDS = 10  #: lines of a log shown where the run cannot go on
 GRACE = 3.0  #: seconds between SIGTERM and SIGKILL
 #: One thread a process, from the first import on; an environment that says otherwise is overruled.
 ONE_THREAD = {"NUMBA_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -40,10 +41,12 @@ class _Child:
     incarnation: str = ""
     start_at: float | None = None  #: of the next life; None: it runs, or is given up
     code: int = 0  #: of the last life
+    said_from: int = 0  #: where in its log this life's words begin
 
 
 class Children:
-    """A `Crew` of processes. A context manager: leaving the block ends them all, whatever has happened.
+    """A `Crew` of processes. A context manager: leaving the block ends them all, whatever has happened; after a second
+    Ctrl-C, at once.
 
     Each is in a process group of its own (Ctrl-C at the terminal goes to us alone) but in our session. Its standard
     input is a pipe whose end tells it that we are gone.
@@ -52,13 +55,13 @@ class Children:
     def __init__(self, specs: Sequence[ChildSpec], clock: Callable[[], float] = time.monotonic) -> None:
         self._children = [_Child(spec) for spec in specs]
         self._clock = clock
-        self._stopped = False
+        self._given_up: list[_Child] = []  #: workers that failed and are not started again, the first one first
 
     def __enter__(self) -> Children:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.stop()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.stop(0.0 if kind is not None and issubclass(kind, KeyboardInterrupt) else GRACE)
 
     def start(self) -> None:
         """Starts all of them."""
@@ -69,6 +72,7 @@ class Children:
         child.incarnation, child.start_at = secrets.token_hex(16), None
         flags = [LAUNCHER, str(os.getpid()), *((INCARNATION, child.incarnation) if child.spec.worker else ())]
         with child.spec.log.open("ab") as log:
+            child.said_from = log.tell()
             child.process = subprocess.Popen(
                 [*child.spec.argv, *flags],
                 stdin=subprocess.PIPE,
@@ -109,23 +113,32 @@ class Children:
         _release(child)
         delay = child.restarts.delay(child.code, self._clock())
         child.start_at = None if delay is None else self._clock() + delay
+        if delay is None and child.spec.worker and child.code not in ASKED:
+            self._given_up.append(child)
         return CrewExit(child.spec.name, child.incarnation, self._fate(child))
 
     def _fate(self, child: _Child) -> str:
+        """An exit code is told with the last line it has written; a signal leaves no words about itself."""
         text = describe(child.code)
         if child.code and child.start_at is None:
             text += f" and is not started again; see {child.spec.log}"
-        return text
+        words = _last_words(child, 1) if child.code > 0 else []
+        return f"{text}: {words[0]}" if words else text
 
     @property
     def failure(self) -> tuple[int, str] | None:
-        """78 where a worker said so, otherwise 75."""
+        """The first worker that was given up is the cause: 78 where it said so, 70 after a bug, otherwise 75."""
         workers = [child for child in self._children if child.spec.worker]
         if not workers or any(child.process is not None or child.start_at is not None for child in workers):
             return None
-        code = CONFIGURATION if any(child.code == CONFIGURATION for child in workers) else TEMPORARY
-        last = workers[-1]
-        return code, f"no worker is left: {last.spec.name} {describe(last.code)}; see {last.spec.log}"
+        first = self._given_up[0] if self._given_up else workers[-1]
+        code = exit_code(first.code)
+        return code, f"no worker is left: {first.spec.name} {describe(first.code)}; see {first.spec.log}"
+
+    @property
+    def last_words(self) -> list[str]:
+        """The end of the log of the worker that is the cause of `failure`, each line with its name."""
+        return [f"{child.spec.name} | {line}" for child in self._given_up[:1] for line in _last_words(child, WORDS)]
 
     def stop(self, grace: float = GRACE) -> None:
         """SIGTERM to all, SIGKILL to whoever is still there after `grace` seconds. Safe to call twice."""
@@ -146,6 +159,18 @@ class Children:
             assert child.process is not None
             child.code = child.process.wait()
             _release(child)
+
+
+def _last_words(child: _Child, most: int) -> list[str]:
+    """The last lines of the log that this life has written."""
+    try:
+        with child.spec.log.open("rb") as log:
+            size = log.seek(0, os.SEEK_END)
+            log.seek(max(child.said_from, size - 200 * most - 2000))
+            text = log.read().decode(errors="replace")
+    except OSError:
+        return []
+    return ["".join(c if c.isprintable() else "?" for c in line) for line in text.splitlines() if line.strip()][-most:]
 
 
 def _release(child: _Child) -> None:

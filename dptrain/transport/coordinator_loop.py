@@ -26,7 +26,7 @@ from dptrain.cluster.reports import Notice, Report
 from dptrain.cluster.state import TrainingState
 from dptrain.transport.links import CoordinatorLink
 from dptrain.transport.stopping import StopSource
-from dptrain.wire.messages import Hello
+from dptrain.wire.messages import Admitted, Hello
 
 TICK = 0.25  #: seconds
 
@@ -73,6 +73,11 @@ class Crew(Protocol):
         """Exit code and reason, when nobody of the crew is left, nor will be again."""
         ...
 
+    @property
+    def last_words(self) -> list[str]:
+        """What whoever is the cause of `failure` has written last."""
+        ...
+
 
 def run_coordinator(
     machine: Coordinator, link: CoordinatorLink, recorder: Recorder, stop: StopSource, crew: Crew | None = None
@@ -98,6 +103,8 @@ def run_coordinator(
             if crew.failure is not None and not failed:
                 failed = True
                 recorder.tell(Notice("error", crew.failure[1]))
+                for line in crew.last_words:
+                    recorder.tell(Notice("info", line))
                 loop.add([StopRequested(crew.failure[1])])
         if time.monotonic() >= next_tick:
             next_tick = time.monotonic() + TICK
@@ -118,6 +125,7 @@ class _Loop:
         self._machine, self._link, self._recorder, self._crew = machine, link, recorder, crew
         self._events: deque[CoordinatorEvent] = deque()
         self._peers: dict[str, Peer] = {}  #: incarnation of a worker of our own -> its newest connection
+        self._admitted: set[Peer] = set()  #: the machine tells when one of these goes
 
     def add(self, events: Sequence[CoordinatorEvent]) -> None:
         for event in events:
@@ -128,14 +136,15 @@ class _Loop:
         self._events.extend(events)
 
     def gone(self, exits: Sequence[CrewExit]) -> list[CoordinatorEvent]:
-        """Who has ended is gone, if it has ever said Hello; if not, people should hear of it all the same."""
+        """Who has ended is gone, if it has ever said Hello. The machine is silent about who was never admitted."""
         events: list[CoordinatorEvent] = []
         for left in exits:
             peer = self._peers.pop(left.incarnation, None)
-            if peer is None:
-                self._recorder.tell(Notice("warning", f"{left.name} {left.reason} before it said Hello"))
-            else:
-                events.append(PeerGone(peer, left.reason, killed=left.reason.endswith(f"signal {SIGKILL:d}")))
+            if peer is None or peer not in self._admitted:
+                self._recorder.tell(Notice("warning", f"{left.name}, not yet admitted, {left.reason}"))
+            if peer is not None:
+                self._admitted.discard(peer)
+                events.append(PeerGone(peer, left.reason, killed=f"with signal {SIGKILL:d}" in left.reason))
         return events
 
     def work_off(self) -> Finish | None:
@@ -144,6 +153,8 @@ class _Loop:
             for action in self._machine.handle(self._events.popleft(), time.monotonic()):
                 match action:
                     case Send(peer, message):
+                        if isinstance(message, Admitted):
+                            self._admitted.add(peer)
                         gone = self._link.send(peer, message)
                         if gone is not None:
                             self._events.append(gone)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from dptrain.errors import ConnectionLostError, UsageError
+from dptrain.errors import ConnectionLostError, LocalProtocolError, UsageError
 
 MOST = 5  #: starts again ...
 WITHIN = 60.0  #: ... in so many seconds, then never again
 FIRST_DELAY, LONGEST_DELAY = 0.1, 5.0
-CONFIGURATION, TEMPORARY = UsageError.exit_code, ConnectionLostError.exit_code
+CONFIGURATION, TEMPORARY, BUG = UsageError.exit_code, ConnectionLostError.exit_code, LocalProtocolError.exit_code
+TRACEBACK = 1  #: Python's exit code after an exception that nobody caught
 ASKED = {0, 129, 130, 143}  #: it was told to stop, or got SIGHUP, SIGINT, SIGTERM and left in good order
 
 
@@ -35,3 +36,10 @@ class Restarts:
 def describe(code: int) -> str:
     """A process's end, for people. `code` as Popen.returncode."""
     return f"exited with signal {-code}" if code < 0 else f"exited with code {code}"
+
+
+def exit_code(code: int) -> int:
+    """What the run ends with where a worker that ended with `code` is the cause. `code` as Popen.returncode."""
+    if code in (TRACEBACK, BUG):
+        return BUG
+    return CONFIGURATION if code == CONFIGURATION else TEMPORARY

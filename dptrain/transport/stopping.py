@@ -59,15 +59,25 @@ class StopFlag:
         self._wakeup.close()
 
 
+class Interrupted(BaseException):
+    """A signal came where there is nothing to finish first. As KeyboardInterrupt, it is no Exception."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.exit_code = StopRequested(name).exit_code
+
+
 class StopSignals:
     """SIGINT, SIGTERM and SIGHUP while the block lasts; main thread only. A second SIGINT raises KeyboardInterrupt.
 
     Signals that are ignored stay so: a launcher ignores SIGINT for its children, nohup ignores SIGHUP.
     `launched`: standard input is a pipe from the launcher, and its end is a wish to stop too.
+    `preparing`: until `prepared`, a signal raises Interrupted: nobody polls yet, and compiling takes long.
     """
 
-    def __init__(self, *, launched: bool = False) -> None:
+    def __init__(self, *, launched: bool = False, preparing: bool = False) -> None:
         self._launched = launched
+        self._preparing = preparing
         self._signal = ""
         self._taken = False
         self._old: dict[signal.Signals, object] = {}
@@ -91,9 +101,16 @@ class StopSignals:
         self._writer.close()
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        if self._preparing:
+            self._signal = signal.Signals(number).name  # kept: what is interrupted may swallow the exception
+            raise Interrupted(self._signal)
         if self._signal and number == signal.SIGINT:
             raise KeyboardInterrupt
         self._signal = self._signal or signal.Signals(number).name
+
+    def prepared(self) -> None:
+        """From now on signals are collected for `take`."""
+        self._preparing = False
 
     @property
     def filenos(self) -> Sequence[int]:

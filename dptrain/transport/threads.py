@@ -80,6 +80,11 @@ class WorkerThreads:
             return None
         return self._last.code, f"no worker is left: {self._last.reason}"
 
+    @property
+    def last_words(self) -> list[str]:
+        """None: a thread writes no log of its own."""
+        return []
+
     def stop(self) -> None:
         """Lets each finish the shard it is computing."""
         for flag in self._stop:

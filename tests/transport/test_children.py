@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from dptrain.transport.children import Children, ChildSpec
+from dptrain.transport.children import GRACE, Children, ChildSpec
 from dptrain.transport.orphan import LAUNCHER
 from dptrain.transport.wakeup import wait
 
@@ -137,10 +137,58 @@ def test_what_a_child_says_is_in_its_log_and_it_computes_with_one_thread(spec, l
     assert one.log.read_text() == f"1 True ['--launcher', '{os.getpid()}', '--incarnation', '{incarnation}']\n"
 
 
+def test_the_first_worker_that_failed_is_the_cause_and_its_last_words_are_kept(spec, links):
+    sad = spec("import sys; sys.exit('no data here\\n\\nnor there\\x1b[1m')", "w0")
+    config = spec("print('a'); print('dptrain: error: wrong'); raise SystemExit(78)", "w1")
+    now = 0.0
+    with Children([sad, config], clock=lambda: now) as children:
+        children.start()
+        ends = []
+        while children.failure is None:
+            ends += the_end(links, children)
+            now += 6.0
+            ends += children.exits()
+        code, reason = children.failure
+        assert code == 78
+        assert reason.startswith("no worker is left: w1 exited with code 78; see ")
+        assert children.last_words == ["w1 | a", "w1 | dptrain: error: wrong"]
+    reasons = [end.reason for end in ends]
+    assert f"exited with code 78 and is not started again; see {config.log}: dptrain: error: wrong" in reasons
+    assert "exited with code 1: nor there?[1m" in reasons
+
+
+def test_a_bug_in_every_worker_is_a_bug_of_the_run_and_only_its_last_life_speaks(spec, links):
+    now = 0.0
+    with Children([spec("raise ZeroDivisionError")], clock=lambda: now) as children:
+        children.start()
+        while children.failure is None:
+            the_end(links, children)
+            now += 6.0
+            children.exits()
+        assert children.failure[0] == 70
+        assert children.last_words[-1] == "w0 | ZeroDivisionError"
+        assert len(children.last_words) < 6
+
+
+def test_after_a_second_ctrl_c_nobody_is_waited_for(spec, links):
+    stubborn = spec(STUBBORN)
+
+    def interrupt_twice():
+        with Children([stubborn]) as children:
+            children.start()
+            until_up(links, stubborn)
+            raise KeyboardInterrupt
+
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        interrupt_twice()
+    assert time.monotonic() - start < GRACE
+
+
 PARENT = """
 import sys, time
 from pathlib import Path
-from dptrain.transport.children import Children, ChildSpec
+from dptrain.transport.children import GRACE, Children, ChildSpec
 code = (
     "import sys, time; from dptrain.transport.orphan import die_with; die_with(int(sys.argv[2]));"
     "print('up', flush=True); time.sleep(600)"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dptrain.transport.restarts import MOST, WITHIN, Restarts, describe
+from dptrain.transport.restarts import MOST, WITHIN, Restarts, describe, exit_code
 
 
 @pytest.mark.parametrize("code", [-9, -11, -15, 1, 70, 75])
@@ -32,3 +32,8 @@ def test_deaths_long_ago_do_not_count():
 def test_an_end_is_named_by_its_signal_or_its_code():
     assert describe(-9) == "exited with signal 9"
     assert describe(75) == "exited with code 75"
+
+
+@pytest.mark.parametrize(("child", "run"), [(78, 78), (75, 75), (-9, 75), (0, 75), (70, 70), (1, 70)])
+def test_a_run_whose_workers_failed_says_whether_to_start_it_again(child, run):
+    assert exit_code(child) == run

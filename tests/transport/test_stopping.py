@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from dptrain.cluster.events import StopRequested
-from dptrain.transport.stopping import StopFlag, StopSignals
+from dptrain.transport.stopping import Interrupted, StopFlag, StopSignals
 from dptrain.transport.wakeup import wait
 
 
@@ -31,6 +31,19 @@ def test_a_second_ctrl_c_does_not_wait_for_anything():
         stop.take()
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_before_anybody_polls_interrupts_what_is_being_prepared_and_later_it_does_not(number, code):
+    with StopSignals(preparing=True) as stop:
+        with pytest.raises(Interrupted) as caught:
+            os.kill(os.getpid(), number)
+        assert (str(caught.value), caught.value.exit_code) == (number.name, code)
+        assert stop.take() == StopRequested(number.name), "should the exception be swallowed, the wish stays"
+    with StopSignals(preparing=True) as stop:
+        stop.prepared()
+        os.kill(os.getpid(), number)
+        assert stop.take() == StopRequested(number.name)
 
 
 def test_handlers_are_as_before_after_the_block_and_what_was_ignored_stays_so(links):
