@@ -49,7 +49,7 @@ def filters(weights: Checkpoint, /, *, out: Out = Path("filters.png")) -> int:
 
 
 @explain.command
-@takes_config("data_dir", "isa")
+@takes_config("data_dir", "isa", "networks")
 def misclassified(
     checkpoint: Checkpoint,
     /,
@@ -75,7 +75,7 @@ def misclassified(
 
 
 @explain.command
-@takes_config("data_dir", "isa")
+@takes_config("data_dir", "isa", "networks")
 def confusion(
     checkpoint: Checkpoint,
     /,
@@ -98,7 +98,7 @@ def confusion(
 
 
 @explain.command
-@takes_config("data_dir", "isa")
+@takes_config("data_dir", "isa", "networks")
 def saliency(
     checkpoint: Checkpoint,
     /,
@@ -128,7 +128,7 @@ def saliency(
 
 
 @explain.command
-@takes_config("data_dir", "isa")
+@takes_config("data_dir", "isa", "networks")
 def fool(
     checkpoint: Checkpoint,
     /,
@@ -157,7 +157,7 @@ def opened(checkpoint: Path, flags: Mapping[str, str | bool]) -> Explained:
     os.environ["DPTRAIN_ISA"] = deployment.isa
     from dptrain.cli.explaining import open_explained  # imports Numba: only now is the ISA known
 
-    return open_explained(checkpoint, deployment.data_dir)
+    return open_explained(checkpoint, deployment.data_dir, deployment.networks)
 
 
 def first_layer(weights: Path) -> tuple[str, F32]:

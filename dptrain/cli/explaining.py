@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,16 +15,18 @@ from dptrain.cli.foolingflags import Fooling
 from dptrain.cli.loading import Trained, load_trained
 from dptrain.data.shards import ShardSource, open_source
 from dptrain.errors import DataError, UsageError
-from dptrain.nn.resnet import ImageShape, resnet
+from dptrain.nn import ImageShape, build_network
 from dptrain.types import I64, U8
 
 
-class Explained(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Explained:
     """A trained network and the data set it was trained on."""
 
     trained: Trained
     source: ShardSource
     network: Frozen
+    _scored: dict[str, Scores] = field(default_factory=dict)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -31,21 +34,25 @@ class Explained(NamedTuple):
         return self.trained.facts.data.classes
 
     def scores(self, split: str) -> Scores:
-        """Of the whole split. Raises DataError for a split the run has not."""
+        """Of the whole split, computed once. Raises DataError for a split the run has not."""
+        if split in self._scored:
+            return self._scored[split]
         size = self.source.size(split)
         if size == 0:
             raise DataError(f"{self.trained.path}: the run has no {split} split")
         trained = self.trained
-        return score(lambda x: trained.model.logits(trained.params, trained.buffers, x), self.source, split)
+        found = score(lambda x: trained.model.logits(trained.params, trained.buffers, x), self.source, split)
+        self._scored[split] = found
+        return found
 
     def images(self, split: str) -> U8:
         """(n, h, w, c): the whole split, as the network sees it."""
         return self.source.evaluation(split, 0, self.source.size(split))[0]
 
 
-def open_explained(checkpoint: Path, data_dir: str) -> Explained:
-    """Raises CheckpointError, DataError."""
-    trained = load_trained(checkpoint)
+def open_explained(checkpoint: Path, data_dir: str, networks: tuple[str, ...]) -> Explained:
+    """`networks`: as in `load_trained`. Raises CheckpointError, DataError, UsageError."""
+    trained = load_trained(checkpoint, networks)
     facts = trained.facts
     source = open_source(facts.config.data, facts.config.training, data_dir)
     if source.dataset.sha256 != facts.data.sha256:
@@ -53,15 +60,10 @@ def open_explained(checkpoint: Path, data_dir: str) -> Explained:
             f"{trained.path} was trained on {facts.data.name} {facts.data.sha256[:12]}, "
             f"but the data set here is {source.dataset.sha256[:12]}: other files under the same name"
         )
-    return Explained(trained, source, frozen(trained))
-
-
-def frozen(trained: Trained) -> Frozen:
-    """The network alone, for which no data set is needed."""
-    facts = trained.facts
-    network = resnet(facts.config.model, ImageShape(*facts.data.image), len(facts.data.classes)).network
+    network = build_network(facts.config.model, ImageShape(*facts.data.image), len(facts.data.classes), networks)
     mean, std = np.asarray(facts.data.mean, np.float32), np.asarray(facts.data.std, np.float32)
-    return Frozen(network, trained.params, trained.buffers, mean, std)
+    frozen = Frozen(network.network, trained.params, trained.buffers, mean, std)
+    return Explained(trained, source, frozen)
 
 
 def classified_right(explained: Explained, scores: Scores, of: str) -> I64:

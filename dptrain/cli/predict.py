@@ -22,26 +22,36 @@ from dptrain.types import F32, U8
 _BAR = 24  #: characters of a probability of 1
 
 
-@takes_config("isa")
+@takes_config("isa", "networks")
 def predict(
     checkpoint: Annotated[Path, Parameter(help="run directory, or .safetensors file")],
     /,
     *images: Annotated[Path, Parameter(help="image files, or directories of them")],
     topk: Annotated[int, Parameter(help="classes shown an image")] = 3,
     json_lines: Annotated[bool, Parameter("--json", negative=(), help="one JSON object an image")] = False,
+    submission: Annotated[Path | None, Parameter(help="write Kaggle's CSV there; also from its test.csv")] = None,
     **flags: str | bool,
 ) -> int:
-    """Name what is in images. They are cut to the network's shape in the middle; a file that is no image is told."""
+    """Name what is in images: brought to the data set's size, cut in the middle. A file that is no image is told."""
     if not images:
         raise DataError("predict needs image files or directories after the checkpoint")
-    os.environ["DPTRAIN_ISA"] = resolve(environ=os.environ, flags=texts(flags)).deployment.isa
+    deployment = resolve(environ=os.environ, flags=texts(flags)).deployment
+    os.environ["DPTRAIN_ISA"] = deployment.isa
     from dptrain.cli.loading import load_trained  # imports Numba: only now is the ISA known
 
-    trained = load_trained(checkpoint)
+    trained = load_trained(checkpoint, deployment.networks)
+    if submission:
+        from dptrain.cli.submission import submit
+
+        tables = all(path.suffix.lower() == ".csv" for path in images)
+        return submit(trained, images if tables else tuple(_files(images)), _pixels, submission)
+    from dptrain.cli.inputs import inputs_of
+
+    inputs = inputs_of(trained.facts)
     code, width = 0, max((len(str(p)) for p in images), default=0)
     for path in _files(images):
         try:
-            pixels = _pixels(path, trained.facts.data.image)
+            pixels = np.ascontiguousarray(inputs.seen(_pixels(path, inputs.shape)))
         except DataError as error:
             code = complain(str(error), error.exit_code)
             continue

@@ -1,0 +1,185 @@
+"""`dptrain report`: one HTML file about a run, with its figures, pictures, settings and machine."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+from cyclopts import Parameter
+
+from dptrain.cli.flags import takes_config, texts
+from dptrain.cli.picture import write
+from dptrain.cli.plot import SMOOTH, curve
+from dptrain.configfile import resolve
+from dptrain.errors import RunDirectoryError, UsageError
+from dptrain.run.directory import stored_config
+from dptrain.run.metrics import Record, read
+from dptrain.run.summary import to_csv
+
+if TYPE_CHECKING:
+    from dptrain.analysis.page import Page
+    from dptrain.cli.explaining import Explained
+
+_COUNT = 24  #: mistakes shown
+
+
+@takes_config("data_dir", "isa", "networks")
+def report(
+    run: Annotated[Path, Parameter(help="run directory")],
+    /,
+    *,
+    out: Annotated[Path | None, Parameter(["--out", "-o"], help="file [RUN/report.html]")] = None,
+    split: Annotated[Literal["test", "validation"], Parameter(help="samples that are looked at")] = "test",
+    **flags: str | bool,
+) -> int:
+    """Write one HTML file that needs no other: result, curves, confusion, mistakes, saliency, fooling, filters."""
+    file = out or run / "report.html"
+    if file.suffix.lower() not in (".html", ".htm") or file.is_dir():
+        raise UsageError(f"{file}: the report is one .html file")
+    stored_config(run)  # is it a run directory at all?
+    deployment = resolve(environ=os.environ, flags=texts(flags)).deployment
+    os.environ["DPTRAIN_ISA"] = deployment.isa
+    from dptrain.analysis.drawing import looks
+    from dptrain.analysis.page import Page
+
+    with looks():  # without matplotlib: say so before the network is scored
+        from dptrain.cli.explaining import open_explained  # imports Numba: only now is the ISA known
+
+    explained = open_explained(run, deployment.data_dir, deployment.networks)
+    records = read(run / "metrics.jsonl")
+    facts = explained.trained.facts
+    page = Page(f"Run {run.resolve().name}", f"{facts.model} on {facts.data.name}. Identity {facts.identity}")
+    _result(page, explained, records)
+    _curves(page, run, records)
+    _classes(page, explained, split)
+    _pictures(page, explained, split)
+    _origin(page, run)
+    write(file, page.html())
+    sys.stdout.write(f"{file}\n")
+    return 0
+
+
+def _result(page: Page, explained: Explained, records: list[Record]) -> None:
+    data, training = explained.trained.facts.data, explained.trained.facts.config.training
+    page.section("Result")
+    facts = [("weights of step", f"{explained.trained.step:,}")]
+    tested = [r for r in records if "test/acc" in r]
+    validated = [r["val/acc"] for r in records if "val/acc" in r]
+    if tested:
+        facts = [
+            ("test accuracy", f"{tested[-1]['test/acc']:.4f}"),
+            ("test error", f"{100 * (1 - tested[-1]['test/acc']):.2f} %"),
+            ("top 5", f"{tested[-1]['test/top5']:.4f}"),
+            *facts,
+        ]
+    if validated:
+        facts.append(("best validation accuracy", f"{max(validated):.4f}"))
+    facts.append(("samples", f"{data.train:,} train, {data.validation:,} validation, {data.test:,} test"))
+    facts.append(("steps", f"batch {training.batch_size}, shards of {training.shard_size}"))
+    page.facts(facts)
+
+
+def _curves(page: Page, run: Path, records: list[Record]) -> None:
+    from dptrain.analysis.curves import draw_curves
+    from dptrain.analysis.table import Table
+
+    page.section("Training")
+    drawn = curve(run, run.resolve().name)
+    if drawn.loss:
+        window = min(SMOOTH, max(1, len(drawn.loss) // 10))
+        page.picture(draw_curves([drawn], window), "loss by iteration, error by epoch")
+    heads, *rows = csv.reader(io.StringIO(to_csv(records)))
+    used = [at for at, head in enumerate(heads) if any(row[at] for row in rows) and not head.startswith("test_")]
+    if rows:
+        page.table(Table([heads[at] for at in used], [[_short(row[at]) for at in used] for row in rows]))
+
+
+def _short(cell: str) -> str:
+    """Figures of a run have more digits than a page has room for."""
+    return f"{float(cell):.5g}" if "." in cell else cell
+
+
+def _classes(page: Page, explained: Explained, split: str) -> None:
+    from dptrain.analysis.confusion import class_table, confusion_matrix, draw_confusion
+    from dptrain.analysis.misclassified import draw_misclassified, images_of, pick
+
+    scores = explained.scores(split)
+    matrix = confusion_matrix(scores.labels, scores.guesses, len(explained.classes))
+    page.section("Confusion", f"{split.capitalize()} samples: a row a true class, a column a guess.")
+    title = f"{split}: accuracy {float(np.trace(matrix)) / len(scores.labels):.4f}"
+    page.picture(draw_confusion(matrix, explained.classes, title), "confusion matrix")
+    page.table(class_table(matrix, explained.classes))
+    wrong = len(scores.wrong())
+    page.section("Mistakes")
+    if wrong:
+        title = f"{wrong:,} of {len(scores.labels):,} are wrong; the {min(wrong, _COUNT)} most certain"
+        images = images_of(explained.images(split), scores, _COUNT)
+        page.picture(draw_misclassified(images, pick(scores, _COUNT), explained.classes, title), "misclassified images")
+
+
+def _pictures(page: Page, explained: Explained, split: str) -> None:
+    from dptrain.analysis.filters import draw_filters
+    from dptrain.analysis.fooling import draw_fooled
+    from dptrain.analysis.saliency import draw_saliency, gradient, smooth_gradient
+    from dptrain.cli.explain import first_layer
+    from dptrain.cli.explaining import classified_right, fooled_images
+    from dptrain.cli.foolingflags import Fooling
+
+    scores = explained.scores(split)
+    chosen = classified_right(explained, scores, "")[:6]
+    if len(chosen):
+        page.section("Saliency", "Which pixels the score of the true class depends on, by the image that is shown.")
+        images, labels = explained.images(split)[chosen], scores.labels[chosen]
+        maps = [
+            ("gradient", gradient(explained.network, images, labels)),
+            ("SmoothGrad", smooth_gradient(explained.network, images, labels)),
+        ]
+        page.picture(draw_saliency(images, maps, [explained.classes[int(i)] for i in labels]), "saliency maps")
+        asked = Fooling(count=20, show=3)
+        tried = fooled_images(explained, split, asked)
+        page.section("Fooling", f"Images changed until they are taken for the next class. {tried.verdict(asked)}.")
+        shown = tried.first(asked.show)
+        page.picture(draw_fooled(shown.fooled, shown.before, shown.after), "image, change, fooling image")
+    page.section("First layer")
+    title, weights = first_layer(explained.trained.path)
+    page.picture(draw_filters(weights, title), "filters of the first convolution")
+
+
+def _origin(page: Page, run: Path) -> None:
+    from dptrain.analysis.table import Table
+
+    page.section("Settings")
+    page.verbatim((run / "config.toml").read_text(encoding="utf-8"))
+    page.section("Starts")
+    rows = [[str(s.get("term", "")), _told(s, "time"), _told(s, "host"), _cpu(s), _code(s)] for s in _starts(run)]
+    page.table(Table(("term", "time", "host", "CPU", "code"), rows))
+
+
+def _starts(run: Path) -> list[dict[str, Any]]:
+    try:
+        starts = json.loads((run / "run.json").read_text(encoding="utf-8"))["starts"]
+        return [start for start in starts if isinstance(start, dict)]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunDirectoryError(f"{run / 'run.json'} is damaged: {error}") from error
+
+
+def _told(start: dict[str, Any], key: str) -> str:
+    return str(start.get(key, ""))
+
+
+def _cpu(start: dict[str, Any]) -> str:
+    cpu = start.get("cpu", {})
+    return f"{cpu.get('model', '')}, {cpu.get('usable', '?')} of {cpu.get('count', '?')} cores"
+
+
+def _code(start: dict[str, Any]) -> str:
+    versions = start.get("versions", {})
+    return (
+        f"dptrain {versions.get('dptrain', '')} {_told(start, 'git')[:12]}, numba {versions.get('numba', '')}".strip()
+    )

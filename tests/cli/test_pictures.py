@@ -1,0 +1,196 @@
+"""Pictures, report, histories, submissions and experiments as people ask for them, of a real small run."""
+
+import csv
+import json
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dptrain.cli import main
+from dptrain.cli.experiment import finished
+from dptrain.data.catalog import open_dataset
+from dptrain.run.metrics import read
+
+pytestmark = pytest.mark.system
+
+#: 9 steps an epoch of a tiny network.
+FLAGS = ["--dataset", "shapes32", "--validation", "500", "--filters", "4", "--batch-size", "500", "--shard-size", "125"]
+FLAGS += ["-n", "0", "--log-interval", "100"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run directory."""
+    runs = tmp_path_factory.mktemp("runs")
+    assert main(["train", *FLAGS, "--epochs", "2", "--runs", str(runs), "--name", "small"]) == 0
+    return runs / "small"
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty working directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def is_picture(path):
+    """A PNG that is not one colour all over, or an SVG."""
+    if path.suffix == ".svg":
+        return path.read_bytes().rstrip().endswith(b"</svg>")
+    with Image.open(path) as image:
+        return min(image.size) > 100 and len(image.convert("L").getcolors(256)) > 10
+
+
+def test_each_picture_is_drawn_from_the_checkpoint(run, here, capsys):
+    for arguments in (["filters"], ["misclassified", "--count", "9"], ["saliency", "--count", "2"], ["confusion"]):
+        assert main(["explain", arguments[0], str(run), *arguments[1:]]) == 0
+        assert is_picture(here / f"{arguments[0]}.png"), arguments
+    table = capsys.readouterr().out.splitlines()[-10:]
+    assert [line.split()[0] for line in table] == list(open_dataset("shapes32", "").classes)
+    assert main(["plot", str(run), "-o", "deep/er/curves.svg"]) == 0
+    assert is_picture(here / "deep" / "er" / "curves.svg")
+
+
+def test_the_table_of_confusion_has_the_accuracy_of_eval(run, here, capsys):
+    assert main(["eval", str(run), "--json"]) == 0
+    accuracy = json.loads(capsys.readouterr().out)["acc"]
+    assert main(["explain", "confusion", str(run), "--table", "csv"]) == 0
+    rows = list(csv.DictReader(capsys.readouterr().out.splitlines()[1:]))
+    assert sum(int(row["hits"]) for row in rows) == round(accuracy * 1000)
+    assert sum(int(row["samples"]) for row in rows) == 1000
+
+
+def test_fooling_tells_how_often_it_succeeds_from_images_and_from_noise(run, here, capsys):
+    flags = ["--count", "4", "--show", "2", "--confidence", "0.3", "--step", "8", "--cap", "30"]
+    assert main(["explain", "fool", str(run), *flags]) == 0
+    assert re.search(
+        r"^\d of 4 succeeded \(\d+%\): p\(target\) >= 0.3 within 30 steps of 8", capsys.readouterr().out, re.M
+    )
+    assert main(["explain", "fool", str(run), *flags, "--start", "noise", "-o", "noise.png"]) == 0
+    assert is_picture(here / "fooled.png")
+    assert is_picture(here / "noise.png")
+
+
+def test_the_report_is_one_file_with_every_section(run, capsys):
+    assert main(["report", str(run)]) == 0
+    assert capsys.readouterr().out == f"{run / 'report.html'}\n"
+    text = (run / "report.html").read_text()
+    for section in ("Result", "Training", "Confusion", "Mistakes", "Saliency", "Fooling", "First layer", "Settings"):
+        assert re.search(f'<h2 id="s[0-9]+">{section}</h2>', text), section
+    assert text.count("data:image/png;base64,") == 6
+    tested = next(r["test/acc"] for r in read(run / "metrics.jsonl") if "test/acc" in r)
+    assert f"<dd>{tested:.4f}</dd>" in text
+
+
+def test_histories_are_written_in_the_seeds_columns_and_plotted_beside_the_run(run, here, capsys):
+    assert main(["history", str(run), "--csv", "out"]) == 0
+    losses = (here / "out" / "loss_history.csv").read_text().splitlines()
+    assert losses[0] == "# iteration, n_images, loss"
+    assert len(losses) == 1 + 18
+    assert losses[-1].startswith("18,9000,")
+    assert (here / "out" / "val_acc_history.csv").read_text().startswith("# epoch, val_acc\n1,0.")
+    assert main(["plot", str(run), "out"]) == 0
+    assert is_picture(here / "curves.png")
+
+
+def test_filters_of_a_pyfunt_model_are_drawn(here):
+    np.save("model", {"W1": np.random.default_rng(0).standard_normal((8, 3, 3, 3)).astype(np.float32)})
+    assert main(["explain", "filters", "model.npy"]) == 0
+    assert is_picture(here / "filters.png")
+
+
+def test_a_submission_has_a_row_an_image_and_the_classes_that_predict_names(run, here, capsys):
+    folder = here / "images"
+    folder.mkdir()
+    for number, pixels in enumerate(open_dataset("shapes32", "").test_images[:3]):
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    assert main(["predict", str(run), "images", "--json"]) == 0
+    named = [json.loads(line)["top"][0]["class"] for line in capsys.readouterr().out.splitlines()]
+    assert main(["predict", str(run), "images", "--submission", "out.csv"]) == 0
+    assert (here / "out.csv").read_text() == "id,label\n" + "".join(f"{i},{c}\n" for i, c in enumerate(named))
+    (folder / "bad.png").write_text("no image")
+    capsys.readouterr()
+    assert main(["predict", str(run), "images", "--submission", "two.csv"]) == 78
+    assert capsys.readouterr().err.count("\n") == 1
+    assert not (here / "two.csv").exists()
+
+
+def test_a_table_of_pixels_gives_kaggles_digit_recognizer_rows(run, here, capsys):
+    images = open_dataset("shapes32", "").test_images[:2].reshape(2, -1)
+    lines = [",".join(f"pixel{i}" for i in range(images.shape[1])), *(",".join(map(str, row)) for row in images)]
+    (here / "test.csv").write_text("\n".join(lines) + "\n")
+    assert main(["predict", str(run), "test.csv", "--submission", "out.csv"]) == 0
+    head, *rows = csv.reader((here / "out.csv").read_text().splitlines())
+    assert head == ["ImageId", "Label"]
+    assert [row[0] for row in rows] == ["1", "2"]
+    (here / "test.csv").write_text("\n".join([lines[0], "1,2"]) + "\n")
+    assert main(["predict", str(run), "test.csv", "--submission", "out.csv"]) == 78
+    assert "test.csv, line 2: 3072 values from 0 to 255 are needed" in capsys.readouterr().err
+
+
+def test_an_experiment_is_run_once_and_read_after_that(here, capsys, monkeypatch):
+    command = ["experiment", "residual", *FLAGS, "--epochs", "1", "--seeds", "2"]
+    assert main([*command, "--table", "csv"]) == 0
+    first = capsys.readouterr()
+    rows = list(csv.DictReader(first.out.splitlines()))
+    assert [row["variant"] for row in rows] == ["8 layers, residual", "8 layers, plain"]
+    assert [row["runs"] for row in rows] == ["2", "2"]
+    folder = here / "runs" / "experiment-residual"
+    tested = [_tested(folder / f"8-layers-residual-seed{seed}") for seed in (0, 1)]
+    assert rows[0]["test error %"].startswith(f"{100 * (1 - sum(tested) / 2):.2f} ± ")
+    assert is_picture(folder / "figure.png")
+    assert (folder / "table.csv").read_text() == first.out
+    monkeypatch.setattr("dptrain.cli.session.run", None)  # nothing may be trained again
+    assert main([*command, "--table", "csv"]) == 0
+    assert capsys.readouterr().out == first.out
+    assert main([*command, "--lr", "0.5"]) == 78
+    assert "is of another experiment (lr: 0.1 -> 0.5)" in capsys.readouterr().err
+
+
+def _tested(path):
+    assert finished(path)
+    return next(r["test/acc"] for r in read(path / "metrics.jsonl") if "test/acc" in r)
+
+
+def test_an_experiment_that_was_stopped_goes_on_with_the_run_it_was_stopped_in(here, capsys):
+    folder = here / "runs" / "experiment-depth"
+    flags = [*FLAGS, "--epochs", "2", "--seed", "4"]
+    place = ["--runs", str(folder), "--name", "8-layers-seed4"]
+    assert main(["train", *flags, *place, "--max-steps", "3"]) == 0
+    assert not finished(folder / "8-layers-seed4")
+    capsys.readouterr()
+    assert main(["experiment", "depth", *flags, "--values", "1", "--seeds", "1"]) == 0
+    assert "going on after step 3 of 18" in capsys.readouterr().err
+    assert (folder / "8-layers-seed4" / "term").read_text() == "2\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["plot"], "plot needs at least one run directory"),
+        (["plot", "nowhere"], "nowhere is no run directory"),
+        (["plot", "nowhere", "-o", "a.gif"], "a.gif: pictures are written as .png or .svg"),
+        (["plot", "nowhere", "--smooth", "0"], "smooth = 0"),
+        (["explain", "filters", "nowhere"], "nowhere"),
+        (["report", "nowhere"], "nowhere is no run directory"),
+        (["report", "nowhere", "-o", "a.pdf"], "a.pdf: the report is one .html file"),
+        (["history", "nowhere"], "nowhere is no run directory"),
+        (["explain", "fool", "nowhere", "--confidence", "2"], "confidence = 2.0: must be above 0 and below 1"),
+        (["experiment", "depth", "--seeds", "0"], "seeds = 0"),
+        (["experiment", "pad", "--values", "x"], "--values x"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(here, capsys, arguments, message):
+    assert main(arguments) in (64, 78)
+    err = capsys.readouterr().err
+    assert err.startswith("dptrain: error: ")
+    assert err.count("\n") == 1
+    assert message in err
+    assert list(here.iterdir()) == []
+
+
+def test_a_class_that_is_not_there_is_told_with_those_that_are(run, here, capsys):
+    assert main(["explain", "saliency", str(run), "--of", "bird"]) == 78
+    assert "there is no class 'bird': there are disc, ring, " in capsys.readouterr().err
