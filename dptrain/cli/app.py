@@ -30,6 +30,8 @@ VERBS = {
     "history": ("dptrain.cli.history:history", "export a run's histories as CSV"),
     "plot": ("dptrain.cli.plot:plot", "draw the curves of runs"),
     "explain": ("dptrain.cli.explain:explain", "draw what a trained network does"),
+    "report": ("dptrain.cli.report:report", "write one HTML file about a run"),
+    "experiment": ("dptrain.cli.experiment:experiment", "compare depths, shortcuts, solvers, ... over several seeds"),
 }
 
 
