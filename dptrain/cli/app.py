@@ -25,6 +25,7 @@ VERBS = {
     "coordinator": ("dptrain.cli.coordinator:coordinator", "lead a run whose workers are started elsewhere"),
     "worker": ("dptrain.cli.worker:worker", "compute gradients for a coordinator"),
     "augmenter": ("dptrain.cli.augmenter:augmenter", "prepare samples ahead of the workers"),
+    "data": ("dptrain.cli.data:data", "list, fetch and look at data sets"),
     "doctor": ("dptrain.cli.doctor:doctor", "check this machine"),
     "verify": ("dptrain.cli.verify:verify", "compare two runs bit by bit"),
     "history": ("dptrain.cli.history:history", "export a run's histories as CSV"),

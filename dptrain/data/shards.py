@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from dptrain.config import DataConfig, TrainingConfig
 from dptrain.data.augment import Pipeline
 from dptrain.data.catalog import open_dataset
@@ -68,6 +70,15 @@ class ShardSource:
             raise UsageError(f"there is no split {name!r}: there are {', '.join(SPLITS)}")
         sizes = (self.parts.train.size, self.parts.validation.size, self.dataset.test_labels.size)
         return dict(zip(SPLITS, sizes, strict=True))[name]
+
+    def one_of_each(self, count: int) -> I64:
+        """Training samples to look at: the first of every class in turn, then the second, until there are `count`."""
+        labels = self.dataset.train_labels[self.parts.train]
+        turns = np.empty(labels.size, np.int64)
+        for label in range(len(self.dataset.classes)):
+            mine = labels == label
+            turns[mine] = np.arange(int(mine.sum()))
+        return self.parts.train[np.lexsort((labels, turns))[:count]]
 
     def _ids(self, step: int, shard: int) -> I64:
         return self.parts.train[self.sampler.shard(step, shard)]

@@ -1,0 +1,138 @@
+"""`dptrain data list|get|add|preview`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from dptrain.cli.flags import takes_config, texts
+from dptrain.configfile import resolve
+from dptrain.errors import DataError, UsageError
+
+data = App(name="data", help_format="plaintext", help_formatter="plain", result_action="return_value")
+
+
+@data.command(name="list")
+@takes_config("data_dir")
+def show(**flags: str | bool) -> int:
+    """List the data sets that have a name, and which of them are here."""
+    from dptrain.data.catalog import NAMES, data_home, open_dataset  # imports Numba
+    from dptrain.data.sources import KNOWN
+
+    directory = _data_dir(flags)
+    print(f"in {data_home(directory)}:")
+    for name in NAMES:
+        about = KNOWN[name].about if name in KNOWN else "comes with dptrain"
+        try:
+            found = open_dataset(name, directory)
+        except DataError as error:
+            here = "not here" if str(error).startswith(f"{name}: no ") else f"damaged: {error}"
+        else:
+            height, width, channels = found.image_shape
+            counts = f"{found.train_labels.size:,} + {found.test_labels.size:,}"
+            here = f"{counts} of {height}x{width}x{channels}, {len(found.classes)} classes, {found.sha256[:12]}"
+        print(f"  {name:<14} {here}\n{'':<17}{about}")
+    print(
+        f"  {'folder:PATH':<14} your own: PATH/train/CLASS/*.png, PATH/test/CLASS/*.png; folder:PATH:64x64: that size"
+    )
+    return 0
+
+
+@data.command
+@takes_config("data_dir")
+def get(
+    *names: Annotated[str, Parameter(help="as listed by `dptrain data list`")],
+    mirror: Annotated[tuple[str, ...], Parameter(help="URL of a folder with the files; tried first")] = (),
+    offline: Annotated[
+        bool, Parameter(negative=(), help="open no connection: say what is missing, and where it is")
+    ] = False,
+    **flags: str | bool,
+) -> int:
+    """Fetch data sets: resumed where it broke off, verified by digest, unpacked into the data folder."""
+    from dptrain.data.catalog import data_home, open_dataset  # imports Numba
+    from dptrain.data.install import get as fetch_all
+    from dptrain.data.sources import KNOWN
+
+    if not names:
+        raise UsageError("which data set? `dptrain data list` shows them")
+    directory = _data_dir(flags)
+    for name in names:
+        try:
+            found = open_dataset(name, directory)
+        except DataError:
+            if offline or name.partition(":")[0] not in KNOWN:
+                raise
+            fetch_all(name.partition(":")[0], data_home(directory), mirror, _progress)
+            found = open_dataset(name, directory)
+        counts = f"{found.train_labels.size:,} + {found.test_labels.size:,} images"
+        print(f"{name}: {counts}, SHA-256 {found.sha256}, in {data_home(directory)}")
+    return 0
+
+
+@data.command
+@takes_config("data_dir")
+def add(
+    name: Annotated[str, Parameter(help="as listed, or folder:NAME")],
+    /,
+    *files: Annotated[Path, Parameter(help="files or archives you have fetched")],
+    **flags: str | bool,
+) -> int:
+    """Take over files that were fetched by hand: verified where a digest is known, unpacked into the data folder."""
+    from dptrain.data.catalog import data_home, open_dataset  # imports Numba
+    from dptrain.data.install import add as take_over
+
+    if not files:
+        raise UsageError(f"data add {name}: which files?")
+    directory = _data_dir(flags)
+    take_over(name, files, data_home(directory))
+    try:
+        found = open_dataset(name, directory)
+    except DataError as error:
+        print(f"{name}: {len(files)} file(s) added; not complete yet: {error}")
+        return 0
+    print(f"{name}: complete, SHA-256 {found.sha256}, in {data_home(directory)}")
+    return 0
+
+
+@data.command
+@takes_config("dataset", "augment", "seed", "data_dir", "isa")
+def preview(
+    *,
+    recipe: Annotated[str, Parameter(["--recipe", "--config", "-c"], help="TOML file, or name of a shipped one")] = "",
+    out: Annotated[Path, Parameter(help="PNG file")] = Path("preview.png"),
+    rows: Annotated[int, Parameter(help="samples, one a row; of each class in turn")] = 8,
+    variants: Annotated[int, Parameter(help="augmented images of each: those of the first epochs")] = 8,
+    **flags: str | bool,
+) -> int:
+    """Draw training images as they are and as augmentation makes them, into a PNG file."""
+    if not (1 <= rows <= 100 and 1 <= variants <= 100):
+        raise UsageError(f"--rows {rows} --variants {variants}: both must be whole numbers from 1 to 100")
+    config = resolve(recipe, os.environ, texts(flags))
+    os.environ["DPTRAIN_ISA"] = config.deployment.isa
+    from dptrain.data.preview import draw  # imports Numba: only now is the ISA known
+    from dptrain.data.shards import open_source
+
+    source = open_source(config.data, config.training, config.deployment.data_dir)
+    sheet = draw(source.dataset, source.pipeline, source.one_of_each(rows), variants, config.training.seed)
+    try:
+        sheet.save(out, "PNG")
+    except OSError as error:
+        raise UsageError(f"--out {out} cannot be written: {error.strerror or error}") from error
+    chain = ", ".join(config.data.augment) or "nothing"
+    print(f"{out}: {rows} samples of {config.data.dataset}, {variants} variants each, augmented by {chain}")
+    return 0
+
+
+def _data_dir(flags: dict[str, str | bool]) -> str:
+    return resolve(environ=os.environ, flags=texts(flags)).deployment.data_dir
+
+
+def _progress(name: str, done: int, total: int) -> None:
+    """One line, drawn over and over, for those who look."""
+    if sys.stderr.isatty():
+        of = f" of {total / 1e6:,.1f}" if total else ""
+        sys.stderr.write(f"\r{name}: {done / 1e6:,.1f}{of} MB\x1b[K" + ("\n" if done == total else ""))

@@ -1,0 +1,123 @@
+"""Unpacks .tar.gz and .zip archives of others: nothing lands outside, nothing is a link, nothing fills the disk."""
+
+from __future__ import annotations
+
+import lzma
+import shutil
+import stat
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import IO, NamedTuple
+
+from dptrain.errors import DataError
+
+SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2", ".zip")
+_MOST_BYTES = 16 << 30  #: unpacked; SFDDD, the largest, has 4 GB
+_MOST_FILES = 500_000  #: Tiny ImageNet has 120,000
+_BLOCK = 1 << 20
+
+
+class _Entry(NamedTuple):
+    name: str
+    size: int
+    open: Callable[[], IO[bytes]]
+
+
+def is_archive(path: Path) -> bool:
+    """By its name."""
+    return path.name.lower().endswith(SUFFIXES)
+
+
+def unpack(archive: Path, into: Path, *, strip: bool = False) -> int:
+    """Adds the files of the archive to `into`, replacing those there are; the number of them. Raises DataError.
+
+    strip: leave out a folder that all of them lie in. Everything is unpacked beside first: a damaged archive adds
+    nothing.
+    """
+    into.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=into))
+    try:
+        opened = _zip(archive) if archive.name.lower().endswith(".zip") else _tar(archive)
+        paths = _write(archive, opened, aside)
+        shared = {path.parts[0] for path in paths}
+        alone = strip and len(shared) == 1 and all(len(path.parts) > 1 for path in paths)
+        for path in paths:
+            target = into.joinpath(*path.parts[int(alone) :])
+            target.parent.mkdir(parents=True, exist_ok=True)
+            (aside / path).replace(target)
+    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError) as error:
+        raise DataError(f"{archive} is damaged, or no archive: {' '.join(str(error).split())}") from error
+    except OSError as error:
+        raise DataError(f"{archive} cannot be unpacked into {into}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return len(paths)
+
+
+def _write(archive: Path, entries: Iterator[_Entry], aside: Path) -> list[PurePosixPath]:
+    paths: list[PurePosixPath] = []
+    total = 0
+    for entry in entries:
+        path = _inside(archive, entry.name)
+        total += entry.size
+        if total > _MOST_BYTES or len(paths) >= _MOST_FILES:
+            raise DataError(f"{archive} holds more than {_MOST_BYTES:,} bytes or {_MOST_FILES:,} files: refused")
+        target = aside / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        left = entry.size  # what it says; no more is taken, whatever comes out
+        with entry.open() as source, target.open("wb") as file:
+            while block := source.read(min(_BLOCK, left + 1)):
+                left -= len(block)
+                if left < 0:
+                    raise DataError(f"{archive}: {entry.name[:100]!r} is longer than it says: refused")
+                file.write(block)
+        if left:
+            raise DataError(f"{archive} is damaged: {entry.name[:100]!r} is {left:,} bytes short")
+        paths.append(path)
+    if not paths:
+        raise DataError(f"{archive} is empty")
+    return paths
+
+
+def _inside(archive: Path, name: str) -> PurePosixPath:
+    """The name as a path below the target, or DataError."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or not path.parts or any(c in name for c in "\\\0") or name[1:2] == ":":
+        raise DataError(f"{archive} holds a file named {name[:100]!r}, which would land elsewhere: refused")
+    return path
+
+
+def _tar(archive: Path) -> Iterator[_Entry]:
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            if member.isdir():
+                _inside(archive, member.name)
+                continue
+            if not member.isreg():
+                raise DataError(f"{archive} holds {member.name[:100]!r}, which is a link or a device: refused")
+
+            def opened(member: tarfile.TarInfo = member) -> IO[bytes]:
+                file = tar.extractfile(member)
+                assert file is not None, "a regular file"
+                return file
+
+            yield _Entry(member.name, member.size, opened)
+
+
+def _zip(archive: Path) -> Iterator[_Entry]:
+    with zipfile.ZipFile(archive) as bundle:
+        for info in bundle.infolist():
+            if info.is_dir():
+                _inside(archive, info.filename)
+                continue
+            if stat.S_ISLNK(info.external_attr >> 16):
+                raise DataError(f"{archive} holds {info.filename[:100]!r}, which is a link: refused")
+
+            def opened(info: zipfile.ZipInfo = info) -> IO[bytes]:
+                return bundle.open(info)
+
+            yield _Entry(info.filename, info.file_size, opened)
