@@ -1,4 +1,4 @@
-"""Convolution: forward, input gradient, weight gradient. float32 runs the compiled twin, float64 (checks) the reference."""
+"""Convolution: forward, input gradient, weight gradient. float32 runs the compiled twin, float64 the reference."""
 
 from __future__ import annotations
 

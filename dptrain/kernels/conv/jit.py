@@ -2,8 +2,9 @@
 
 3 x 3, stride 1, pad 1 over channels in eights goes the shorter way of winograd.py; the rest is done here, directly.
 Order of additions of the direct way, per output element, fused multiply-add each, from zero:
-forward: input channel, then tap row, then tap column; input_gradient: output channel, then the taps that reach the pixel,
-last tap first; weight_gradient: within an image row by row, pixel by pixel; then the images' sums in order, from zero.
+forward: input channel, then tap row, then tap column; input_gradient: output channel, then the taps that reach the
+pixel, last tap first; weight_gradient: within an image row by row, pixel by pixel; then the images' sums in order, from
+zero.
 """
 
 from __future__ import annotations
@@ -59,15 +60,15 @@ def _unpack(packed: F32, out: F32) -> None:
 
 @cache
 def _correlate(  # noqa: PLR0913  # closure of plain ints: what the cache needs
-    C: int, K: int, R: int, S: int, XROW: int, XSTEP: int, YSTEP: int, WIDTH: int  # noqa: N803
+    C: int, K: int, R: int, S: int, XROW: int, XSTEP: int, YSTEP: int, WIDTH: int
 ) -> Callable[..., None]:
     """One sweep: n images of `rows` rows of WIDTH outputs, every output channel; compiled for the shape."""
-    LANES = plan.lanes(K)  # noqa: N806
-    BLOCKS, (PIXELS, BIG, SMALL) = plan.correlate_blocks(K, WIDTH)  # noqa: N806
-    MORE = PIXELS + 1  # noqa: N806
-    GROUPS = plan.padded(K) // LANES // BLOCKS  # noqa: N806
-    W_STEP = BLOCKS * R * S * C * LANES  # noqa: N806
-    Y_STEP = BLOCKS * LANES  # noqa: N806
+    LANES = plan.lanes(K)
+    BLOCKS, (PIXELS, BIG, SMALL) = plan.correlate_blocks(K, WIDTH)
+    MORE = PIXELS + 1
+    GROUPS = plan.padded(K) // LANES // BLOCKS
+    W_STEP = BLOCKS * R * S * C * LANES
+    Y_STEP = BLOCKS * LANES
 
     @kernel
     def sweep(  # noqa: PLR0913
@@ -98,13 +99,13 @@ def _correlate(  # noqa: PLR0913  # closure of plain ints: what the cache needs
 
 @cache
 def _outer(  # noqa: PLR0913
-    C: int, K: int, R: int, S: int, PITCH: int, STRIDE: int, WIDTH: int  # noqa: N803
+    C: int, K: int, R: int, S: int, PITCH: int, STRIDE: int, WIDTH: int
 ) -> Callable[..., None]:
     """The weight gradient of n images, added to dw[k / lanes][r][s][c][lanes]; compiled for the shape."""
-    LANES, KP = plan.lanes(K), plan.padded(K)  # noqa: N806
-    CHANNELS, BIG, SMALL = plan.outer_channels(S, C)  # noqa: N806
-    MORE = CHANNELS + 1  # noqa: N806
-    XROW, XSTEP, YROW = STRIDE * PITCH * C, STRIDE * C, WIDTH * KP  # noqa: N806
+    LANES, KP = plan.lanes(K), plan.padded(K)
+    CHANNELS, BIG, SMALL = plan.outer_channels(S, C)
+    MORE = CHANNELS + 1
+    XROW, XSTEP, YROW = STRIDE * PITCH * C, STRIDE * C, WIDTH * KP
 
     @kernel
     def sweep(x: F32, x_image: int, dy: F32, dw: F32, n: int, rows: int) -> None:
@@ -155,8 +156,8 @@ def forward(x: F32, weights: F32, stride: int, pad: int) -> F32:
 def input_gradient(dy: F32, weights: F32, size: tuple[int, int], stride: int, pad: int) -> F32:
     """(n, p, q, k), (k, c, r, s) -> (n, h, w, c) with (h, w) = size.
 
-    Pixels fall into stride x stride classes by their remainder; within a class the gradient is an ordinary correlation of
-    dy with every stride-th tap, so no zeros are inserted and none multiplied.
+    Pixels fall into stride x stride classes by their remainder; within a class the gradient is an ordinary correlation
+    of dy with every stride-th tap, so no zeros are inserted and none multiplied.
     """
     n, p, q, k = dy.shape
     _, c, r_taps, s_taps = weights.shape

@@ -1,10 +1,11 @@
 """3 x 3 convolution, stride 1, pad 1, by Winograd's F(2x2, 3x3): 16 products where the direct way has 36.
 
-Measured beside the direct kernels in docs/LOG.md: 1.3 to 2 times as fast, and no less exact (shorter chains of additions).
+Measured beside the direct kernels in docs/LOG.md: 1.3 to 2 times as fast, and no less exact (shorter chains of sums).
 
 Order of additions. Output: per tile position, input channel after input channel, one fma each, from zero; then the tile
-transforms of intrinsics/winograd.py. Weight gradient: tiles in order (image, row, column) in blocks of a size that depends
-on the channels only; within a block tile after tile, one fma each, from zero; the blocks' sums in order, from zero.
+transforms of intrinsics/winograd.py. Weight gradient: tiles in order (image, row, column) in blocks of a size that
+depends on the channels only; within a block tile after tile, one fma each, from zero; the blocks' sums in order, from
+zero.
 """
 
 from __future__ import annotations
@@ -70,7 +71,8 @@ def _weights_from_sums(sums: F32, out: F32) -> None:
         g, lane = o // lanes, o % lanes
         for i in range(c):
             for j in range(4):
-                m0, m1, m2, m3 = sums[j, g, i, lane], sums[4 + j, g, i, lane], sums[8 + j, g, i, lane], sums[12 + j, g, i, lane]
+                m0, m1 = sums[j, g, i, lane], sums[4 + j, g, i, lane]
+                m2, m3 = sums[8 + j, g, i, lane], sums[12 + j, g, i, lane]
                 both, difference = (m1 + m2) * half, (m1 - m2) * half
                 t[0, j], t[1, j], t[2, j] = m0 + both, difference, both + m3
             for r in range(3):
@@ -79,14 +81,14 @@ def _weights_from_sums(sums: F32, out: F32) -> None:
 
 
 @cache
-def _sweep(C: int, K: int, XROW: int, YROW: int) -> Callable[..., None]:  # noqa: N803
+def _sweep(C: int, K: int, XROW: int, YROW: int) -> Callable[..., None]:
     """Convolves n images of rows x columns tiles; compiled for the shape."""
-    TILES = plan.winograd_tiles(C)  # noqa: N806
-    XLANES, LANES = plan.lanes(C), plan.lanes(K)  # noqa: N806
-    BLOCKS, PIXELS = plan.winograd_blocks(K)  # noqa: N806
-    GROUPS = K // LANES // BLOCKS  # noqa: N806
-    VPOS, MPOS, UPOS, USTEP = TILES * C, TILES * K, C * K, BLOCKS * C * LANES  # noqa: N806
-    XSTEP, ZERO, ONE = C, 0, 1  # noqa: N806
+    TILES = plan.winograd_tiles(C)
+    XLANES, LANES = plan.lanes(C), plan.lanes(K)
+    BLOCKS, PIXELS = plan.winograd_blocks(K)
+    GROUPS = K // LANES // BLOCKS
+    VPOS, MPOS, UPOS, USTEP = TILES * C, TILES * K, C * K, BLOCKS * C * LANES
+    XSTEP, ZERO, ONE = C, 0, 1
 
     @kernel
     def sweep(  # noqa: PLR0913
@@ -129,13 +131,13 @@ def _sweep(C: int, K: int, XROW: int, YROW: int) -> Callable[..., None]:  # noqa
 
 
 @cache
-def _outer_sweep(C: int, K: int, XROW: int, YROW: int) -> Callable[..., None]:  # noqa: N803
-    """Adds the sixteen products' sums over all tiles to sums (position, k / lanes, c, lanes); compiled for the shape."""
-    TILES = plan.winograd_sum_tiles(C, K)  # noqa: N806
-    XLANES, LANES = plan.lanes(C), plan.lanes(K)  # noqa: N806
-    CHANNELS = plan.winograd_channels(C)  # noqa: N806
-    VPOS, DPOS, SPOS = TILES * C, TILES * K, C * K  # noqa: N806
-    ZERO, ONE = 0, 1  # noqa: N806
+def _outer_sweep(C: int, K: int, XROW: int, YROW: int) -> Callable[..., None]:
+    """Adds the sixteen products' sums over all tiles to sums (position, k / lanes, c, lanes); compiled for a shape."""
+    TILES = plan.winograd_sum_tiles(C, K)
+    XLANES, LANES = plan.lanes(C), plan.lanes(K)
+    CHANNELS = plan.winograd_channels(C)
+    VPOS, DPOS, SPOS = TILES * C, TILES * K, C * K
+    ZERO, ONE = 0, 1
 
     @kernel
     def sweep(  # noqa: PLR0913
@@ -163,8 +165,8 @@ def _outer_sweep(C: int, K: int, XROW: int, YROW: int) -> Callable[..., None]:  
                 for k in range(0, K, LANES):
                     for c in range(0, C, CHANNELS):
                         outer_block(
-                            v, position * VPOS + c, d, position * DPOS + k, sums, position * SPOS + k * C + c * LANES, 1,
-                            C, ONE, ZERO, C, ZERO, K, TILES, LANES, CHANNELS,
+                            v, position * VPOS + c, d, position * DPOS + k, sums, position * SPOS + k * C + c * LANES,
+                            1, C, ONE, ZERO, C, ZERO, K, TILES, LANES, CHANNELS,
                         )  # fmt: skip
 
     return sweep

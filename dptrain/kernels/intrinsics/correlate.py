@@ -18,9 +18,7 @@ from dptrain.kernels.intrinsics.vector import Lanes, const, literals, pointer
 
 
 @intrinsic
-def correlate_block(
-    typingctx, x, x_at, w, w_at, y, y_at, C, R, S, XROW, XSTEP, YSTEP, LANES, PIXELS, BLOCKS  # noqa: ANN001, ARG001, N803, PLR0913
-):  # noqa: ANN201
+def correlate_block(typingctx, x, x_at, w, w_at, y, y_at, C, R, S, XROW, XSTEP, YSTEP, LANES, PIXELS, BLOCKS):
     """y[p, :] = sum over c, r, s of x[p * XSTEP + r * XROW + s * C + c] * w[block][r][s][c][lane]; p < PIXELS.
 
     Order per output element: c outermost, then r, then s, one fma each, from zero. YSTEP elements between pixels of y,
@@ -58,13 +56,11 @@ def correlate_block(
 
 
 @intrinsic
-def outer_block(
-    typingctx, x, x_at, dy, dy_at, dw, dw_at, rows, C, S, XROW, XSTEP, YROW, YSTEP, WIDTH, LANES, CHANNELS  # noqa: ANN001, ARG001, N803, PLR0913
-):  # noqa: ANN201
+def outer_block(typingctx, x, x_at, dy, dy_at, dw, dw_at, rows, C, S, XROW, XSTEP, YROW, YSTEP, WIDTH, LANES, CHANNELS):
     """dw[s][c][lane] += sum over p, q of x[p * XROW + q * XSTEP + s * C + c] * dy[p * YROW + q * YSTEP + lane].
 
-    s < S, c < CHANNELS, p < rows, q < WIDTH. Order per element: from zero, p outermost, then q, one fma each; the sum is
-    then added to dw once. XROW is the distance between the rows of x that neighbouring rows of dy see.
+    s < S, c < CHANNELS, p < rows, q < WIDTH. Order per element: from zero, p outermost, then q, one fma each; the sum
+    is then added to dw once. XROW is the distance between the rows of x that neighbouring rows of dy see.
     """
     shape = literals(C, S, XROW, XSTEP, YROW, YSTEP, WIDTH, LANES, CHANNELS)
     if shape is None:
@@ -95,7 +91,5 @@ def outer_block(
                 v.store(builder.fadd(v.load(wp, at), builder.load(acc[s][c])), wp, at)
         return context.get_dummy_value()
 
-    signature = types.void(
-        x, x_at, dy, dy_at, dw, dw_at, rows, C, S, XROW, XSTEP, YROW, YSTEP, WIDTH, LANES, CHANNELS
-    )
+    signature = types.void(x, x_at, dy, dy_at, dw, dw_at, rows, C, S, XROW, XSTEP, YROW, YSTEP, WIDTH, LANES, CHANNELS)
     return signature, codegen

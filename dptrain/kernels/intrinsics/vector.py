@@ -1,4 +1,4 @@
-"""Small LLVM pieces shared by the register blocks: constants, pointers, vector loads, broadcasts, fused multiply-add."""
+"""Small LLVM pieces shared by the register blocks: constants, pointers, vector loads, broadcasts, one fma."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """The tile transforms of Winograd's F(2x2, 3x3): 4 x 4 inputs, 2 x 2 outputs, lanes run over channels.
 
 Lavin & Gray, "Fast Algorithms for Convolutional Neural Networks", 2015, section 4.1, with their B, G, A. The weight
-gradient uses the transposed algorithm: G' [(A dy A') * (B' x B)] G. Every transform is plain additions in the order written.
+gradient uses the transposed algorithm: G' [(A dy A') * (B' x B)] G. Every transform is plain additions in the order
+written.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def _both_ways(b: ir.IRBuilder, transform: Callable[[ir.IRBuilder, Row], Row], t
 
 
 @intrinsic
-def input_tile(typingctx, x, x_at, v, v_at, ROW, STEP, POSITION, LANES):  # noqa: ANN001, ANN201, ARG001, N803, PLR0913
+def input_tile(typingctx, x, x_at, v, v_at, ROW, STEP, POSITION, LANES):
     """v[position i * 4 + j] = B' d B for the 4 x 4 pixels at x; ROW, STEP between rows and pixels, POSITION in v."""
     shape = literals(ROW, STEP, POSITION, LANES)
     if shape is None:
@@ -61,7 +62,7 @@ def input_tile(typingctx, x, x_at, v, v_at, ROW, STEP, POSITION, LANES):  # noqa
 
 
 @intrinsic
-def output_tile(typingctx, m, m_at, y, y_at, POSITION, ROW, STEP, LANES):  # noqa: ANN001, ANN201, ARG001, N803, PLR0913
+def output_tile(typingctx, m, m_at, y, y_at, POSITION, ROW, STEP, LANES):
     """The 2 x 2 pixels at y = A' m A for the sixteen products m[position]; POSITION between them."""
     shape = literals(POSITION, ROW, STEP, LANES)
     if shape is None:
@@ -82,7 +83,7 @@ def output_tile(typingctx, m, m_at, y, y_at, POSITION, ROW, STEP, LANES):  # noq
 
 
 @intrinsic
-def gradient_tile(typingctx, dy, dy_at, d, d_at, ROW, STEP, POSITION, LANES):  # noqa: ANN001, ANN201, ARG001, N803, PLR0913
+def gradient_tile(typingctx, dy, dy_at, d, d_at, ROW, STEP, POSITION, LANES):
     """d[position i * 4 + j] = A g A' for the 2 x 2 pixels at dy; ROW, STEP between rows and pixels."""
     shape = literals(ROW, STEP, POSITION, LANES)
     if shape is None:
