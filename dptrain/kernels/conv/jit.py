@@ -16,9 +16,10 @@ import numpy as np
 
 from dptrain.kernels import aligned
 from dptrain.kernels._jit import kernel
-from dptrain.kernels.conv import plan, winograd
+from dptrain.kernels.conv import winograd
 from dptrain.kernels.conv.halo import framed
-from dptrain.kernels.intrinsics.correlate import correlate_block, outer_block
+from dptrain.kernels.intrinsics import plan
+from dptrain.kernels.intrinsics.correlate import correlate_rows, outer_rows
 from dptrain.types import F32
 
 
@@ -59,75 +60,33 @@ def _unpack(packed: F32, out: F32) -> None:
 
 
 @cache
-def _correlate(  # noqa: PLR0913  # closure of plain ints: what the cache needs
-    C: int, K: int, R: int, S: int, XROW: int, XSTEP: int, YSTEP: int, WIDTH: int
-) -> Callable[..., None]:
-    """One sweep: n images of `rows` rows of WIDTH outputs, every output channel; compiled for the shape."""
-    LANES = plan.lanes(K)
-    BLOCKS, (PIXELS, BIG, SMALL) = plan.correlate_blocks(K, WIDTH)
-    MORE = PIXELS + 1
-    GROUPS = plan.padded(K) // LANES // BLOCKS
-    W_STEP = BLOCKS * R * S * C * LANES
-    Y_STEP = BLOCKS * LANES
+def _correlate(C: int, K: int, R: int, S: int, XROW: int, XSTEP: int, YSTEP: int, WIDTH: int) -> Callable[..., None]:
+    """One sweep: n images of `rows` rows of WIDTH outputs; compiled for the shape: a closure of plain ints."""
 
     @kernel
-    def sweep(  # noqa: PLR0913
+    def sweep(
         x: F32, x_start: int, x_image: int, x_row: int, w: F32,
         y: F32, y_start: int, y_image: int, y_row: int, n: int, rows: int,
     ) -> None:  # fmt: skip
         for i in range(n):
-            for g in range(GROUPS):
-                for h in range(rows):
-                    x_at = x_start + i * x_image + h * x_row
-                    y_at = y_start + i * y_image + h * y_row + g * Y_STEP
-                    if BIG:  # a constant: Numba drops the branch before it compiles the block
-                        for _ in range(BIG):
-                            correlate_block(
-                                x, x_at, w, g * W_STEP, y, y_at, C, R, S, XROW, XSTEP, YSTEP, LANES, MORE, BLOCKS
-                            )
-                            x_at += MORE * XSTEP
-                            y_at += MORE * YSTEP
-                    for _ in range(SMALL):
-                        correlate_block(
-                            x, x_at, w, g * W_STEP, y, y_at, C, R, S, XROW, XSTEP, YSTEP, LANES, PIXELS, BLOCKS
-                        )
-                        x_at += PIXELS * XSTEP
-                        y_at += PIXELS * YSTEP
+            correlate_rows(
+                x, x_start + i * x_image, x_row, w, y, y_start + i * y_image, y_row, rows,
+                C, K, R, S, XROW, XSTEP, YSTEP, WIDTH,
+            )  # fmt: skip
 
     return sweep
 
 
 @cache
-def _outer(  # noqa: PLR0913
-    C: int, K: int, R: int, S: int, PITCH: int, STRIDE: int, WIDTH: int
-) -> Callable[..., None]:
+def _outer(C: int, K: int, R: int, S: int, XROW: int, STRIDE: int, WIDTH: int) -> Callable[..., None]:
     """The weight gradient of n images, added to dw[k / lanes][r][s][c][lanes]; compiled for the shape."""
-    LANES, KP = plan.lanes(K), plan.padded(K)
-    CHANNELS, BIG, SMALL = plan.outer_channels(S, C)
-    MORE = CHANNELS + 1
-    XROW, XSTEP, YROW = STRIDE * PITCH * C, STRIDE * C, WIDTH * KP
+    KP = plan.padded(K)
+    YROW = WIDTH * KP
 
     @kernel
     def sweep(x: F32, x_image: int, dy: F32, dw: F32, n: int, rows: int) -> None:
         for i in range(n):
-            for b in range(KP // LANES):
-                y_at = i * rows * YROW + b * LANES
-                for r in range(R):
-                    x_at = i * x_image + r * PITCH * C
-                    w_at = (b * R + r) * S * C * LANES
-                    if BIG:
-                        for _ in range(BIG):
-                            outer_block(
-                                x, x_at, dy, y_at, dw, w_at, rows, C, S, XROW, XSTEP, YROW, KP, WIDTH, LANES, MORE
-                            )
-                            x_at += MORE
-                            w_at += MORE * LANES
-                    for _ in range(SMALL):
-                        outer_block(
-                            x, x_at, dy, y_at, dw, w_at, rows, C, S, XROW, XSTEP, YROW, KP, WIDTH, LANES, CHANNELS
-                        )
-                        x_at += CHANNELS
-                        w_at += CHANNELS * LANES
+            outer_rows(x, i * x_image, dy, i * rows * YROW, dw, rows, C, K, R, S, XROW, STRIDE, YROW, KP, WIDTH)
 
     return sweep
 
@@ -201,7 +160,7 @@ def weight_gradient(x: F32, dy: F32, taps: tuple[int, int], stride: int, pad: in
         wide[..., :k] = dy
         dy = wide
     packed = aligned.zeros((kp // width, *taps, c, width))
-    sweep = _outer(c, k, *taps, halo.shape[2], stride, q)
+    sweep = _outer(c, k, *taps, halo.shape[2] * c, stride, q)
     sweep(halo.reshape(-1), halo.shape[1] * halo.shape[2] * c, dy.reshape(-1), packed.reshape(-1), n, p)
     dw = np.empty((k, c, *taps), np.float32)
     _unpack(packed, dw)
