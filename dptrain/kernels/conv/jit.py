@@ -24,7 +24,7 @@ from dptrain.types import F32
 
 
 @kernel
-def _pack(weights: F32, out: F32, r0: int, s0: int, step: int, flip: bool) -> None:  # noqa: FBT001
+def pack(weights: F32, out: F32, r0: int, s0: int, step: int, flip: bool) -> None:  # noqa: FBT001
     """Weights (k, c, r, s) to blocks out (b, R, S, c, lanes); lanes run over k.
 
     flip: lanes run over c instead and taps r0 + step * (R - 1 - i) are taken: the weights of an input gradient.
@@ -48,7 +48,7 @@ def _pack(weights: F32, out: F32, r0: int, s0: int, step: int, flip: bool) -> No
 
 
 @kernel
-def _unpack(packed: F32, out: F32) -> None:
+def unpack(packed: F32, out: F32) -> None:
     """Blocks (b, r, s, c, lanes) back to (k, c, r, s)."""
     k, c, r_taps, s_taps = out.shape
     width = packed.shape[4]
@@ -70,7 +70,7 @@ def _correlate(C: int, K: int, R: int, S: int, XROW: int, XSTEP: int, YSTEP: int
     ) -> None:  # fmt: skip
         for i in range(n):
             correlate_rows(
-                x, x_start + i * x_image, x_row, w, y, y_start + i * y_image, y_row, rows,
+                x, x_start + i * x_image, x_row, w, 0, y, y_start + i * y_image, y_row, rows,
                 C, K, R, S, XROW, XSTEP, YSTEP, WIDTH,
             )  # fmt: skip
 
@@ -101,7 +101,7 @@ def forward(x: F32, weights: F32, stride: int, pad: int) -> F32:
     halo = framed(x, (pad, pad), (h + 2 * pad, w + 2 * pad))
     width, kp = plan.lanes(k), plan.padded(k)
     packed = aligned.empty((kp // width, r_taps, s_taps, c, width))
-    _pack(weights, packed, 0, 0, 1, False)  # noqa: FBT003
+    pack(weights, packed, 0, 0, 1, False)  # noqa: FBT003
     y = aligned.empty((n, p, q, kp))
     pitch = halo.shape[2] * c
     sweep = _correlate(c, k, r_taps, s_taps, pitch, stride * c, kp, q)
@@ -137,7 +137,7 @@ def input_gradient(dy: F32, weights: F32, size: tuple[int, int], stride: int, pa
             if not r.taps or not s.taps:
                 continue  # no tap reaches these pixels: a 1 x 1 convolution with stride 2
             packed = aligned.empty((cp // width, r.taps, s.taps, k, width))
-            _pack(weights, packed, r.first, s.first, stride, True)  # noqa: FBT003
+            pack(weights, packed, r.first, s.first, stride, True)  # noqa: FBT003
             sweep = _correlate(k, c, r.taps, s.taps, pitch, k, stride * cp, s.count)
             sweep(
                 halo.reshape(-1), (top + r.start) * pitch + (left + s.start) * k, halo.shape[1] * pitch, pitch,
@@ -163,7 +163,7 @@ def weight_gradient(x: F32, dy: F32, taps: tuple[int, int], stride: int, pad: in
     sweep = _outer(c, k, *taps, halo.shape[2] * c, stride, q)
     sweep(halo.reshape(-1), halo.shape[1] * halo.shape[2] * c, dy.reshape(-1), packed.reshape(-1), n, p)
     dw = np.empty((k, c, *taps), np.float32)
-    _unpack(packed, dw)
+    unpack(packed, dw)
     return dw
 
 

@@ -62,7 +62,7 @@ def transform_weights(weights: F32, out: F32, flip: bool) -> None:  # noqa: FBT0
 
 
 @kernel
-def _weights_from_sums(sums: F32, out: F32) -> None:
+def weights_from_sums(sums: F32, out: F32) -> None:
     """Sums (position, k / lanes, c, lanes) to G' s G = dw (k, c, 3, 3)."""
     k, c = out.shape[:2]
     lanes = sums.shape[3]
@@ -209,5 +209,5 @@ def weight_gradient(x: F32, dy: F32) -> F32:
         scratch(c), scratch(k),
     )  # fmt: skip
     dw = np.empty((k, c, 3, 3), np.float32)
-    _weights_from_sums(sums, dw)
+    weights_from_sums(sums, dw)
     return dw

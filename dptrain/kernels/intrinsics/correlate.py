@@ -100,7 +100,7 @@ class Outer(NamedTuple):
 
 
 @intrinsic
-def correlate_rows(typingctx, x, x_at, x_row, w, y, y_at, y_row, rows, C, K, R, S, XROW, XSTEP, YSTEP, WIDTH):
+def correlate_rows(typingctx, x, x_at, x_row, w, w_at, y, y_at, y_row, rows, C, K, R, S, XROW, XSTEP, YSTEP, WIDTH):
     """y[row, q, k] = sum over c, r, s of x[row * x_row + q * XSTEP + r * XROW + s * C + c] * w[k / lanes][r][s][c][lane].
 
     q < WIDTH; y_row, YSTEP elements between rows and pixels of y; k runs to K rounded up to whole vectors. All offsets in
@@ -116,13 +116,13 @@ def correlate_rows(typingctx, x, x_at, x_row, w, y, y_at, y_row, rows, C, K, R, 
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
         xp = pointer(context, builder, signature.args[0], args[0], args[1])
-        wp = pointer(context, builder, signature.args[3], args[3], const(0))
-        yp = pointer(context, builder, signature.args[4], args[4], args[5])
+        wp = pointer(context, builder, signature.args[3], args[3], args[4])
+        yp = pointer(context, builder, signature.args[5], args[5], args[6])
         with cgutils.for_range(builder, const(plan.padded(k) // group)) as outer:
             weights = at(builder, wp, (outer.index, group * r * s * c))
-            with cgutils.for_range(builder, args[7]) as row:
+            with cgutils.for_range(builder, args[8]) as row:
                 x_line = builder.gep(xp, [builder.mul(row.index, args[2])])
-                y_line = builder.gep(at(builder, yp, (outer.index, group)), [builder.mul(row.index, args[6])])
+                y_line = builder.gep(at(builder, yp, (outer.index, group)), [builder.mul(row.index, args[7])])
                 for start, count, pixels in split.parts():
                     x_part, y_part = builder.gep(x_line, [const(start * xstep)]), builder.gep(y_line, [const(start * ystep)])
                     block = Correlation(c, r, s, xrow, xstep, ystep, lanes, pixels, blocks)
@@ -131,7 +131,7 @@ def correlate_rows(typingctx, x, x_at, x_row, w, y, y_at, y_row, rows, C, K, R, 
                         block.emit(builder, x_at, weights, at(builder, y_part, (part.index, pixels * ystep)))
         return context.get_dummy_value()
 
-    signature = types.void(x, x_at, x_row, w, y, y_at, y_row, rows, C, K, R, S, XROW, XSTEP, YSTEP, WIDTH)
+    signature = types.void(x, x_at, x_row, w, w_at, y, y_at, y_row, rows, C, K, R, S, XROW, XSTEP, YSTEP, WIDTH)
     return signature, codegen
 
 
