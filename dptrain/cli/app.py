@@ -15,23 +15,26 @@ from dptrain.errors import DptrainError
 
 USAGE = 64  #: exit code of a command line that cannot be understood
 
-#: Verb -> where its function lives. Imported only when asked for: no verb may pull in Numba (0.5 s) before it computes.
+#: Verb -> where its function lives, and its line in --help. Imported only when asked for: no verb may pull in Numba
+#: (0.5 s) before it computes.
 VERBS = {
-    "train": "dptrain.cli.train:train",
-    "eval": "dptrain.cli.evaluate:evaluate",
-    "predict": "dptrain.cli.predict:predict",
-    "bench": "dptrain.cli.bench:bench",
-    "coordinator": "dptrain.cli.coordinator:coordinator",
-    "worker": "dptrain.cli.worker:worker",
-    "augmenter": "dptrain.cli.augmenter:augmenter",
-    "doctor": "dptrain.cli.doctor:doctor",
-    "verify": "dptrain.cli.verify:verify",
-    "history": "dptrain.cli.history:history",
+    "train": ("dptrain.cli.train:train", "train a network on this machine"),
+    "eval": ("dptrain.cli.evaluate:evaluate", "score a checkpoint on a split of its data set"),
+    "predict": ("dptrain.cli.predict:predict", "name what is in images"),
+    "bench": ("dptrain.cli.bench:bench", "measure a training step"),
+    "coordinator": ("dptrain.cli.coordinator:coordinator", "lead a run whose workers are started elsewhere"),
+    "worker": ("dptrain.cli.worker:worker", "compute gradients for a coordinator"),
+    "augmenter": ("dptrain.cli.augmenter:augmenter", "prepare samples ahead of the workers"),
+    "doctor": ("dptrain.cli.doctor:doctor", "check this machine"),
+    "verify": ("dptrain.cli.verify:verify", "compare two runs bit by bit"),
+    "history": ("dptrain.cli.history:history", "export a run's histories as CSV"),
+    "plot": ("dptrain.cli.plot:plot", "draw the curves of runs"),
+    "explain": ("dptrain.cli.explain:explain", "draw what a trained network does"),
 }
 
 
-def build_app() -> App:
-    """The command line as cyclopts sees it."""
+def build_app(*, listing: bool = True) -> App:
+    """The command line as cyclopts sees it. Without `listing` each verb's help is its docstring, not its line here."""
     app = App(
         name="dptrain",
         help="Trains residual networks on CPUs: one process or many, always the same bits.",
@@ -41,8 +44,8 @@ def build_app() -> App:
         result_action="return_value",
         suppress_keyboard_interrupt=False,
     )
-    for verb, place in VERBS.items():
-        app.command(place, name=verb)
+    for at, (verb, (place, line)) in enumerate(VERBS.items()):
+        app.command(place, name=verb, help=line if listing else None, sort_key=at)
     return app
 
 
@@ -53,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.addLevelName(logging.ERROR, "error")
     tokens = list(sys.argv[1:] if argv is None else argv)
     try:
-        code = build_app()(tokens, exit_on_error=False, print_error=False)
+        code = build_app(listing=not tokens or tokens[0] not in VERBS)(tokens, exit_on_error=False, print_error=False)
     except CycloptsError as error:
         return complain(str(error), USAGE)
     except DptrainError as error:

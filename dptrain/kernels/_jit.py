@@ -20,7 +20,7 @@ from dptrain.kernels import isa
 P = ParamSpec("P")
 R = TypeVar("R")
 
-#: LLVM target of each level: (cpu, features). None: the host's own. `generic` is plain x86-64 (SSE2, fma by libm's fmaf).
+#: LLVM target of each level: (cpu, features). None: the host's own. `generic`: plain x86-64 (SSE2, fma by libm's fmaf).
 _TARGETS: dict[str, tuple[str | None, str | None]] = {
     "avx512": (None, None),
     "avx2": ("x86-64-v3", ""),
@@ -39,7 +39,7 @@ def sources_digest() -> str:
 
 
 def _cache_root() -> Path:
-    """`$DPTRAIN_CACHE`, else `$XDG_CACHE_HOME`/dptrain, else ~/.cache/dptrain; a per-user temporary one if unwritable."""
+    """`$DPTRAIN_CACHE`, else `$XDG_CACHE_HOME`/dptrain, else ~/.cache/dptrain; else a user's temporary one."""
     asked = os.environ.get("DPTRAIN_CACHE")
     home = os.environ.get("XDG_CACHE_HOME") or (os.environ.get("HOME", "") and f"{os.environ['HOME']}/.cache")
     for root in [asked, f"{home}/dptrain" if home else None]:

@@ -16,7 +16,7 @@ def twin(jit: Callable[..., R], reference: Callable[P, R]) -> Callable[P, R]:
     """A function with the reference's signature that looks at the dtype of its first argument."""
 
     @wraps(reference)
-    def dispatch(*args: Any, **kwargs: Any) -> R:
+    def dispatch(*args: Any, **kwargs: Any) -> R:  # noqa: ANN401  # jit and reference take what they take
         dtype = args[0].dtype
         if dtype == np.float32:
             return jit(*args, **kwargs)

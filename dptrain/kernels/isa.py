@@ -52,5 +52,7 @@ def level() -> str:
         raise UsageError(f"isa {asked!r} is unknown; allowed: auto, {', '.join(LEVELS)}")
     if asked not in available():
         lacks = ", ".join(sorted(_NEEDS[asked] - cpu_flags()))
-        raise UsageError(f"isa {asked!r} needs CPU features this machine lacks: {lacks}; it can run {', '.join(available())}")
+        raise UsageError(
+            f"isa {asked!r} needs CPU features this machine lacks: {lacks}; it runs {', '.join(available())}"
+        )
     return asked

@@ -1,4 +1,4 @@
-"""The readable network library: a layer is a function that returns (y, backward). Knows arrays and kernels, no trainer."""
+"""The readable network library: a layer is a function that returns (y, backward). No trainer in here."""
 
 from __future__ import annotations
 

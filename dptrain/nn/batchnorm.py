@@ -28,7 +28,10 @@ class BatchNorm:
     def params(self) -> tuple[ParamSpec, ...]:
         """Scale and shift."""
         shape = (self.channels,)
-        return (ParamSpec(f"{self.name}.weight", shape, decay=False), ParamSpec(f"{self.name}.bias", shape, decay=False))
+        return (
+            ParamSpec(f"{self.name}.weight", shape, decay=False),
+            ParamSpec(f"{self.name}.bias", shape, decay=False),
+        )
 
     @property
     def buffers(self) -> tuple[ParamSpec, ...]:

@@ -14,7 +14,10 @@ from dptrain.types import Floats
 
 @dataclass(frozen=True, slots=True)
 class Convolution:
-    """(n, h, w, inputs) -> (n, p, q, outputs); p = (h + 2 pad - taps) // stride + 1. Weights (outputs, inputs, taps, taps)."""
+    """(n, h, w, inputs) -> (n, p, q, outputs); p = (h + 2 pad - taps) // stride + 1.
+
+    Weights (outputs, inputs, taps, taps).
+    """
 
     name: str
     inputs: int

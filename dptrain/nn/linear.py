@@ -1,4 +1,4 @@
-"""Affine layer. Computed as a 1 x 1 convolution over images of one pixel: one set of kernels, one order of additions."""
+"""Affine layer. Computed as a 1 x 1 convolution over images of one pixel: one set of kernels, one order of sums."""
 
 from __future__ import annotations
 

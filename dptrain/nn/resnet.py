@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from dptrain.config import ModelConfig
@@ -15,7 +16,7 @@ from dptrain.nn.pooling import GlobalAverage
 from dptrain.nn.relu import ReLU
 from dptrain.nn.shortcut import AveragePool, Identity, Subsample
 
-_HALVING = {"A": Subsample, "avgpool": AveragePool}
+_HALVING: dict[str, Callable[[], Layer]] = {"A": Subsample, "avgpool": AveragePool}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +49,14 @@ def resnet(config: ModelConfig, image: ImageShape, classes: int) -> ResNet:
     Raises UsageError for a shape the network cannot take.
     """
     if config.n < 1 or config.filters < 1 or classes < 2 or any(width < 1 for width in config.hidden):
-        raise UsageError(f"no such network: n={config.n}, filters={config.filters}, classes={classes}, hidden={config.hidden}")
+        asked = f"n={config.n}, filters={config.filters}, classes={classes}, hidden={config.hidden}"
+        raise UsageError(f"no such network: {asked}; n, filters and hidden are at least 1, classes at least 2")
     if config.shortcut not in _HALVING:
         raise UsageError(f"shortcut {config.shortcut!r} is unknown; allowed: {', '.join(_HALVING)}")
     if config.residual and config.filters % 2:
-        raise UsageError(f"filters {config.filters} is odd; option A pads half of the channels on either side: use an even number")
+        raise UsageError(
+            f"filters {config.filters} is odd; option A pads half of the channels on either side: use an even number"
+        )
     if min(image.height, image.width) < 4 or (config.shortcut == "avgpool" and (image.height % 4 or image.width % 4)):
         raise UsageError(
             f"images of {image.height}x{image.width} do not fit: both sides must be at least 4, "

@@ -35,7 +35,7 @@ def bind_address(text: str, *, insecure: bool) -> str:
     if not insecure and not _is_loopback(host):
         raise UsageError(
             f"--bind {text}: other machines could reach it, and connections are neither encrypted nor authenticated: "
-            "bind to 127.0.0.1, or set DPTRAIN_INSECURE=1 where you trust everybody on that network"
+            "bind to 127.0.0.1, or add --insecure (DPTRAIN_INSECURE=1) where you trust everybody on that network"
         )
     return f"tcp://{host}:{port}"
 

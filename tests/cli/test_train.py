@@ -71,7 +71,7 @@ def test_eval_scores_what_the_run_scored_and_predict_reads_a_picture_of_the_set(
     assert sum(row["hits"] for row in found["classes"]) == found["acc"] * found["samples"]
     assert main(["eval", str(run), "--split", "validation"]) == 0
     best = max(record["val/acc"] for record in read(run / "metrics.jsonl") if "val/acc" in record)
-    assert capsys.readouterr().out.startswith(f"validation  loss ")
+    assert capsys.readouterr().out.startswith("validation  loss ")
     picture = tmp_path / "picture.png"
     Image.fromarray(open_dataset("shapes32", "").test_images[0]).save(picture)
     assert main(["predict", str(run), str(picture), "--json", "--topk", "10"]) == 0

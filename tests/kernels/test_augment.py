@@ -40,6 +40,70 @@ def test_crop_is_the_reference_even_where_nothing_of_the_image_is_left(shape, pa
     np.testing.assert_array_equal(out, ref)
 
 
+@given(
+    shape=shapes, pad=st.integers(0, 3), cut=st.tuples(st.integers(1, 9), st.integers(1, 9)), seed=st.integers(0, 999)
+)
+def test_crop_to_a_smaller_size_is_the_reference(shape, pad, cut, seed):
+    n, h, w, c = shape
+    size = (n, min(cut[0], h + 2 * pad), min(cut[1], w + 2 * pad), c)
+    x, words = _images(shape), _words(seed, n)
+    ref, out = np.empty(size, np.uint8), np.empty(size, np.uint8)
+    reference.crop(x, words, pad, 7, ref)
+    augment.crop(x, words, pad, 7, out)
+    np.testing.assert_array_equal(out, ref)
+
+
+@given(shape=shapes, seed=st.integers(0, 10**9))
+def test_flip_vertical_is_the_reference(shape, seed):
+    x, words = _images(shape), _words(seed, shape[0])
+    ref, out = np.empty_like(x), np.empty_like(x)
+    reference.flip_vertical(x, words, ref)
+    augment.flip_vertical(x, words, out)
+    np.testing.assert_array_equal(out, ref)
+
+
+@given(shape=shapes, side=st.integers(1, 12), fill=st.integers(0, 255), seed=st.integers(0, 10**9))
+def test_cutout_is_the_reference(shape, side, fill, seed):
+    x, words = _images(shape), _words(seed, shape[0])
+    ref, out = np.empty_like(x), np.empty_like(x)
+    reference.cutout(x, words, side, fill, ref)
+    augment.cutout(x, words, side, fill, out)
+    np.testing.assert_array_equal(out, ref)
+
+
+def test_flip_vertical_turns_upside_down():
+    x = _images((1, 3, 2, 3))
+    out = np.empty_like(x)
+    augment.flip_vertical(x, np.full((1, 4), 2**31, np.uint32), out)
+    np.testing.assert_array_equal(out, x[:, ::-1])
+
+
+def test_the_middle_of_a_cutout_is_every_pixel_equally_often():
+    side, each = 5, 400
+    n = each * side * side
+    x = np.zeros((n, side, side, 1), np.uint8)
+    out = np.empty_like(x)
+    augment.cutout(x, _words(4, n), 1, 1, out)
+    counts = out.sum(axis=0, dtype=np.int64)
+    assert counts.sum() == n
+    chi2 = float(((counts - each) ** 2 / each).sum())
+    assert abs(chi2 - 24) < 4 * 48**0.5
+
+
+@pytest.mark.parametrize(("size", "window"), [(7, 4), (5, 5), (4, 1)])
+def test_every_window_is_equally_likely_the_last_one_too(size, window):
+    places, each = size - window + 1, 400
+    n = each * places * places
+    y, x = np.mgrid[:size, :size]
+    images = np.broadcast_to((y * 16 + x).astype(np.uint8)[None, :, :, None], (n, size, size, 1)).copy()
+    out = np.empty((n, window, window, 1), np.uint8)
+    augment.crop(images, _words(5, n), 0, 0, out)
+    counts = np.zeros((places, places))
+    np.add.at(counts, (out[:, 0, 0, 0] // 16, out[:, 0, 0, 0] % 16), 1)
+    df = places * places - 1
+    assert abs(float(((counts - each) ** 2 / each).sum()) - df) <= 4 * (2 * df) ** 0.5
+
+
 def test_flip_mirrors_left_to_right_and_keeps_pixels_whole():
     x = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(1, 2, 3, 3)
     out = np.empty_like(x)

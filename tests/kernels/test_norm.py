@@ -35,8 +35,10 @@ def test_variance_survives_a_mean_far_from_zero():
 def test_normalise_and_reductions_and_input_gradient_equal_the_reference(operands):
     x, dy, mean = operands
     scale, shift = mean + 2, mean - 1
-    assert np.allclose(norm.normalise(x, scale, shift), reference.normalise(x.astype(np.float64), scale, shift), rtol=1e-5, atol=1e-5)
-    computed, exact = norm.reductions(dy, x, mean), reference.reductions(dy.astype(np.float64), x.astype(np.float64), mean)
+    wide = x.astype(np.float64)
+    expected = reference.normalise(wide, scale, shift)
+    assert np.allclose(norm.normalise(x, scale, shift), expected, rtol=1e-5, atol=1e-5)
+    computed, exact = norm.reductions(dy, x, mean), reference.reductions(dy.astype(np.float64), wide, mean)
     tolerance = 1e-5 * np.abs(dy).sum() * max(1.0, np.abs(x - mean).max()) / dy.shape[2]
     for one, other in zip(computed, exact, strict=True):
         assert np.abs(one - other).max() <= tolerance

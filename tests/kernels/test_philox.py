@@ -49,6 +49,13 @@ def test_blocks_are_the_first_four_words_of_each_stream(seed, domain, epoch, str
     assert got.tolist() == reference.blocks(seed, domain, epoch, np.array(streams, np.int64)).tolist()
 
 
+@given(low=numbers, high=numbers, n=st.integers(0, 13))
+def test_a_key_of_its_own_names_the_stream_of_that_seed(low, high, n):
+    got = philox.keyed(low, high, n)
+    assert got.tolist() == reference.keyed(low, high, n).tolist()
+    assert got.tolist() == reference.words(low | high << 32, 0, 0, 0, n).tolist()
+
+
 def test_each_argument_names_another_stream():
     keys = [(s, d, e, i) for s in (0, 1, 2**32, 2**62) for d in (1, 2) for e in (0, 1) for i in (0, 1, 7)]
     assert len({philox.words(*key, 4).tobytes() for key in keys}) == len(keys)

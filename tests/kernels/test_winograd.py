@@ -6,7 +6,15 @@ import pytest
 from dptrain.kernels.conv import reference, winograd
 from dptrain.kernels.intrinsics import plan
 
-SHAPES = [(1, 2, 2, 8, 8), (2, 32, 32, 16, 16), (3, 7, 7, 32, 32), (1, 9, 5, 8, 24), (2, 8, 8, 64, 64), (1, 1, 3, 16, 8), (33, 4, 4, 8, 16)]
+SHAPES = [
+    (1, 2, 2, 8, 8),
+    (2, 32, 32, 16, 16),
+    (3, 7, 7, 32, 32),
+    (1, 9, 5, 8, 24),
+    (2, 8, 8, 64, 64),
+    (1, 1, 3, 16, 8),
+    (33, 4, 4, 8, 16),
+]
 
 
 def operands(shape):
@@ -42,7 +50,13 @@ def test_an_image_does_not_depend_on_its_batch_mates():
 
 def test_only_three_by_three_stride_one_over_channels_in_eights_goes_this_way():
     assert winograd.fits(16, 32, (3, 3), 1, 1)
-    for changed in [(3, 16, (3, 3), 1, 1), (16, 10, (3, 3), 1, 1), (16, 16, (1, 1), 1, 1), (16, 16, (3, 3), 2, 1), (16, 16, (3, 3), 1, 0)]:
+    for changed in [
+        (3, 16, (3, 3), 1, 1),
+        (16, 10, (3, 3), 1, 1),
+        (16, 16, (1, 1), 1, 1),
+        (16, 16, (3, 3), 2, 1),
+        (16, 16, (3, 3), 1, 0),
+    ]:
         assert not winograd.fits(*changed)
 
 

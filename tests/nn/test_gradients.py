@@ -48,7 +48,7 @@ def test_gradient_equals_central_differences_at_random_entries(config):
         numeric = difference(i, h)
         return abs(numeric - gradient[i]) / max(abs(numeric), abs(gradient[i]), 1e-3 * np.abs(gradient).max())
 
-    # A ReLU that changes sides within h spoils a difference, not the gradient: such an entry is tried with smaller steps.
+    # A ReLU that changes sides within h spoils a difference, not the gradient: such an entry gets smaller steps.
     entries = rng.choice(layout.size, ENTRIES, replace=False)
     worst = max(next((e for h in (1e-5, 3e-6, 1e-6, 3e-7) if (e := error(i, h)) < 1e-6), 1.0) for i in entries)
     assert worst < 1e-6

@@ -11,7 +11,8 @@ from dptrain.nn.linear import Linear
 
 
 def leaves(layer):
-    children = getattr(layer, "layers", None) or [c for c in (getattr(layer, "branch", None), getattr(layer, "shortcut", None)) if c]
+    parts = [getattr(layer, name, None) for name in ("branch", "shortcut")]
+    children = getattr(layer, "layers", None) or [part for part in parts if part]
     return [leaf for child in children for leaf in leaves(child)] if children else [layer]
 
 
@@ -106,7 +107,9 @@ def test_a_shard_of_one_sample_works():
 def test_images_of_another_shape_are_refused():
     model = build(n=1, size=8)
     with pytest.raises(ValueError, match="8"):
-        model.logits(nn.initial_params(model.params, 0), nn.initial_buffers(model.buffers), np.zeros((1, 9, 8, 3), np.uint8))
+        model.logits(
+            nn.initial_params(model.params, 0), nn.initial_buffers(model.buffers), np.zeros((1, 9, 8, 3), np.uint8)
+        )
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,8 @@ def load(network, views):
 
 
 def as_input(images, dtype):
-    return ((torch.from_numpy(images).to(dtype) - torch.from_numpy(MEAN).to(dtype)) / torch.from_numpy(STD).to(dtype)).permute(0, 3, 1, 2)
+    pixels, mean, std = (torch.from_numpy(array).to(dtype) for array in (images, MEAN, STD))
+    return ((pixels - mean) / std).permute(0, 3, 1, 2)
 
 
 def shard(seed, n=32):
@@ -91,8 +92,9 @@ def distance(one, exact):
 
 
 def test_loss_and_every_gradient_are_as_near_to_float64_as_pytorchs_are():
-    """Distances are pooled over eight shards: among millions of ReLUs, one or two a shard lie so near 0 that float32, ours
-    or PyTorch's, puts them on the other side than float64 does. Whose shard that is, is luck, and it moves a whole tensor.
+    """Distances are pooled over eight shards: among millions of ReLUs, one or two a shard lie so near 0 that float32,
+    ours or PyTorch's, puts them on the other side than float64 does. Whose shard that is, is luck, and it moves a whole
+    tensor.
     """
     ours = model()
     loss_errors, squares = np.zeros(2), {spec.name: np.zeros(2) for spec in ours.params.specs}
@@ -142,7 +144,11 @@ def their_weights(training, steps, dtype):
     layout = model().params
     network = load(Network(3).to(dtype), layout.views(nn.initial_params(layout, 0))).train()
     sgd = torch.optim.SGD(
-        network.parameters(), training.lr, training.momentum, nesterov=training.nesterov, weight_decay=training.weight_decay
+        network.parameters(),
+        training.lr,
+        training.momentum,
+        nesterov=training.nesterov,
+        weight_decay=training.weight_decay,
     )
     for step in range(steps):
         images, labels = shard(100 + step)
@@ -162,7 +168,7 @@ def test_twenty_steps_of_sgd_end_at_pytorchs_weights():
 
 
 def test_twenty_steps_with_nesterov_momentum_drift_no_further_from_float64_than_pytorchs_do():
-    """Momentum multiplies the rounding: PyTorch's own float32 is 1e-3 from its float64 after 20 steps, so 1e-4 is nobody's."""
+    """Momentum multiplies the rounding: PyTorch's float32 is 1e-3 from its float64 after 20 steps: 1e-4 is nobody's."""
     training = TrainingConfig(lr=0.01, momentum=0.9, nesterov=True, weight_decay=5e-4)
     exact = their_weights(training, 20, torch.float64)
     assert relative(our_weights(training, 20), exact) <= 2 * relative(their_weights(training, 20, torch.float32), exact)

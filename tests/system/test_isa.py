@@ -47,6 +47,8 @@ def test_gradients_and_scores_have_the_bits_of_portable_code(level):
 
 def test_a_level_this_cpu_lacks_or_an_unknown_one_is_refused():
     environment = os.environ | {"DPTRAIN_ISA": "mmx"}
-    done = subprocess.run([sys.executable, "-c", "import dptrain.nn"], env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", "import dptrain.nn"], env=environment, capture_output=True, text=True, check=False
+    )
     assert done.returncode != 0
     assert "isa 'mmx' is unknown; allowed: auto, avx512, avx2, portable" in done.stderr

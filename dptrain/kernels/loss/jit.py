@@ -29,7 +29,7 @@ def _softmax(logits: F32, out: F64, totals: F64) -> None:
 
 
 @kernel
-def _finish(logits: F32, labels: I64, e: F64, totals: F64, losses: F64, gradient: F32) -> None:  # noqa: PLR0913
+def _finish(logits: F32, labels: I64, e: F64, totals: F64, losses: F64, gradient: F32) -> None:
     n, classes = logits.shape
     for i in range(n):
         top = logits[i, 0]
@@ -57,7 +57,7 @@ def _ranks(logits: F32, labels: I64, out: I64) -> None:
 
 
 def cross_entropy(logits: F32, labels: I64) -> tuple[F64, F32]:
-    """(n, classes), (n,) -> loss of each sample (n,) float64, gradient of their SUM (n, classes) in the logits' dtype."""
+    """(n, classes), (n,) -> loss of each sample (n,) float64, gradient of their SUM (n, classes) like the logits."""
     e, totals, losses = np.empty(logits.shape), np.empty(len(labels)), np.empty(len(labels))
     gradient = np.empty(logits.shape, np.float32)
     _softmax(logits, e, totals)

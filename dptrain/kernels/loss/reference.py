@@ -8,7 +8,7 @@ from dptrain.types import F64, I64, Floats
 
 
 def cross_entropy(logits: Floats, labels: I64) -> tuple[F64, Floats]:
-    """(n, classes), (n,) -> loss of each sample (n,) float64, gradient of their SUM (n, classes) in the logits' dtype."""
+    """(n, classes), (n,) -> loss of each sample (n,) float64, gradient of their SUM (n, classes) like the logits."""
     shifted = logits.astype(np.float64) - logits.max(1, keepdims=True)
     total = np.exp(shifted).sum(1)
     rows = np.arange(len(labels))
@@ -20,7 +20,8 @@ def cross_entropy(logits: Floats, labels: I64) -> tuple[F64, Floats]:
 def probabilities(logits: Floats) -> F64:
     """Softmax of each row, float64."""
     e = np.exp(logits.astype(np.float64) - logits.max(1, keepdims=True))
-    return e / e.sum(1, keepdims=True)
+    shares: F64 = e / e.sum(1, keepdims=True)
+    return shares
 
 
 def ranks(logits: Floats, labels: I64) -> I64:
@@ -29,4 +30,5 @@ def ranks(logits: Floats, labels: I64) -> I64:
     lower = np.arange(logits.shape[1])[None, :] < labels[:, None]
     above = ~(logits <= own) | ((logits == own) & lower)  # NaN scores count as above: never a hit by accident
     above[np.arange(len(labels)), labels] = np.isnan(own[:, 0])
-    return above.sum(1)
+    found: I64 = above.sum(1)
+    return found

@@ -51,6 +51,17 @@ def words(seed: int, domain: int, epoch: int, stream: int, n: int) -> U32:
 
 
 @kernel
+def keyed(low: int, high: int, n: int) -> U32:
+    """`n` words of a stream with a key of its own, drawn from another one: for draws a pixel. Returns (n,)."""
+    key = (np.int64(low), np.int64(high))
+    out = np.empty((n + 3) // 4 * 4, np.uint32)
+    for b in range((n + 3) // 4):
+        counter = (b, _ZERO, _ZERO, _ZERO)
+        out[4 * b], out[4 * b + 1], out[4 * b + 2], out[4 * b + 3] = philox4x32(counter, key)  # type: ignore[arg-type]  # Numba's int64 is an int here
+    return out[:n]
+
+
+@kernel
 def blocks(seed: int, domain: int, epoch: int, streams: I64) -> U32:
     """The first four words of many streams (one a sample). streams: (n,) in [0, 2^32). Returns (n, 4)."""
     key = (seed & _LOW, seed >> 32)

@@ -53,6 +53,11 @@ def words(seed: int, domain: int, epoch: int, stream: int, n: int) -> U32:
     return np.array(out, np.uint32).reshape(-1)[:n]
 
 
+def keyed(low: int, high: int, n: int) -> U32:
+    """`n` words of a stream with a key of its own, drawn from another one: for draws a pixel. Returns (n,)."""
+    return words(low | high << 32, 0, 0, 0, n)
+
+
 def blocks(seed: int, domain: int, epoch: int, streams: I64) -> U32:
     """The first four words of many streams (one a sample). streams: (n,) in [0, 2^32). Returns (n, 4)."""
     return np.array([words(seed, domain, epoch, int(s), 4) for s in streams], np.uint32).reshape(-1, 4)

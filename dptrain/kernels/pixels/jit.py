@@ -1,4 +1,4 @@
-"""From uint8 pixels to network input, in Numba. Same names and arguments as reference.py; elementwise, so the same bits."""
+"""From uint8 pixels to network input, in Numba. Names and arguments of reference.py; elementwise, so the same bits."""
 
 from __future__ import annotations
 

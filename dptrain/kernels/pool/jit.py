@@ -1,7 +1,7 @@
 """Pooling in Numba. Same names and arguments as reference.py, float32, C order.
 
-global_average: four partial sums over the pixels p = 0, 1, 2, 3 (mod 4) of an image, joined as (0 + 1) + (2 + 3), divided
-once. average2: (upper left + upper right) + (lower left + lower right), times a quarter.
+global_average: four partial sums over the pixels p = 0, 1, 2, 3 (mod 4) of an image, joined as (0 + 1) + (2 + 3), and
+divided once. average2: (upper left + upper right) + (lower left + lower right), times a quarter.
 """
 
 from __future__ import annotations

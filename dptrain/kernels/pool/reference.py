@@ -9,7 +9,8 @@ from dptrain.types import Floats
 
 def global_average(x: Floats) -> Floats:
     """(n, h, w, c) -> (n, c), the mean over an image."""
-    return x.mean((1, 2))
+    means: Floats = x.mean((1, 2))
+    return means
 
 
 def global_average_gradient(dy: Floats, size: tuple[int, int]) -> Floats:

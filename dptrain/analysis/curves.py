@@ -1,0 +1,66 @@
+"""Learning curves in the seeds' two panels: loss by iteration, error by epoch; several runs in one figure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dptrain.analysis.drawing import COLOURS, figure, looks
+from dptrain.types import F64
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """What one training left; a list may be empty."""
+
+    name: str
+    loss: Sequence[tuple[int, float]]  #: (iteration, loss of its batch)
+    train: Sequence[tuple[int, float]]  #: (epoch, accuracy)
+    validation: Sequence[tuple[int, float]]
+
+
+def moving_average(values: Sequence[float], window: int) -> F64:
+    """(n,) -> (n,): mean of each value and up to `window` - 1 before it, so that nothing is known before its time."""
+    total = np.concatenate([[0.0], np.cumsum(np.asarray(values, np.float64))])
+    last = np.arange(1, len(values) + 1)
+    first = np.maximum(last - window, 0)
+    mean: F64 = (total[last] - total[first]) / (last - first)
+    return mean
+
+
+def draw_curves(curves: Sequence[Curve], window: int) -> Figure:
+    """Left: loss, a moving average over `window` iterations. Right: error, training dashed. One legend for both."""
+    with looks():
+        drawn = figure(9.0, 3.6 + 0.22 * len(curves))
+        left, right = drawn.subplots(1, 2)
+        for at, curve in enumerate(curves):
+            colour = COLOURS[at % len(COLOURS)]
+            if curve.loss:
+                iterations, losses = zip(*curve.loss, strict=True)
+                left.plot(iterations, moving_average(losses, window), color=colour, linewidth=1.2, label=curve.name)
+            _errors(right, curve, colour)
+        left.set(
+            xlabel="iteration", ylabel="loss", title=f"loss (mean of {window} iterations)" if window > 1 else "loss"
+        )
+        left.set_ylim(bottom=0)
+        right.set(xlabel="epoch", ylabel="error", title="error: validation solid, training dashed")
+        right.set_ylim(bottom=0)
+        handles, labels = (left if left.has_data() else right).get_legend_handles_labels()
+        drawn.legend(handles, labels, loc="outside lower center", ncols=max(1, min(len(labels), 3)))
+        return drawn
+
+
+def _errors(axes: Axes, curve: Curve, colour: str) -> None:
+    for points, style, label in ((curve.validation, "-", curve.name), (curve.train, "--", None)):
+        if points:
+            epochs, accuracies = zip(*points, strict=True)
+            marker = "o" if len(points) < 30 else None
+            errors = [1.0 - accuracy for accuracy in accuracies]
+            axes.plot(epochs, errors, style, color=colour, linewidth=1.4, marker=marker, markersize=2.5, label=label)

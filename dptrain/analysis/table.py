@@ -1,0 +1,56 @@
+"""A table of texts, written as aligned text, markdown or CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+FORMATS = ("text", "markdown", "csv")
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Heads and rows of equal length."""
+
+    heads: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    def write(self, form: str) -> str:
+        """One of FORMATS, with a newline at its end."""
+        return {"text": self.text, "markdown": self.markdown, "csv": self.csv}[form]()
+
+    def text(self) -> str:
+        """Columns aligned with spaces: to the right where all is figures."""
+        wide = self._widths()
+        lines = [self._aligned(row, wide) for row in (self.heads, *self.rows)]
+        return "".join(f"{'  '.join(line).rstrip()}\n" for line in lines)
+
+    def markdown(self) -> str:
+        """As GitHub reads it, and aligned for people."""
+        clean = Table(self.heads, [[cell.replace("|", "\\|") for cell in row] for row in self.rows])
+        wide = [max(3, width) for width in clean._widths()]
+        rule = ["-" * (w - 1) + ":" if clean._figures(at) else "-" * w for at, w in enumerate(wide)]
+        lines = [clean._aligned(row, wide) for row in (clean.heads, *clean.rows)]
+        lines.insert(1, rule)
+        return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+    def csv(self) -> str:
+        """RFC 4180, with plain newlines."""
+        out = io.StringIO()
+        csv.writer(out, lineterminator="\n").writerows([self.heads, *self.rows])
+        return out.getvalue()
+
+    def _widths(self) -> list[int]:
+        return [max(map(len, column)) for column in zip(self.heads, *self.rows, strict=True)]
+
+    def _aligned(self, row: Sequence[str], wide: Sequence[int]) -> list[str]:
+        return [
+            cell.rjust(width) if self._figures(at) else cell.ljust(width)
+            for at, (cell, width) in enumerate(zip(row, wide, strict=True))
+        ]
+
+    def _figures(self, column: int) -> bool:
+        cells = [row[column] for row in self.rows if row[column]]
+        return bool(cells) and all(cell[0].isdigit() or cell[0] in "-±" for cell in cells)

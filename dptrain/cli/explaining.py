@@ -1,0 +1,134 @@
+"""From a checkpoint on the command line to a network that can be explained, with its data. Imports the kernels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from dptrain.analysis.fooling import Attempt, Fooled, fool, noise_images
+from dptrain.analysis.frozen import Frozen
+from dptrain.analysis.scores import Scores, score
+from dptrain.cli.foolingflags import Fooling
+from dptrain.cli.loading import Trained, load_trained
+from dptrain.data.shards import ShardSource, open_source
+from dptrain.errors import DataError, UsageError
+from dptrain.nn.resnet import ImageShape, resnet
+from dptrain.types import I64, U8
+
+
+class Explained(NamedTuple):
+    """A trained network and the data set it was trained on."""
+
+    trained: Trained
+    source: ShardSource
+    network: Frozen
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Their names."""
+        return self.trained.facts.data.classes
+
+    def scores(self, split: str) -> Scores:
+        """Of the whole split. Raises DataError for a split the run has not."""
+        size = self.source.size(split)
+        if size == 0:
+            raise DataError(f"{self.trained.path}: the run has no {split} split")
+        trained = self.trained
+        return score(lambda x: trained.model.logits(trained.params, trained.buffers, x), self.source, split)
+
+    def images(self, split: str) -> U8:
+        """(n, h, w, c): the whole split, as the network sees it."""
+        return self.source.evaluation(split, 0, self.source.size(split))[0]
+
+
+def open_explained(checkpoint: Path, data_dir: str) -> Explained:
+    """Raises CheckpointError, DataError."""
+    trained = load_trained(checkpoint)
+    facts = trained.facts
+    source = open_source(facts.config.data, facts.config.training, data_dir)
+    if source.dataset.sha256 != facts.data.sha256:
+        raise DataError(
+            f"{trained.path} was trained on {facts.data.name} {facts.data.sha256[:12]}, "
+            f"but the data set here is {source.dataset.sha256[:12]}: other files under the same name"
+        )
+    return Explained(trained, source, frozen(trained))
+
+
+def frozen(trained: Trained) -> Frozen:
+    """The network alone, for which no data set is needed."""
+    facts = trained.facts
+    network = resnet(facts.config.model, ImageShape(*facts.data.image), len(facts.data.classes)).network
+    mean, std = np.asarray(facts.data.mean, np.float32), np.asarray(facts.data.std, np.float32)
+    return Frozen(network, trained.params, trained.buffers, mean, std)
+
+
+def classified_right(explained: Explained, scores: Scores, of: str) -> I64:
+    """Numbers of the samples; `of`: only this class."""
+    right = scores.guesses == scores.labels
+    if of:
+        right &= scores.labels == class_number(explained, of)
+    return np.flatnonzero(right)
+
+
+def class_number(explained: Explained, name: str) -> int:
+    """From a class's name (any case) or number. Raises UsageError."""
+    names = [known.lower() for known in explained.classes]
+    if name.lower() in names:
+        return names.index(name.lower())
+    if name.isdecimal() and int(name) < len(names):
+        return int(name)
+    raise UsageError(f"there is no class {name!r}: there are {', '.join(explained.classes)}, or 0 to {len(names) - 1}")
+
+
+class Tried(NamedTuple):
+    """Images that were to fool the network, and what is written over the first and the last panel of each."""
+
+    fooled: Fooled
+    before: list[str]
+    after: list[str]
+
+    def first(self, count: int) -> Tried:
+        """The first images of it."""
+        f = self.fooled
+        parts = (f.start[:count], f.end[:count], f.probabilities[:count], f.steps[:count], f.success[:count])
+        return Tried(Fooled(*parts), self.before[:count], self.after[:count])
+
+    def verdict(self, asked: Fooling) -> str:
+        """How often it succeeded, in one line."""
+        f = self.fooled
+        won = np.flatnonzero(f.success)
+        told = f"{len(won)} of {len(f.success)} succeeded ({f.rate:.0%}): p(target) >= {asked.confidence:g} within "
+        told += f"{asked.cap} steps of {asked.step:g}"
+        if not len(won):
+            return told
+        change = float(np.abs(f.end[won] - f.start[won]).mean())
+        return f"{told}; median {np.median(f.steps[won]):.0f} steps, mean change {change:.2f} of 255"
+
+
+def fooled_images(explained: Explained, split: str, asked: Fooling) -> Tried:
+    """Tries it. Without a target, each image's is the class after its own. Raises UsageError, DataError."""
+    names = explained.classes
+    if asked.start == "noise":
+        start = noise_images(asked.count, explained.trained.facts.data.image, asked.seed)
+        labels = np.argmax(explained.network.logits(start), axis=1)
+        before = ["noise"] * asked.count
+    else:
+        scores = explained.scores(split)
+        chosen = classified_right(explained, scores, "")[: asked.count]
+        start, labels = explained.images(split)[chosen].astype(np.float32), scores.labels[chosen]
+        before = [f"{names[int(i)]}\np {scores.probabilities[s, i]:.2f}" for s, i in zip(chosen, labels, strict=True)]
+    targets = (labels + 1) % len(names)
+    if asked.target:
+        targets = np.full(len(labels), class_number(explained, asked.target))
+    kept = np.flatnonzero(labels != targets)  # an image that is the target already says nothing
+    if not len(kept):
+        raise UsageError("every image tried is of the target class already: choose another --target")
+    attempt = Attempt(asked.confidence, asked.step, asked.pull, asked.cap)
+    fooled = fool(explained.network, start[kept], targets[kept], attempt)
+    after = [
+        f"{names[int(t)]}\np {p:.2f}{'' if good else ' (failed)'}"
+        for t, p, good in zip(targets[kept], fooled.probabilities, fooled.success, strict=True)
+    ]
+    return Tried(fooled, [before[int(i)] for i in kept], after)

@@ -1,0 +1,41 @@
+"""Writes a figure, or a text, where the command line wants it. Nothing is left half-written."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dptrain.errors import UsageError
+from dptrain.run.atomic import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_KINDS = {".png": "png", ".svg": "svg"}
+
+
+def checked(path: Path) -> Path:
+    """The path, if a picture can be written there. Raises UsageError before anything is computed."""
+    if path.suffix.lower() not in _KINDS:
+        raise UsageError(f"{path}: pictures are written as {' or '.join(_KINDS)}")
+    if path.is_dir():
+        raise UsageError(f"{path} is a directory; name a file")
+    return path
+
+
+def save(drawn: Figure, path: Path) -> None:
+    """Writes it as its suffix says, and tells where. Raises UsageError where that is impossible."""
+    from dptrain.analysis.drawing import render
+
+    write(path, render(drawn, _KINDS[path.suffix.lower()]))
+    sys.stdout.write(f"{path}\n")
+
+
+def write(path: Path, content: bytes) -> None:
+    """Whole or not at all; makes the folder. Raises UsageError where that is impossible."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, content)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from error
