@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dptrain.engine.arena import Arena
+from collections.abc import Callable
+
+from dptrain.engine.arena import Arena, Norm
 from dptrain.engine.plan import Convolution, Plan
-from dptrain.engine.weights import LayerWeights
+from dptrain.engine.weights import Weights
 from dptrain.kernels import aligned
 from dptrain.kernels.fused import convolution, ends, norm
 from dptrain.kernels.fused.image import HALVING, IDENTITY, PLAIN
@@ -37,18 +39,91 @@ class Passes:
         halving = [layer for layer in layers[:index] if layer.index and layer.stride == 2 and layer.outputs == here]
         return halving[-1].inputs.width if halving and self.plan.kind else 0
 
-    def _bind_forward(self, layer: Convolution):
+    def _bind_forward(self, layer: Convolution) -> Callable[..., None]:
         wide = self._halved_width(layer.index)
         a, k = layer.inputs, layer.outputs.channels
         return convolution.forward(
             a.channels, k, a.height, a.width, layer.stride, wide, self.plan.kind if wide else 0, layer.group
         )
 
-    def _bind_backward(self, layer: Convolution):
+    def _bind_backward(self, layer: Convolution) -> Callable[..., None]:
         a, k = layer.inputs, layer.outputs.channels
         kind = self.plan.kind if layer.stride == 2 else 0
         return convolution.backward(a.channels, k, a.height, a.width, layer.stride, kind, layer.group)
 
-    def forward(self, arena: Arena, weights: list[LayerWeights], n: int, *, train: bool) -> None:
-        """Pixels to means; with `train` the moments are left in the norms' totals, layer by layer finished by `finish`."""
-        raise NotImplementedError
+    def forward(self, arena: Arena, weights: Weights, n: int, statistics: F32 | None) -> None:
+        """From the arena's pixels to its means. statistics (buffers.size,): filled with the shard's; None: the norms' rows
+        hold scale and shift already, and stay.
+        """
+        params, train = weights.params, int(statistics is not None)
+        stem, layers = self.plan.convolutions[0], self.plan.convolutions
+        norms = arena.norms
+        self._stem(
+            arena.pixels, self._table, arena.image_frame, weights.layers[0].forward, arena.outputs[0],
+            train, norms[0].row, norms[0].total, n,
+        )  # fmt: skip
+        if statistics is not None:
+            self._finish(stem, norms[0], params, statistics, n)
+        for layer, run in zip(layers[1:], self._forward, strict=True):
+            i = layer.index
+            shortcut, size = self._shortcut(arena, i, layer.mode)
+            run(
+                layer.mode, int(layer.begins_block), arena.outputs[i - 1], norms[i - 1].row, shortcut, size,
+                arena.kept_input(layer), weights.layers[i].forward, arena.outputs[i],
+                train, norms[i].row, norms[i].total, n, arena.tiles[0], arena.tiles[1],
+            )  # fmt: skip
+            if statistics is not None:
+                self._finish(layer, norms[i], params, statistics, n)
+        end, mode = len(layers), self.plan.tail_mode
+        shortcut, size = self._shortcut(arena, end, mode)
+        self._tail(mode, arena.outputs[-1], norms[-1].row, shortcut, size, arena.kept[end], arena.means, n)
+
+    @staticmethod
+    def _finish(layer: Convolution, at: Norm, params: F32, statistics: F32, n: int) -> None:
+        count = n * layer.outputs.height * layer.outputs.width
+        norm.finish(
+            at.total, at.row, at.inverse, params, layer.norm_at, statistics, layer.statistics_at, count, n
+        )  # fmt: skip
+
+    def _shortcut(self, arena: Arena, index: int, mode: int) -> tuple[F32, int]:
+        """The map that is added to the one in front of layer `index`: the input of the block that ends there."""
+        if mode == PLAIN:
+            return arena.kept[index] if index in arena.kept else arena.image_frame, 0
+        return arena.kept[index - 2], self.plan.convolutions[index - 2].inputs.framed
+
+    def backward(self, arena: Arena, weights: Weights, n: int, dmeans: F32, gradient: F32) -> None:
+        """From the gradient of the means (n, c) to that of every convolution and BatchNorm, in the flat gradient."""
+        layers, norms = self.plan.convolutions, arena.norms
+        last = layers[-1]
+        arena.means[: dmeans.size] = dmeans.reshape(-1)
+        self._tail_back(
+            arena.means, arena.kept[len(layers)], arena.outputs[-1], norms[-1].row, arena.outer[last.outputs],
+            norms[-1].total, arena.gradients[last.outputs], n,
+        )  # fmt: skip
+        for layer, run in zip(reversed(layers[1:]), reversed(self._backward), strict=True):
+            i, below, packed = layer.index, norms[layer.index - 1], weights.layers[layer.index]
+            self._finish_backward(layer, norms[i], gradient, n)
+            # The shortcut's gradient waits where the block ended; an identity's lies where this one's sum will.
+            mode = PLAIN if not layer.begins_block or not self.plan.kind else HALVING if layer.stride == 2 else IDENTITY
+            run(
+                mode, int(not layer.begins_block),
+                arena.inner[layer.outputs] if layer.begins_block else arena.outer[layer.outputs],
+                arena.outputs[i], norms[i].row, below.row, arena.outputs[i - 1], arena.kept_input(layer),
+                arena.outer[layer.inputs] if layer.begins_block else arena.inner[layer.inputs], arena.outer[layer.outputs],
+                packed.backward, packed.classes_at, packed.sums, below.total, n,
+                arena.gradient_frames[layer.outputs], arena.gradients[layer.inputs], *arena.tiles,
+            )  # fmt: skip
+            packed.unpack(gradient)
+        stem = layers[0]
+        self._finish_backward(stem, norms[0], gradient, n)
+        packed = weights.layers[0]
+        self._stem_back(
+            arena.pixels, self._table, arena.image_frame, arena.outer[stem.outputs], arena.outputs[0], norms[0].row,
+            packed.sums, arena.gradients[stem.outputs], n,
+        )  # fmt: skip
+        packed.unpack(gradient)
+
+    @staticmethod
+    def _finish_backward(layer: Convolution, at: Norm, gradient: F32, n: int) -> None:
+        count = n * layer.outputs.height * layer.outputs.width
+        norm.backward(at.total, at.row, at.inverse, gradient, layer.norm_at, count)
