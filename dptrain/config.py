@@ -32,9 +32,11 @@ def later(default: _T) -> _T:
 class DataConfig:
     """[data]: which samples, in which form. Identity."""
 
-    dataset: str = "fashion-mini"  #: fashion-mini, shapes32, cifar10, mnist, fashion-mnist
+    dataset: str = "fashion-mini"  #: a name of dptrain.data.catalog
     validation: int = -1  #: samples split off the training set; -1: a tenth; 0: none (the last weights are tested)
     augment: tuple[str, ...] = ()  #: in order, e.g. ("crop:4", "flip")
+    samples: int = later(0)  #: train on so many only, of what validation leaves; 0: on all
+    replacement: bool = later(False)  #: draw every sample of an epoch anew (the seeds' way), instead of each one once
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,7 @@ class ModelConfig:
     conv_init: str = later("kaiming")  #: first weights of convolutions: a name of dptrain.nn.initialise
     linear_init: str = later("torch")  #: first weights and shifts of affine layers
     gamma: str = later("ones")  #: first scales of BatchNorm
+    dropout: float = later(0.0)  #: chance with which an input of the last affine layer is zeroed in training
     criterion: str = later("cross-entropy")  #: what is minimised: a name of dptrain.nn.criterion
     class_weights: tuple[float, ...] = later(())  #: what a sample's loss counts, by class; (): one each
     l2: float = later(0.0)  #: the loss has l2 / 2 times the sum of the squared weights; not together with weight_decay
@@ -92,6 +95,7 @@ class DeploymentConfig:
     augmenters: int = 0  #: augmenter processes
     networks: tuple[str, ...] = ()  #: Python files whose networks this host is willing to run
     bind: str = "ipc"  #: "ipc", or "tcp://HOST:PORT" (port 0: any free one)
+    keys: str = ""  #: directory of this process's CURVE keys, for tcp beyond this machine; "": none
     isa: str = "auto"  #: "auto", "avx512", "avx2", "portable"
     data_dir: str = ""  #: where data sets lie; "": $DPTRAIN_DATA, then ~/.local/share/dptrain
     runs: str = "runs"  #: parent of run directories
@@ -102,6 +106,8 @@ class DeploymentConfig:
     checkpoint_every: int = 0  #: steps between checkpoints; 0: one an epoch
     keep: int = 2  #: numbered checkpoints kept beside last and best
     hash_every: int = 0  #: steps between state hashes in hashes.jsonl; 0: only with checkpoints
+    audit: float = 0.0  #: part of all shards computed by two workers and compared bit for bit; 0.01 finds a bad machine
+    max_wait: float = 0.0  #: seconds without any worker after which the run stops, with a checkpoint; 0: never
     log_format: str = "auto"  #: "auto", "rich", "plain", "json"
     log_interval: float = 10.0  #: seconds between plain progress lines
 

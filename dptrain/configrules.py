@@ -150,6 +150,8 @@ RULES: dict[str, Rule] = {
     "dataset": Text("the name of a data set", r"[A-Za-z0-9_.:/~-]+"),
     "validation": Whole(-1, 10_000_000),
     "augment": Several(Text('an operation such as "crop:4" or "flip"', r"[a-z][a-z0-9_-]*(:[0-9.]+)*"), 16),
+    "samples": Whole(0, 10_000_000),
+    "replacement": Switch(),
     "n": Whole(1, 200),
     "filters": Whole(1, 1024),
     "shortcut": Choice(("A", "avgpool", "A-end", "avgpool-end", "B", "C")),
@@ -163,6 +165,7 @@ RULES: dict[str, Rule] = {
     "conv_init": Choice(("kaiming", "fan-in", "torch", "xavier", "orthogonal")),
     "linear_init": Choice(("torch", "fan-in", "kaiming", "xavier", "orthogonal")),
     "gamma": Choice(("ones", "uniform", "gcr", "pyfunt", "pyfunt-wide")),
+    "dropout": Real(0.0, 0.99),
     "criterion": Choice(("cross-entropy", "nll", "hinge", "bce")),
     "class_weights": Several(Real(0.0, 1e6), 65_536),
     "l2": Real(0.0, 1.0),
@@ -196,6 +199,7 @@ RULES: dict[str, Rule] = {
         r"ipc|ipc://@[A-Za-z0-9._-]{1,90}|tcp://(\[[0-9a-fA-F:]+\]|[A-Za-z0-9_.*-]+):[0-9]{1,5}",
     ),
     "isa": Choice(("auto", "avx512", "avx2", "portable")),
+    "keys": Text("a path"),
     "data_dir": Text("a path"),
     "runs": Text("a path", r"[^\x00-\x1f]+"),
     "name": Text(
@@ -208,6 +212,8 @@ RULES: dict[str, Rule] = {
     "checkpoint_every": Whole(0, 2**40),
     "keep": Whole(0, 1_000),
     "hash_every": Whole(0, 2**40),
+    "audit": Real(0.0, 1.0),
+    "max_wait": Real(0.0, 1e9),
     "log_format": Choice(("auto", "rich", "plain", "json")),
     "log_interval": Real(0.0, 86_400.0, above=True),
 }

@@ -23,6 +23,8 @@ class ParamSpec:
     name: str  #: as in PyTorch's state_dict of the same network, e.g. "layer1.0.conv1.weight"
     shape: tuple[int, ...]
     decay: bool = True  #: False for biases and BatchNorm's scale and shift: `decay="weights"` leaves these alone
+    init: str = "zeros"  #: how its first values are drawn: a name of dptrain.nn.initialise. No part of the layout
+    fan: tuple[int, int] = (0, 0)  #: for `init`: inputs of one output, and outputs of one input
 
     @property
     def size(self) -> int:
@@ -35,6 +37,7 @@ class ParamLayout:
     """Names, shapes and offsets of the arrays that lie one after another in one flat vector."""
 
     specs: tuple[ParamSpec, ...]
+    origin: str = ""  #: SHA-256 (hex) of the file the network was read from; "": it is one of ours
 
     def __post_init__(self) -> None:
         names = [spec.name for spec in self.specs]
@@ -60,8 +63,10 @@ class ParamLayout:
         return {s.name: flat[at : at + s.size].reshape(s.shape) for s, at in self.items()}
 
     def digest(self) -> str:
-        """SHA-256 (hex) over names and shapes, in order."""
+        """SHA-256 (hex) over names and shapes, in order, and the origin, if there is one."""
         text = "\n".join(f"{s.name} {s.shape} {s.decay}" for s in self.specs)
+        if self.origin:
+            text += f"\nfrom {self.origin}"
         return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -106,8 +111,11 @@ class Model(Protocol):
         """BatchNorm running statistics."""
         ...
 
-    def gradient(self, params: F32, x: U8, y: I64) -> ShardResult:
-        """Forward and backward of one shard. x: (n, h, w, c) uint8, y: (n,) class numbers. Returns sums."""
+    def gradient(self, params: F32, x: U8, y: I64, step: int = 0, shard: int = 0) -> ShardResult:
+        """Forward and backward of one shard. x: (n, h, w, c) uint8, y: (n,) class numbers. Returns sums.
+
+        What is drawn by chance (dropout) is a pure function of the run's seed, `step` and `shard`.
+        """
         ...
 
     def logits(self, params: F32, buffers: F32, x: U8) -> F32:

@@ -58,7 +58,8 @@ class RunComputer:
         training, model, data = config.training, parts.model, parts.source.dataset
         if self._augmenters:
             shards = training.batch_size // training.shard_size
-            self._feed = Feed(self._augmenters, welcome.identity, shards, (training.shard_size, *data.image_shape))
+            shape = (training.shard_size, *parts.source.image_shape)
+            self._feed = Feed(self._augmenters, welcome.identity, shards, shape)
         layout = layout_digest(model.params, model.buffers)
         return Prepared(layout, data.sha256, canary_digest(parts), model.params, model.buffers)
 

@@ -20,11 +20,11 @@ from dptrain.config import DeploymentConfig, identity, identity_json
 from dptrain.kernels import isa
 from dptrain.optim.optimizer import make_optimizer
 from dptrain.optim.schedule import make_schedule
-from dptrain.transport.address import abstract_name, bind_address
+from dptrain.transport.address import abstract_name, bind_address, warning_about
 from dptrain.transport.children import Children, ChildSpec
 from dptrain.transport.coordinator_loop import Crew, Recorder, run_coordinator
 from dptrain.transport.inprocess import InProcessHub
-from dptrain.transport.links import CoordinatorLink
+from dptrain.transport.keys import COORDINATOR, open_keyring
 from dptrain.transport.router import RouterLink
 from dptrain.transport.sockets import FLUSH
 from dptrain.transport.stopping import StopSignals
@@ -56,15 +56,15 @@ def train(parts: Parts, life: Life, recorder: Recorder) -> int:
     in_process = life.launch and deployment.workers == 0
     with ExitStack() as stack:
         stop = stack.enter_context(StopSignals())
-        link: CoordinatorLink = InProcessHub() if in_process else _bind(parts)
+        link = InProcessHub() if in_process else _bind(parts, recorder)
         stack.callback(link.close)
         machine = _machine(parts, life)
         crew: Crew | None = None
         if isinstance(link, InProcessHub):
             crew = _start(stack, WorkerThreads(link, _hands(deployment)))
         elif life.launch:
-            crew = _start(stack, Children(_specs(deployment, link.endpoint, life.logs)))
-        else:
+            crew = _start(stack, Children(_specs(deployment, link.near, life.logs)))
+        if link.endpoint.startswith("tcp://") or not life.launch:
             recorder.tell(Notice("info", f"listening on {link.endpoint}: dptrain worker --connect ADDRESS"))
         finish: Finish = run_coordinator(machine, link, recorder, stop, crew)
         link.close(FLUSH)
@@ -80,9 +80,14 @@ def _start(stack: ExitStack, crew: _C) -> _C:
     return crew
 
 
-def _bind(parts: Parts) -> RouterLink:
-    address = bind_address(parts.config.deployment.bind, insecure=os.environ.get("DPTRAIN_INSECURE") == "1")
-    return RouterLink(address, Limits(parts.model.params.size, parts.model.buffers.size, 0))
+def _bind(parts: Parts, recorder: Recorder) -> RouterLink:
+    deployment = parts.config.deployment
+    keys = open_keyring(deployment.keys, COORDINATOR)
+    insecure = os.environ.get("DPTRAIN_INSECURE") == "1"
+    address = bind_address(deployment.bind, insecure=insecure, keys=keys is not None)
+    if warning := warning_about(address, keys=keys is not None):
+        recorder.tell(Notice("warning", warning))
+    return RouterLink(address, Limits(parts.model.params.size, parts.model.buffers.size, 0), keys)
 
 
 def _machine(parts: Parts, life: Life) -> Coordinator:
@@ -103,6 +108,8 @@ def _machine(parts: Parts, life: Life) -> Coordinator:
         stop_after=deployment.max_steps,
         checkpoint_every=deployment.checkpoint_every,
         hash_every=deployment.hash_every,
+        audit=deployment.audit,
+        max_wait=deployment.max_wait,
     )
     state = life.state or first_state(parts)
     schedule = make_schedule(config.training, sampler.steps_per_epoch, total)
@@ -114,7 +121,8 @@ def _hands(deployment: DeploymentConfig) -> list[Hand]:
     for number in range(deployment.threads or len(os.sched_getaffinity(0))):
         name, incarnation = f"t{number}", secrets.token_hex(16)
         identity = Identity(incarnation, name, os.getpid(), isa.NUMERICS, isa.level())
-        hands.append(Hand(name, incarnation, Worker(identity), RunComputer(deployment.data_dir)))
+        computer = RunComputer(deployment.data_dir, networks=deployment.networks)
+        hands.append(Hand(name, incarnation, Worker(identity), computer))
     return hands
 
 
@@ -138,6 +146,7 @@ def _specs(deployment: DeploymentConfig, endpoint: str, logs: Path) -> list[Chil
                     *_python("gradient"),
                     *common,
                     *("--name", f"w{n}", "--isa", deployment.isa, "--augmenters", ",".join(addresses)),
+                    *("--networks", ",".join(deployment.networks)),
                 ),
                 log=logs / f"w{n}.log",
                 worker=True,

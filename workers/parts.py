@@ -34,7 +34,7 @@ def open_parts(config: Config, data_dir: str) -> Parts:
 def build_model(config: Config, source: ShardSource) -> Model:
     """A network of its own, for one more thread."""
     data = source.dataset
-    return build(config.model, data.image_shape, len(data.classes), data.mean.tolist(), data.std.tolist())
+    return build(config.model, source.image_shape, len(data.classes), data.mean.tolist(), data.std.tolist())
 
 
 def first_state(parts: Parts) -> TrainingState:
@@ -68,7 +68,7 @@ def canary_digest(parts: Parts) -> str:
 
 def _canary_shard(parts: Parts) -> tuple[U8, I64]:
     training, data = parts.config.training, parts.source.dataset
-    shape = (training.shard_size, *data.image_shape)
+    shape = (training.shard_size, *parts.source.image_shape)
     size = int(np.prod(shape))
     pixels = philox.words(training.seed, philox.domains.CANARY, 0, 0, -(-size // 4))
     x = pixels.astype("<u4").view(np.uint8)[:size].reshape(shape).copy()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dptrain.analysis.drawing import COLOURS, figure, looks
+from dptrain.analysis.drawing import COLOURS, figure, looks, whole_epochs
 from dptrain.types import F64
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ def draw_curves(curves: Sequence[Curve], window: int) -> Figure:
         left.set_ylim(bottom=0)
         right.set(xlabel="epoch", ylabel="error", title="error: validation solid, training dashed")
         right.set_ylim(bottom=0)
+        whole_epochs(right)
         handles, labels = (left if left.has_data() else right).get_legend_handles_labels()
         drawn.legend(handles, labels, loc="outside lower center", ncols=max(1, min(len(labels), 3)))
         return drawn

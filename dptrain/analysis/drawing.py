@@ -61,6 +61,13 @@ def bare(axes: Axes) -> None:
     axes.set_axis_off()
 
 
+def whole_epochs(axes: Axes) -> None:
+    """There is no half epoch to put a tick at."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
 def render(drawn: Figure, form: str) -> bytes:
     """The file's content; `form` is one of FORMATS. No date in it."""
     out = io.BytesIO()

@@ -40,9 +40,9 @@ class FrozenBatchNorm:
         """See the class. Its own gradients are not written: nothing is learned here."""
         name = self.of.name
         variance = run.buffers[f"{name}.running_var"].astype(np.float64)
-        scale = run.params[f"{name}.weight"] / np.sqrt(variance + EPSILON)
-        shift = (run.params[f"{name}.bias"] - run.buffers[f"{name}.running_mean"] * scale).astype(x.dtype)
-        factor = scale.astype(x.dtype)
+        scale = run.params.get(f"{name}.weight", np.ones(1)) / np.sqrt(variance + EPSILON)
+        moved = run.params.get(f"{name}.bias", np.zeros(1)) - run.buffers[f"{name}.running_mean"] * scale
+        factor, shift = scale.astype(x.dtype), moved.astype(x.dtype)
         return x * factor + shift, lambda dy, gradients: dy * factor  # noqa: ARG005
 
 
@@ -86,7 +86,8 @@ class Frozen:
             raise UsageError(
                 "this network's first layer gives no gradient of its input: it cannot be explained this way"
             )
-        return dx / self._std.astype(pixels.dtype)
+        by_pixels: Floats = dx / self._std.astype(pixels.dtype)
+        return by_pixels
 
 
 def _frozen(part: object) -> object:

@@ -27,9 +27,10 @@ def draw_misclassified(images: U8, scores: Scores, classes: Sequence[str], title
     names = [name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…" for name in classes]
     # Short names stand side by side under an image; long ones, below each other.
     short = max(map(len, names)) <= 4
-    size, height = (9, 1.3) if short else (6.5, 1.45)
+    size, height = (9, 1.35) if short else (6.5, 1.55)
     with looks():
         drawn = figure(1.15 * columns + 0.2, height * rows + 0.6)
+        drawn.set_layout_engine("constrained", h_pad=0.07)  # a second guess stays with its image
         drawn.suptitle(title, fontsize=10)
         axes = drawn.subplots(rows, columns, squeeze=False).reshape(-1)
         for axis in axes:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 FORMATS = ("text", "markdown", "csv")
+_FIGURES = re.compile(r"[-+\d.,%± ]+(e[-+]?\d+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,7 @@ class Table:
         """As GitHub reads it, and aligned for people."""
         clean = Table(self.heads, [[cell.replace("|", "\\|") for cell in row] for row in self.rows])
         wide = [max(3, width) for width in clean._widths()]
-        rule = ["-" * (w - 1) + ":" if clean._figures(at) else "-" * w for at, w in enumerate(wide)]
+        rule = ["-" * (w - 1) + ":" if clean.is_figures(at) else "-" * w for at, w in enumerate(wide)]
         lines = [clean._aligned(row, wide) for row in (clean.heads, *clean.rows)]
         lines.insert(1, rule)
         return "".join(f"| {' | '.join(line)} |\n" for line in lines)
@@ -47,10 +49,11 @@ class Table:
 
     def _aligned(self, row: Sequence[str], wide: Sequence[int]) -> list[str]:
         return [
-            cell.rjust(width) if self._figures(at) else cell.ljust(width)
+            cell.rjust(width) if self.is_figures(at) else cell.ljust(width)
             for at, (cell, width) in enumerate(zip(row, wide, strict=True))
         ]
 
-    def _figures(self, column: int) -> bool:
+    def is_figures(self, column: int) -> bool:
+        """Whether a column holds numbers only: it is set to the right then."""
         cells = [row[column] for row in self.rows if row[column]]
-        return bool(cells) and all(cell[0].isdigit() or cell[0] in "-±" for cell in cells)
+        return bool(cells) and all(_FIGURES.fullmatch(cell) for cell in cells)

@@ -15,9 +15,11 @@ from dptrain.configrules import RULES, Choice, Real, Switch, Whole
 F = TypeVar("F", bound=Callable[..., int])
 
 HELP = {
-    "dataset": "fashion-mini (embedded), shapes32 (procedural), cifar10, mnist, fashion-mnist",
+    "dataset": "a name of `dptrain data list`, or folder:PATH",
     "validation": "samples split off the training set; -1: a tenth; 0: none",
     "augment": 'operations in order, with commas: "crop:4,flip"',
+    "samples": "train on so many samples only; 0: on all",
+    "replacement": "draw an epoch's samples with replacement",
     "n": "blocks a stage; the network has 6n+2 weighted layers",
     "filters": "channels of the first stage; doubled twice",
     "shortcut": "across stages: every second pixel (A), or 2x2 average",
@@ -28,6 +30,7 @@ HELP = {
     "conv_init": "first weights of convolutions",
     "linear_init": "first weights of affine layers",
     "gamma": "first scales of BatchNorm",
+    "dropout": "chance of an input of the last affine layer to be zeroed",
     "criterion": "what is minimised",
     "class_weights": "what a sample's loss counts, by class, with commas",
     "l2": "half of this times the squared weights is part of the loss",
@@ -57,6 +60,7 @@ HELP = {
     "augmenters": "processes that prepare samples ahead",
     "networks": "Python files whose networks may be run here, with commas",
     "bind": "where the coordinator listens: ipc, or tcp://HOST:PORT",
+    "keys": "directory of this process's keys, KEYS/NAME of `dptrain keys`",
     "isa": "CPU instructions the kernels may use; the bits are the same",
     "data_dir": "where data sets lie; default $DPTRAIN_DATA",
     "runs": "parent of run directories",
@@ -67,10 +71,12 @@ HELP = {
     "checkpoint_every": "steps between checkpoints; 0: one an epoch",
     "keep": "numbered checkpoints kept beside last and best",
     "hash_every": "steps between state hashes; 0: with checkpoints only",
+    "audit": "part of all shards that two workers compute, to be compared",
+    "max_wait": "seconds without any worker before the run stops; 0: never",
     "log_format": "auto: live display on a terminal, else plain lines",
     "log_interval": "seconds between plain progress lines",
 }
-INSECURE = "listen beyond this machine, without encryption: only in a network you trust"
+INSECURE = "beyond this machine without keys: anybody there can read and change the run"
 SHORT = {"workers": ["-n"], "batch_size": ["-b"], "weight_decay": ["--wd"]}
 
 GROUPS = {section: Group(section.capitalize(), sort_key=at) for at, section in enumerate(SECTIONS, 10)}

@@ -15,35 +15,61 @@ class Assignment:
 
     holder: str  #: incarnation
     node: Node
-    attempt: int  #: 0 for the first; the highest of its shards
+    attempt: int  #: how often its shards were given up before; the highest one
     since: float
     lease: float  #: seconds of silence allowed
     expires: float
+    alone: bool = False  #: one shard, never to become part of a sum
+    only: bool = False  #: its holder is to hold nothing else (this shard may kill it)
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How an assignment is given."""
+
+    lease: float
+    alone: bool = False
+    only: bool = False
+    again: int = 0  #: how often this worker has answered it before: no two asks are alike
 
 
 class Book:
-    """The shards of one round: each is open, held by one live assignment, or done.
+    """The shards of one round: each is open, held, or done.
 
     An assignment that is given up (lease over, worker lost) is superseded, but whoever held it may still answer: the
-    first valid result wins.
+    first valid result wins. Held twice are only shards that are late (one copy) and shards set aside.
     """
 
     def __init__(self, shards: int) -> None:
         self.shards = shards
+        self.aside: set[int] = set()  #: shards that are never open: they are given one by one, for a reason
         self._done = [False] * shards
         self._attempts = [0] * shards
         self._live: dict[str, list[Assignment]] = defaultdict(list)  #: by holder, in the order given
-        self._ever: dict[str, set[Node]] = defaultdict(set)  #: by holder: all nodes it was ever asked for
+        self._ever: dict[str, set[int]] = defaultdict(set)  #: by holder: all shards it was ever asked for
+        self._moved: dict[str, float] = {}  #: by holder: when it took up its first assignment, or last finished a shard
 
     # --- choosing
 
     @property
     def open(self) -> list[bool]:
-        """For each shard, whether it waits for somebody to compute it."""
+        """For each shard, whether it waits for anybody to compute it."""
         out = [not done for done in self._done]
         for assignment in self._all_live():
             for shard in range(*assignment.node):
                 out[shard] = False
+        for shard in self.aside:
+            out[shard] = False
+        return out
+
+    def late(self, holders: set[str], taker: str) -> list[bool]:
+        """For each shard, whether one of `holders`, and nobody else, holds it, and `taker` was never asked for it."""
+        out = [False] * self.shards
+        for shard in range(self.shards):
+            if self._done[shard] or shard in self.aside or shard in self._ever[taker]:
+                continue
+            who = self.holding(shard)
+            out[shard] = len(who) == 1 and who <= holders
         return out
 
     def open_sibling(self, holder: str, chunk: int) -> Node | None:
@@ -61,21 +87,25 @@ class Book:
         The sibling of what it holds; else the first chunk of the largest subtree that nobody has touched, so that
         workers stay apart and each one's sums grow as large as possible.
         """
-        beside = self.open_sibling(holder, chunk)
-        if beside is not None:
-            return beside
-        node = max(_whole(Node(0, self.shards), self.open), key=lambda n: (n.size, -n.first), default=None)
+        return self.open_sibling(holder, chunk) or self.largest(self.open, chunk)
+
+    def largest(self, wanted: list[bool], chunk: int) -> Node | None:
+        """The first chunk of the largest subtree all of whose shards are wanted."""
+        node = max(_whole(Node(0, self.shards), wanted), key=lambda n: (n.size, -n.first), default=None)
         while node is not None and node.size > chunk:
             node = children(node)[0]
         return node
 
     # --- giving, taking back
 
-    def give(self, holder: str, node: Node, now: float, lease: float) -> Assignment:
-        """Puts down that the worker was asked for a node (all of it open)."""
-        assignment = Assignment(holder, node, self.attempt(node), now, lease, now + lease)
+    def give(self, holder: str, node: Node, now: float, terms: Terms) -> Assignment:
+        """Puts down that the worker was asked for a node."""
+        lease, attempt = terms.lease, self.attempt(node) + terms.again
+        assignment = Assignment(holder, node, attempt, now, lease, now + lease, terms.alone, terms.only)
+        if not self._live[holder]:
+            self._moved[holder] = now
         self._live[holder].append(assignment)
-        self._ever[holder].add(node)
+        self._ever[holder].update(range(*node))
         return assignment
 
     def attempt(self, node: Node) -> int:
@@ -99,9 +129,10 @@ class Book:
             self._attempts[shard] += 1
         return lost
 
-    def give_up_all(self, holder: str) -> tuple[int, ...]:
-        """As `give_up`, for everything the worker holds."""
-        return tuple(sorted(shard for a in tuple(self._live[holder]) for shard in self.give_up(a)))
+    def give_up_all(self, holder: str, shard: int | None = None) -> tuple[int, ...]:
+        """As `give_up`, for everything the worker holds (of which `shard` is a part, if given)."""
+        mine = [a for a in self._live[holder] if shard is None or shard in range(*a.node)]
+        return tuple(sorted({lost for a in mine for lost in self.give_up(a)}))
 
     # --- answers
 
@@ -109,14 +140,35 @@ class Book:
         """Number of assignments the worker has not answered."""
         return len(self._live[holder])
 
-    def was_asked(self, holder: str, node: Node) -> bool:
-        """Whether whole assignments of this worker, live or superseded, make up the node."""
-        asked = {shard for given in self._ever[holder] if _within(given, node) for shard in range(*given)}
-        return len(asked) == node.size
+    def held(self, holder: str) -> tuple[int, ...]:
+        """The shards of these."""
+        return tuple(sorted({shard for a in self._live[holder] for shard in range(*a.node)}))
 
-    def was_given(self, holder: str, shard: int) -> bool:
-        """Whether the worker was ever asked for this shard."""
-        return any(node.first <= shard < node.last for node in self._ever[holder])
+    def holds_only(self, holder: str) -> bool:
+        """Whether the worker holds a shard beside which it may hold no other."""
+        return any(a.only for a in self._live[holder])
+
+    def holding(self, shard: int) -> set[str]:
+        """Who holds the shard."""
+        return {a.holder for a in self._all_live() if shard in range(*a.node)}
+
+    def moved(self, holder: str) -> float:
+        """When a worker that holds something took up the first of it, or last finished a shard."""
+        return self._moved[holder]
+
+    def finished_one(self, holder: str, now: float) -> float:
+        """The worker has finished one more shard; returns the seconds since the one before."""
+        seconds = now - self._moved.get(holder, now)
+        self._moved[holder] = now
+        return seconds
+
+    def was_asked(self, holder: str, node: Node) -> bool:
+        """Whether the worker was ever asked for all shards of the node."""
+        return self._ever[holder] >= set(range(*node))
+
+    def was_used(self, holder: str) -> bool:
+        """Whether the worker was ever asked for anything."""
+        return bool(self._ever.get(holder))
 
     def holders(self) -> set[str]:
         """The incarnations that hold something."""
@@ -129,10 +181,23 @@ class Book:
             self._live[holder].remove(assignment)
         return over
 
-    def fill(self, node: Node) -> None:
-        """The node's result was accepted: its shards (none done before) are done."""
+    def fill(self, node: Node, holder: str) -> None:
+        """The holder's result of the node was accepted: its shards (none done before) are done.
+
+        Who else holds some of them still does: it is busy with them.
+        """
         for shard in range(*node):
             self._done[shard] = True
+        self.aside.difference_update(range(*node))
+        self._live[holder] = [a for a in self._live[holder] if not all(self._done[slice(*a.node)])]
+
+    def inherit(self, old: Book) -> None:
+        """The round is begun anew: whoever was asked before may still answer."""
+        self._ever, self._moved, self._attempts = old._ever, old._moved, old._attempts
+
+    def contested(self, node: Node) -> bool:
+        """Whether somebody else than the one whose result is taken may still answer a part of it."""
+        return any(len([h for h in self._ever.values() if shard in h]) > 1 for shard in range(*node))
 
     def free(self, node: Node) -> bool:
         """Whether no shard of the node is done."""
@@ -147,13 +212,15 @@ class Book:
         return (assignment for held in self._live.values() for assignment in held)
 
     def validate(self, most_live: int) -> None:
-        """Every shard that is not done is held at most once; nobody holds more than `most_live` assignments."""
-        held = [shard for a in self._all_live() for shard in range(*a.node) if not self._done[shard]]
-        assert len(held) == len(set(held)), f"held twice: {held}"
+        """Shards are held at most once, late ones twice; nobody holds more than `most_live` assignments."""
+        for shard in range(self.shards):
+            assert self._done[shard] or shard in self.aside or len(self.holding(shard)) <= 2, f"{shard} is held thrice"
         for holder, assignments in self._live.items():
             assert len(assignments) <= most_live, f"{holder} holds {assignments}"
-            assert all(a.holder == holder and a.node in self._ever[holder] for a in assignments)
+            assert not self.holds_only(holder) or len(assignments) == 1
+            assert all(a.holder == holder and self.was_asked(holder, a.node) for a in assignments)
             assert all(a.since < a.expires for a in assignments)
+        assert not any(self._done[shard] for shard in self.aside)
 
 
 def _within(inner: Node, outer: Node) -> bool:

@@ -1,11 +1,11 @@
-"""The coordinator as a state machine: events in, actions out. It decides who takes part and who computes what.
+"""The coordinator as a state machine: events in, actions out. It decides who takes part.
 
-What a complete round does to the weights is `Course`'s business. No socket, no clock: `now` comes with each event.
+Who computes what is `Work`'s business, what a complete round does to the weights `Course`'s. No socket, no clock: `now`
+comes with each event.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -25,14 +25,11 @@ from dptrain.cluster.events import (
     Tell,
     Tick,
 )
-from dptrain.cluster.finite import fault_of
 from dptrain.cluster.job import Job
 from dptrain.cluster.membership import Member, Membership
-from dptrain.cluster.reports import Notice, WorkerJoined, WorkerLost
-from dptrain.cluster.rounds import Round, ScoreRound, StepRound
+from dptrain.cluster.reports import Notice, WorkerJoined
 from dptrain.cluster.state import TrainingState, layout_digest
-from dptrain.cluster.tree import Node
-from dptrain.model import ShardResult
+from dptrain.cluster.work import Counters, Work
 from dptrain.optim.optimizer import Optimizer
 from dptrain.optim.schedule import Schedule
 from dptrain.wire.messages import (
@@ -55,17 +52,8 @@ from dptrain.wire.messages import (
 
 Signed: TypeAlias = Canary | NodeDone | EvaluationDone | Progress | NonFinite | Leave  #: with term and incarnation
 
-IN_FLIGHT = 2  #: assignments a worker: one computed, one waiting. More would only make deaths dearer
 PING_EVERY = 1.0  #: seconds
 LONELY_EVERY = 10.0  #: seconds between notices that nobody is there
-
-
-@dataclass(slots=True)
-class Counters:
-    """Valid messages that came too late to matter; they changed nothing."""
-
-    late: int = 0  #: of an earlier term, step or split
-    duplicate: int = 0  #: of shards somebody had already done
 
 
 class Coordinator:
@@ -76,10 +64,11 @@ class Coordinator:
         self._course = Course(job, state, optimizer, schedule)
         self._members = Membership()
         self.counters = Counters()
+        self._work = Work(self._course, self._members, self.counters)
         self._started = False
         self._finished = False
         self._next_ping = 0.0  #: on the clock of `now`; set at the first event
-        self._lonely_since = 0.0  #: when the last ready worker went, or of the last notice about it
+        self._said_lonely = 0.0  #: when the last notice was given that nobody is there
 
     @property
     def state(self) -> TrainingState:
@@ -98,24 +87,31 @@ class Coordinator:
         actions: list[CoordinatorAction] = []
         if not self._started:
             self._started = True
-            self._next_ping, self._lonely_since = now + PING_EVERY, now
+            self._next_ping, self._members.lonely_since = now + PING_EVERY, now
             actions += self._course.start()
         with np.errstate(over="ignore", invalid="ignore"):  # infinities are looked for, by name
             if self._course.ending is None:
                 actions += self._dispatch(event, now)
             if self._course.ending is None:
-                actions += self._serve(now)
+                actions += self._work.go_on(now)
         if self._course.ending is not None:
             actions += self._finish(self._course.ending)
         return actions
+
+    def wake_at(self, now: float) -> float | None:
+        """When the next Tick should come at the latest, for a worker that may be late by then; None: no hurry."""
+        return None if self._finished or not self._started else self._work.wake_at(now)
 
     def _dispatch(self, event: CoordinatorEvent, now: float) -> list[CoordinatorAction]:
         match event:
             case Received(peer, message):
                 return self._received(peer, message, now)
-            case PeerGone(peer, reason):
+            case PeerGone(peer, reason, killed):
                 member = self._members.get(peer)
-                return [] if member is None else self._remove(member, reason, now)
+                gone = [] if member is None else self._work.remove(member, reason, now, died=not killed)
+                if killed:
+                    self._work.killed(peer)
+                return gone
             case Tick():
                 return self._tick(now)
             case StopRequested():
@@ -141,26 +137,26 @@ class Coordinator:
             self.counters.late += 1
             return []
         if message.incarnation != member.incarnation:
-            return self._drop(member, f"signed as {message.incarnation[:8]}, said Hello as another", now)
+            return self._work.drop(member, f"signed as {message.incarnation[:8]}, said Hello as another", now)
         if not member.ready and not isinstance(message, Canary | Leave):
-            return self._drop(member, f"sent {type(message).__name__} before it was admitted", now)
-        member.suspect = False
+            return self._work.drop(member, f"sent {type(message).__name__} before it was admitted", now)
+        member.suspect, member.heard = False, now
         return self._heard(member, message, now)
 
     def _heard(self, member: Member, message: Signed, now: float) -> list[CoordinatorAction]:
         match message:
             case Canary():
                 return self._canary(member, message, now)
-            case Leave(reason=reason):
-                return self._remove(member, f"left: {reason}", now)
+            case Leave(reason=reason, failed=failed):
+                return self._work.remove(member, f"left: {reason}", now, died=failed > 0)
             case NodeDone():
-                return self._node_done(member, message, now)
+                return self._work.node_done(member, message, now)
             case EvaluationDone():
-                return self._evaluation_done(member, message, now)
+                return self._work.evaluation_done(member, message, now)
             case NonFinite():
-                return self._non_finite(member, message, now)
+                return self._work.non_finite(member, message, now)
             case Progress():
-                return self._progress(member, message, now)
+                return self._work.progress(member, message, now)
 
     def _hello(self, peer: Peer, hello: Hello, now: float) -> list[CoordinatorAction]:
         known = self._members.get(peer)
@@ -168,14 +164,15 @@ class Coordinator:
             if known.incarnation == hello.incarnation:
                 self.counters.duplicate += 1
                 return []
-            return self._drop(known, "said Hello a second time, under another incarnation", now)
+            return self._work.drop(known, "said Hello a second time, under another incarnation", now)
         fault = hello_fault(self._job, hello)
         if fault:
             return self._refuse(peer, f"worker {hello.name}", fault)
         actions: list[CoordinatorAction] = []
         old = self._members.by_incarnation(hello.incarnation)
         if old is not None:
-            actions += self._drop(old, "it has connected anew", now)
+            actions += self._work.drop(old, "it has connected anew", now)
+        self._work.lives(hello.incarnation)
         self._members.add(peer, hello)
         return [*actions, self._welcome(peer)]
 
@@ -190,7 +187,10 @@ class Coordinator:
             return []
         fault = canary_fault(self._job, message)
         if fault:
-            return [*self._refuse(member.peer, f"worker {member.name}", fault), *self._remove(member, "refused", now)]
+            return [
+                *self._refuse(member.peer, f"worker {member.name}", fault),
+                *self._work.remove(member, "refused", now),
+            ]
         member.ready = True
         joined = WorkerJoined(member.name, member.hello.pid, member.hello.isa, len(self._members.ready()))
         return [Send(member.peer, Admitted(self._job.term)), Tell(joined)]
@@ -199,183 +199,34 @@ class Coordinator:
         notice = Notice("error", f"{who} is refused: {reason}")
         return [Send(peer, Reject(reason)), Drop(peer, reason), Tell(notice)]
 
-    def _drop(self, member: Member, reason: str, now: float) -> list[CoordinatorAction]:
-        return [Drop(member.peer, reason), *self._remove(member, reason, now)]
-
-    def _remove(self, member: Member, reason: str, now: float) -> list[CoordinatorAction]:
-        """Forgets the member; what it held goes back to the heap."""
-        self._members.remove(member)
-        if not member.ready:
-            return []
-        shards: tuple[int, ...] = ()
-        if self._course.round is not None:
-            given_up = self._course.round.book.give_up_all(member.incarnation)
-            shards = given_up if isinstance(self._course.round, StepRound) else ()
-        ready = len(self._members.ready())
-        if not ready:
-            self._lonely_since = now
-        return [Tell(WorkerLost(member.name, reason, shards, ready))]
-
-    # --- what they answer
-
-    def _node_done(self, member: Member, m: NodeDone, now: float) -> list[CoordinatorAction]:
-        if m.step < self.state.step:
-            self.counters.late += 1
-            return []
-        current, node = self._course.round, Node(m.first, m.last)
-        if not isinstance(current, StepRound) or m.step > current.step:
-            return self._drop(member, f"sent a gradient of step {m.step}, which it was not asked for", now)
-        fault = current.fault(m)
-        if not fault and not current.book.was_asked(member.incarnation, node):
-            fault = f"sent {node} of step {m.step}, which it was not asked for"
-        if fault:
-            return self._drop(member, fault, now)
-        if not self._answered(member, current, node, now):
-            return []
-        tensor = fault_of(
-            ShardResult(m.gradient, m.statistics, m.loss, m.hits, m.samples),
-            self.state.params_layout,
-            self.state.buffers_layout,
-        )
-        if tensor:
-            return self._course.diverged(f"{current.title}, {node}: {tensor} is not finite on worker {member.name}")
-        current.add(member.name, m)
-        return self._course.completed() if current.book.complete else []
-
-    def _evaluation_done(self, member: Member, m: EvaluationDone, now: float) -> list[CoordinatorAction]:
-        state = self.state
-        if m.step < state.step or (m.split == "validation" and state.evaluated_step >= m.step):
-            self.counters.late += 1
-            return []
-        current, node = self._course.round, Node(m.index, m.index + 1)
-        if not isinstance(current, ScoreRound) or (m.step, m.split) != (current.step, current.split):
-            return self._drop(member, f"scored {m.split} at step {m.step}, which it was not asked for", now)
-        fault = current.fault(m)
-        if not fault and not current.book.was_asked(member.incarnation, node):
-            fault = f"scored shard {m.index} of {m.split}, which it was not asked for"
-        if fault:
-            return self._drop(member, fault, now)
-        if not self._answered(member, current, node, now):
-            return []
-        current.add(m)
-        return self._course.completed() if current.book.complete else []
-
-    def _answered(self, member: Member, current: Round, node: Node, now: float) -> bool:
-        """Ends what the worker held of the node and renews the rest; whether the result is the first one."""
-        for over in current.book.answered(member.incarnation, node):
-            current.lease.observe(now - over.since, over.node.size)
-        current.book.renew(member.incarnation, now)
-        if not current.book.free(node):
-            self.counters.duplicate += 1
-            return False
-        return True
-
-    def _non_finite(self, member: Member, m: NonFinite, now: float) -> list[CoordinatorAction]:
-        if m.step < self.state.step:
-            self.counters.late += 1
-            return []
-        current = self._course.round
-        held = isinstance(current, StepRound) and current.book.was_given(member.incarnation, m.shard)
-        if not held or m.step > self.state.step:
-            return self._drop(member, f"sent NonFinite of step {m.step}, which it was not asked for", now)
-        text = f"step {m.step + 1}, shard {m.shard}: {m.tensor} is not finite on worker {member.name}"
-        return self._course.diverged(text)
-
-    def _progress(self, member: Member, m: Progress, now: float) -> list[CoordinatorAction]:
-        if m.step < self.state.step:
-            self.counters.late += 1
-        elif self._course.round is not None:
-            self._course.round.book.renew(member.incarnation, now)
-        return []
-
-    # --- what they are given
-
-    def _serve(self, now: float) -> list[CoordinatorAction]:
-        """The weights to everybody who lacks them, then work while there is some and somebody to take it."""
-        current = self._course.round
-        assert current is not None
-        actions: list[CoordinatorAction] = []
-        for member in self._members.ready():
-            if not member.suspect:
-                actions += self._weights(member, current)
-        chunk = current.chunk(len(self._members.ready()))
-        while any(current.book.open):
-            taker = self._taker(current, chunk)
-            node = current.book.choose(taker.incarnation, chunk) if taker else None
-            if taker is None or node is None:
-                break
-            lease = current.lease.length(node.size, current.book.attempt(node))
-            order = current.order(current.book.give(taker.incarnation, node, now, lease))
-            actions += [*self._weights(taker, current), Send(taker.peer, order)]
-        return actions
-
-    def _weights(self, member: Member, current: Round) -> list[CoordinatorAction]:
-        key = (current.step, current.params.digest)
-        if member.has == key:
-            return []
-        member.has = key
-        return [Send(member.peer, current.params)]
-
-    def _taker(self, current: Round, chunk: int) -> Member | None:
-        """Who gets the next assignment: whoever holds least; then who can add it to what it holds; then who came first.
-
-        A suspect gets something only where everybody is one: it may have lost its assignment for good.
-        """
-        book, ready = current.book, self._members.ready()
-        able = [m for m in ready if not m.suspect and book.live(m.incarnation) < IN_FLIGHT]
-        if all(m.suspect for m in ready):
-            able = [m for m in ready if book.live(m.incarnation) == 0]
-        return min(
-            able,
-            key=lambda m: (book.live(m.incarnation), book.open_sibling(m.incarnation, chunk) is None, m.order),
-            default=None,
-        )
-
     # --- time
 
     def _tick(self, now: float) -> list[CoordinatorAction]:
-        actions = self._expire(now)
+        actions = self._work.expire(now)
         if now >= self._next_ping:
             self._next_ping = now + PING_EVERY
             actions += [Send(m.peer, Ping(self._job.term)) for m in self._members.all()]
-        if not self._members.ready() and now >= self._lonely_since + LONELY_EVERY:
-            self._lonely_since = now
-            preparing = len(self._members.all())
-            who = f"{preparing} preparing, none ready" if preparing else "none connected"
-            actions.append(Tell(Notice("warning", f"waiting for workers: {who}")))
-        return actions
+        return actions if self._members.ready() else actions + self._alone(now)
 
-    def _expire(self, now: float) -> list[CoordinatorAction]:
-        current = self._course.round
-        assert current is not None
-        actions: list[CoordinatorAction] = []
-        for assignment in current.book.expired(now):
-            current.book.give_up(assignment)
-            member = self._members.by_incarnation(assignment.holder)
-            assert member is not None, "what a lost worker held was given up when it was removed"
-            member.suspect = True
-            text = f"worker {member.name} has been silent for {assignment.lease:.0f} s about {assignment.node}"
-            actions.append(Tell(Notice("warning", f"{text} of {current.title}: others may take over")))
-        return actions
+    def _alone(self, now: float) -> list[CoordinatorAction]:
+        """Nobody is there: waits, says so, and gives up where that was asked for."""
+        since, most = self._members.lonely_since, self._job.max_wait
+        if 0.0 < most <= now - since:
+            ending = Ending(75, f"no worker for {most:.0f} s (--max-wait)")
+            return self._course.abort(ending, "the run can be resumed")
+        if now < max(since, self._said_lonely) + LONELY_EVERY:
+            return []
+        self._said_lonely = now
+        preparing = len(self._members.all())
+        who = f"{preparing} preparing, none ready" if preparing else "none connected"
+        return [Tell(Notice("warning", f"waiting for workers: {who}"))]
 
     # --- for tests
 
-    def validate(self) -> None:
+    def validate(self, now: float) -> None:
         """Asserts what must hold between any two events."""
         self._members.validate()
-        current = self._course.round
         assert self._finished == (self._course.ending is not None)
-        assert (current is None) == (self._finished or not self._started)
-        if current is None:
-            return
-        assert current.step == self.state.step
-        assert not current.book.complete, "a complete round was not applied"
-        current.book.validate(IN_FLIGHT)
-        current.validate()
-        ready = {m.incarnation: m for m in self._members.ready()}
-        assert all(current.book.live(m.incarnation) == 0 for m in self._members.all() if not m.ready)
-        assert current.book.holders() <= ready.keys(), "work held by nobody"
-        able = any(not m.suspect and current.book.live(i) < IN_FLIGHT for i, m in ready.items())
-        assert not (able and any(current.book.open)), "a worker is idle while work is open"
-        for incarnation in current.book.holders():
-            assert ready[incarnation].has == (current.step, current.params.digest), "work without its weights"
+        assert (self._course.round is None) == (self._finished or not self._started)
+        if self._course.round is not None:
+            self._work.validate(now)

@@ -5,15 +5,20 @@ It knows no worker: `Coordinator` leads the workers through the rounds and calls
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from dptrain.cluster.events import CoordinatorAction, SaveCheckpoint, Tell
 from dptrain.cluster.finite import fault_of, first_not_finite
 from dptrain.cluster.job import End, Job, Score, Train, next_phase
+from dptrain.cluster.jury import Opinion
 from dptrain.cluster.lease import Lease
+from dptrain.cluster.pace import Pace
 from dptrain.cluster.reports import EpochDone, Evaluated, Notice, RunStarted, StepDone
 from dptrain.cluster.rounds import Round, ScoreRound, StepRound
 from dptrain.cluster.state import TrainingState
+from dptrain.cluster.tree import Node
 from dptrain.cluster.update import apply
 from dptrain.model import ShardResult
 from dptrain.optim.optimizer import Optimizer
@@ -39,6 +44,7 @@ class Course:
         self._optimizer = optimizer
         self._schedule = schedule
         self._step_lease, self._score_lease = Lease(), Lease()
+        self._step_pace, self._score_pace = Pace(), Pace()
 
     def start(self) -> list[CoordinatorAction]:
         """Reports the start and opens the first round, or ends at once where nothing is left to do."""
@@ -54,6 +60,10 @@ class Course:
         assert self.round is not None
         return self._scored(self.round)
 
+    def abort(self, ending: Ending, advice: str) -> list[CoordinatorAction]:
+        """As `stop`, and it is an error, told with what to do about it."""
+        return [Tell(Notice("error", f"{ending.reason}: {advice}")), *self.stop(ending)]
+
     def stop(self, ending: Ending) -> list[CoordinatorAction]:
         """Ends the run between two steps; a checkpoint holds what is applied."""
         self.round, self.ending = None, ending
@@ -68,11 +78,32 @@ class Course:
     def _open_next(self) -> None:
         match next_phase(self.job, self.state):
             case Train():
-                self.round = StepRound(self.job, self.state, self._step_lease)
+                self.round = self._step_round()
             case Score(split):
-                self.round = ScoreRound(self.job, self.state, split, self._score_lease)
+                self.round = self._score_round(split)
             case End(reason):
                 self.round, self.ending = None, Ending(0, reason)
+
+    def _step_round(self) -> StepRound:
+        return StepRound(self.job, self.state, self._step_lease, self._step_pace)
+
+    def _score_round(self, split: str) -> ScoreRound:
+        return ScoreRound(self.job, self.state, split, (self._score_lease, self._score_pace))
+
+    def begin_anew(self, node: Node, found: Sequence[Opinion[Any]]) -> None:
+        """Two workers found different things in a node, one of which was taken: nothing of the round counts."""
+        old = self.round
+        if isinstance(old, StepRound):
+            step = self.round = self._step_round()
+            step.begin_anew(old, node, found)
+        elif isinstance(old, ScoreRound):
+            score = self.round = self._score_round(old.split)
+            score.begin_anew(old, node, found)
+
+    def forget(self, incarnation: str) -> None:
+        """The worker is gone: how fast it was does not matter any more."""
+        self._step_pace.forget(incarnation)
+        self._score_pace.forget(incarnation)
 
     def _step_done(self, done: StepRound) -> list[CoordinatorAction]:
         state, total, lr = self.state, done.tree.root, self._schedule(done.step)

@@ -34,6 +34,7 @@ class PeerGone:
 
     peer: Peer
     reason: str
+    killed: bool = False  #: the process was killed from outside (SIGKILL): what it was computing is not to blame
 
 
 @dataclass(frozen=True, slots=True)

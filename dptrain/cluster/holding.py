@@ -21,13 +21,15 @@ class Bundle:
 class Holding:
     """Our shards of one step, until their sums are sent.
 
-    A sum waits exactly as long as its sibling in the tree is ours too, as a whole: then both go as one node.
+    A sum waits exactly as long as its sibling in the tree is ours too, as a whole: then both go as one node. A shard
+    asked for alone never becomes part of a sum: its own result is what is asked for.
     """
 
     def __init__(self, shards: int) -> None:
         self.shards = shards
         self._attempts: dict[int, int] = {}  #: by shard: ours, not sent
         self._seconds: dict[int, float] = {}  #: by shard: computed, not sent
+        self._alone: dict[int, int] = {}  #: shards asked for alone, not computed yet -> attempt
         self._tree: Tree[ShardResult] = Tree(shards)
 
     def assign(self, node: Node, attempt: int) -> list[int]:
@@ -37,18 +39,32 @@ class Holding:
             self._attempts[shard] = max(attempt, self._attempts.get(shard, 0))
         return new
 
+    def assign_alone(self, shard: int, attempt: int) -> list[int]:
+        """We were asked for one shard's own result: it is computed for that, whatever else we hold."""
+        new = [] if shard in self._alone else [shard]
+        self._alone[shard] = max(attempt, self._alone.get(shard, 0))
+        return new
+
     def awaits(self, shard: int) -> bool:
         """Whether the shard is ours and not computed yet."""
-        return shard in self._attempts and shard not in self._seconds
+        return shard in self._alone or (shard in self._attempts and shard not in self._seconds)
+
+    def attempt(self, shard: int) -> int:
+        """Of the assignment that a result of this shard, which we await, answers."""
+        return self._alone.get(shard, self._attempts.get(shard, 0))
 
     def add(self, shard: int, result: ShardResult, seconds: float) -> list[Bundle]:
         """A shard we await is computed; returns what is to be sent now."""
+        if shard in self._alone:
+            return [Bundle(Node(shard, shard + 1), self._alone.pop(shard), result, seconds)]
         self._seconds[shard] = seconds
         self._tree.add(shard, shard + 1, result)
         return self._ripe()
 
     def discard(self, shard: int) -> list[Bundle]:
         """A shard of ours will have no result; returns what need not wait for it any longer."""
+        if self._alone.pop(shard, None) is not None:
+            return []
         del self._attempts[shard]
         return self._ripe()
 

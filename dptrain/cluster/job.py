@@ -52,6 +52,8 @@ class Job:
     stop_after: int = 0  #: pause (with a checkpoint) once so many steps are applied; 0: no
     checkpoint_every: int = 0  #: steps; 0: at the end of each epoch
     hash_every: int = 0  #: steps; 0: only with checkpoints
+    audit: float = 0.0  #: part of all shards that is computed by two workers and compared
+    max_wait: float = 0.0  #: seconds without any worker after which the run stops (with a checkpoint); 0: never
 
     def ends_epoch(self, step: int) -> bool:
         """Whether an epoch is over when `step` updates are applied."""

@@ -17,6 +17,7 @@ class Member:
     order: int  #: of arrival; smaller came earlier
     ready: bool = False  #: its canary was right
     suspect: bool = False  #: a lease of it has run out and it has not been heard since: it gets no new work
+    heard: float = 0.0  #: when its last valid message came
     has: tuple[int, str] = (-1, "")  #: step and digest of the Params it was last sent
 
     @property
@@ -36,6 +37,7 @@ class Membership:
     def __init__(self) -> None:
         self._members: dict[Peer, Member] = {}
         self._arrivals = 0
+        self.lonely_since = 0.0  #: when the last ready worker went
 
     def add(self, peer: Peer, hello: Hello) -> Member:
         """A worker has said Hello on a connection not known before."""
@@ -43,9 +45,11 @@ class Membership:
         self._arrivals += 1
         return member
 
-    def remove(self, member: Member) -> None:
+    def remove(self, member: Member, now: float) -> None:
         """It is gone."""
         del self._members[member.peer]
+        if member.ready and not self.ready():
+            self.lonely_since = now
 
     def get(self, peer: Peer) -> Member | None:
         """The member on this connection."""

@@ -179,7 +179,7 @@ class Simulation:
         if not isinstance(event, Tick):
             self._history.append((self.now, "coordinator <-", event))
         actions = machine.handle(event, self.now)
-        machine.validate()
+        machine.validate(self.now)
         step = machine.state.step
         assert machine.state.sha256() == self.expected.states[step], f"I2: other bits after step {step}"
         for action in actions:

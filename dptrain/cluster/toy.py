@@ -147,7 +147,7 @@ def oracle(toy: Toy) -> Expected:
         total = _sum(toy, state.params, step, 0, toy.sampler.shards(step))
         n = np.float32(total.samples)
         state.buffers[:] = np.float32(0.9) * state.buffers + np.float32(0.1) * (total.statistics / n)
-        optimizer.update(state.params, total.gradient / n, state.optimizer, schedule(step))
+        optimizer.update(state.params, total.gradient / n, state.optimizer, schedule(step), step)
         state.step = step + 1
         states.append(state.sha256())
         losses.append(total.loss / total.samples)

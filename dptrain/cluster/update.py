@@ -22,7 +22,7 @@ def apply(state: TrainingState, optimizer: Optimizer, total: ShardResult, lr: fl
     np.multiply(statistics, TAKE, out=statistics)
     np.multiply(state.buffers, KEEP, out=state.buffers)
     np.add(state.buffers, statistics, out=state.buffers)
-    optimizer.update(state.params, np.divide(total.gradient, samples), state.optimizer, lr)
+    optimizer.update(state.params, np.divide(total.gradient, samples), state.optimizer, lr, state.step)
     state.step += 1
     state.epoch_loss += total.loss
     state.epoch_hits += total.hits

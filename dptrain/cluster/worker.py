@@ -11,7 +11,7 @@ from enum import Enum, auto
 
 import numpy as np
 
-from dptrain.cluster.contact import GIVE_UP, Contact
+from dptrain.cluster.contact import GIVE_UP, SILENCE, Contact
 from dptrain.cluster.events import (
     Arrived,
     Compute,
@@ -92,7 +92,10 @@ class Worker:
         self._contact = Contact(identity.incarnation, give_up)
         self._link = Link.DOWN
         self._exited = False
-        self._term = 0  #: the highest ever seen; what is of a lower one comes from a coordinator that lives no more
+        self._now = 0.0  #: of the event that is handled
+        self._asked = 0.0  #: when Hello or Canary was sent
+        self._term = 0  #: the highest seen in this run; what is of a lower one is of a coordinator that lives no more
+        self._run = ""  #: identity of the run that term counts for
         self._welcome: Welcome | None = None  #: of this connection
         self._preparing: Welcome | None = None  #: what the compute thread is preparing
         self._prepared: tuple[Welcome, Prepared] | None = None  #: kept over reconnects
@@ -110,6 +113,7 @@ class Worker:
         if self._exited:
             return []
         self._contact.begin(now)
+        self._now = now
         with np.errstate(over="ignore", invalid="ignore"):  # infinities are looked for, by name
             actions = self._dispatch(event, now)
         self._exited = any(isinstance(action, Exit) for action in actions)
@@ -118,7 +122,7 @@ class Worker:
     def _dispatch(self, event: WorkerEvent, now: float) -> list[WorkerAction]:
         match event:
             case Connected():
-                self._link = Link.GREETING
+                self._link, self._asked = Link.GREETING, now
                 self._contact.opened(now)
                 me = self._me
                 return [Reply(Hello(PROTOCOL, me.incarnation, me.name, me.pid, me.numerics, me.isa))]
@@ -140,6 +144,8 @@ class Worker:
             return [Exit(75, "the coordinator does not answer: is it running, and is --connect its address?")]
         if self._link is not Link.DOWN and self._contact.silent(now):
             return self._reconnect()
+        if self._link in (Link.GREETING, Link.CHECKING) and now - self._asked >= SILENCE:
+            return self._reconnect()  # it is there, but our question or its answer was lost
         return []
 
     def _reconnect(self) -> list[WorkerAction]:
@@ -152,10 +158,12 @@ class Worker:
         self._params, self._holding, self._evaluations = None, None, {}
         return [Forget()] if busy else []  # never a PrepareTask: while one is under way there is no work
 
-    def _leave(self, reason: str, code: int) -> list[WorkerAction]:
+    def _leave(self, reason: str, code: int, *, failed: bool = False) -> list[WorkerAction]:
         line = " ".join(reason.split())[:1000]
         text = "".join(c if c.isprintable() else "?" for c in line)  # it comes from anywhere; the wire wants plain text
-        farewell = [Reply(Leave(self._term, self._me.incarnation, text))] if self._welcome is not None else []
+        farewell = (
+            [Reply(Leave(self._term, self._me.incarnation, text, int(failed)))] if self._welcome is not None else []
+        )
         return [*farewell, Exit(code, text)]
 
     # --- what the coordinator says
@@ -165,6 +173,8 @@ class Worker:
             return []  # of a connection that was given up
         if isinstance(message, Reject):
             return [Exit(78, f"the coordinator refuses this worker: {message.reason}")]
+        if isinstance(message, Welcome) and message.identity != self._run:
+            self._run, self._term = message.identity, 0  # another run has this address now: its terms are its own
         if message.term < self._term:
             return []  # not even a sign of life: the coordinator we want has a higher term
         self._contact.heard(now)
@@ -189,6 +199,8 @@ class Worker:
                     self._link = Link.READY
                 return []
             case Params():
+                if self._link is Link.CHECKING:
+                    self._link = Link.READY  # nobody else gets weights: Admitted was lost
                 return self._weights(message)
             case Assign():
                 return self._assigned(message)
@@ -212,7 +224,7 @@ class Worker:
         if prepared.layout != self._welcome.layout:
             text = f"the network built here has layout {prepared.layout[:12]}, the run's {self._welcome.layout[:12]}"
             return self._leave(f"{text}: install the same dptrain on both sides", 78)
-        self._link = Link.CHECKING
+        self._link, self._asked = Link.CHECKING, self._now
         return [Reply(Canary(self._term, self._me.incarnation, prepared.canary, prepared.dataset))]
 
     def _weights(self, message: Params) -> list[WorkerAction]:
@@ -229,21 +241,26 @@ class Worker:
 
     def _assigned(self, m: Assign) -> list[WorkerAction]:
         params = self._params
-        if params is None or m.step < params.step:
-            return []
-        if self._holding is None:
-            self._holding = Holding(m.shards)
-        if m.step > params.step or not is_node(m.first, m.last, m.shards) or self._holding.shards != m.shards:
-            return self._reconnect()  # no sound coordinator says so
-        new = self._holding.assign(Node(m.first, m.last), m.attempt)
+        if params is None or (m.step, m.digest) != _key(params):
+            return self._without_weights(m.step)
+        holding = self._holding or Holding(m.shards)
+        alone = m.alone > 0
+        sound = (
+            is_node(m.first, m.last, m.shards) and holding.shards == m.shards and not (alone and m.last > m.first + 1)
+        )
+        if not sound:
+            return self._reconnect()
+        self._holding = holding
+        node = Node(m.first, m.last)
+        new = holding.assign_alone(m.first, m.attempt) if alone else holding.assign(node, m.attempt)
         tasks = [Compute(GradientTask(m.step, shard, params.params)) for shard in new]
         return [self._progress(m.step, m.first), *tasks]
 
     def _evaluate(self, m: Evaluate) -> list[WorkerAction]:
         params = self._params
-        if params is None or m.step < params.step:
-            return []
-        if m.step > params.step or m.start >= m.stop:
+        if params is None or (m.step, m.digest) != _key(params):
+            return self._without_weights(m.step)
+        if m.start >= m.stop:
             return self._reconnect()
         known = (m.split, m.index) in self._evaluations
         self._evaluations[m.split, m.index] = m.attempt
@@ -253,15 +270,22 @@ class Worker:
         task = EvaluationTask(m.step, m.split, m.index, m.start, m.stop, params.params, params.buffers)
         return [progress, Compute(task)]
 
-    def _progress(self, step: int, first: int) -> Reply:
-        return Reply(Progress(self._term, self._me.incarnation, step, first))
+    def _without_weights(self, step: int) -> list[WorkerAction]:
+        """We were asked to compute with weights that we do not have: old ones, or something was lost on the way."""
+        if self._link not in (Link.CHECKING, Link.READY):
+            return []
+        return [] if self._params is not None and step < self._params.step else self._reconnect()
+
+    def _progress(self, step: int, first: int, *, done: bool = False) -> Reply:
+        return Reply(Progress(self._term, self._me.incarnation, step, first, int(done)))
 
     # --- what the compute thread says
 
     def _computed(self, event: Computed) -> list[WorkerAction]:
         task, result = event.task, event.result
         if isinstance(result, Failure):
-            return self._leave(result.reason, 78 if result.permanent else 75)
+            failed = not isinstance(task, PrepareTask)
+            return self._leave(result.reason, 78 if result.permanent else 75, failed=failed)
         if isinstance(task, PrepareTask):
             assert isinstance(result, Prepared)
             return self._has_prepared(task, result)
@@ -271,7 +295,7 @@ class Worker:
             assert isinstance(result, ShardResult)
             return self._shard_done(self._params, task, result, event.seconds)
         assert isinstance(result, Score)
-        return self._scored(task, result)
+        return self._scored(self._params, task, result)
 
     def _has_prepared(self, task: PrepareTask, result: Prepared) -> list[WorkerAction]:
         if self._preparing is not task.welcome:
@@ -285,10 +309,12 @@ class Worker:
             return []
         tensor = self._fault(r)
         if tensor:
-            news = Reply(NonFinite(self._term, self._me.incarnation, task.step, task.shard, tensor))
-            return [news, *(self._bundle(params, bundle) for bundle in holding.discard(task.shard))]
+            me, attempt = self._me.incarnation, holding.attempt(task.shard)
+            news = NonFinite(self._term, me, task.step, task.shard, attempt, params.digest, tensor, r.digest())
+            return [Reply(news), *(self._bundle(params, bundle) for bundle in holding.discard(task.shard))]
         bundles = holding.add(task.shard, r, seconds)
-        return [self._bundle(params, bundle) for bundle in bundles] or [self._progress(task.step, task.shard)]
+        done = self._progress(task.step, task.shard, done=True)
+        return [self._bundle(params, bundle) for bundle in bundles] or [done]
 
     def _fault(self, result: ShardResult) -> str:
         assert self._prepared is not None
@@ -296,9 +322,6 @@ class Worker:
 
     def _bundle(self, params: Params, b: Bundle) -> Reply:
         me, r = self._me.incarnation, b.result
-        tensor = self._fault(r)
-        if tensor:  # finite shards can have an infinite sum
-            return Reply(NonFinite(self._term, me, params.step, b.node.first, tensor))
         return Reply(
             NodeDone(
                 term=self._term,
@@ -317,7 +340,7 @@ class Worker:
             )
         )
 
-    def _scored(self, task: EvaluationTask, score: Score) -> list[WorkerAction]:
+    def _scored(self, params: Params, task: EvaluationTask, score: Score) -> list[WorkerAction]:
         attempt = self._evaluations.pop((task.split, task.index), None)
         if attempt is None:
             return []
@@ -330,6 +353,7 @@ class Worker:
                     split=task.split,
                     index=task.index,
                     attempt=attempt,
+                    digest=params.digest,
                     samples=score.samples,
                     hits=score.hits,
                     hits5=score.hits5,

@@ -1,6 +1,6 @@
 """Decoded data sets on disk: read the slow formats once, afterwards map one file. What is decoded: elsewhere.
 
-<data_dir>/cache/<name>-<content>.u8    labels (int64, training then test), then images, training then test
+<data_dir>/cache/<name>-<content>.u8    labels (int64), images, training then test each; training groups, if any
 <data_dir>/cache/<name>-<sources>.json  what is in it, its size and time, and the set's figures
 
 The first is named by the SHA-256 of its contents, and carries the time of its newest source, so processes which
@@ -50,7 +50,8 @@ def load_or_decode(
 
 
 def _key(classes: tuple[str, ...], sources: list[Path]) -> str:
-    stats = [(str(path.resolve()), path.stat()) for path in sources]
+    folders = {path.parent: str(path.parent.resolve()) for path in sources}  # resolving 100,000 paths takes seconds
+    stats = [(f"{folders[path.parent]}/{path.name}", path.stat()) for path in sources]
     text = json.dumps([_FORMAT, classes, [(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats]])
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -65,6 +66,9 @@ def _load(name: str, classes: tuple[str, ...], manifest: Path) -> Dataset | None
             return None
         figures = Figures(tuple(entry["mean"]), tuple(entry["std"]), str(entry["sha256"]))
         train, test = _map(path, entry["train"], entry["test"])
+        if entry.get("groups"):
+            groups = np.fromfile(path, "<i8", offset=stat.st_size - 8 * train.labels.size).astype(np.int64)
+            train = train._replace(groups=groups)
         return assemble(name, classes, train, test, figures)
     except (OSError, ValueError, KeyError, TypeError):  # missing or damaged: decode again
         return None
@@ -75,10 +79,10 @@ def _map(path: Path, train: list[int], test: list[int]) -> tuple[Part, Part]:
     content: U8 = np.asarray(np.memmap(path, np.uint8, "r"))
     labels = content[: 8 * (train[0] + test[0])].view("<i8").astype(np.int64)
     images = content[8 * labels.size :]
-    size = int(np.prod(train, dtype=np.int64))
+    size, more = (int(np.prod(shape, dtype=np.int64)) for shape in (train, test))
     return (
         Part(images[:size].reshape(train), labels[: train[0]]),
-        Part(images[size:].reshape(test), labels[train[0] :]),
+        Part(images[size : size + more].reshape(test), labels[train[0] :]),
     )
 
 
@@ -87,17 +91,20 @@ def _store(dataset: Dataset, manifest: Path, newest: int) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     content = directory / f"{dataset.name}-{dataset.sha256[:12]}.u8"
     labels = (dataset.train_labels, dataset.test_labels)
-    chunks = (
+    chunks = [
         *(np.ascontiguousarray(a, "<i8").data for a in labels),
         dataset.train_images.data,
         dataset.test_images.data,
-    )
+    ]
+    if dataset.train_groups is not None:
+        chunks.append(np.ascontiguousarray(dataset.train_groups, "<i8").data)
     _write(content, chunks, newest)
     entry: dict[str, Any] = {
         "file": content.name,
         "size_mtime": [sum(chunk.nbytes for chunk in chunks), newest],
         "train": list(dataset.train_images.shape),
         "test": list(dataset.test_images.shape),
+        "groups": dataset.train_groups is not None,
         "mean": dataset.mean.tolist(),
         "std": dataset.std.tolist(),
         "sha256": dataset.sha256,

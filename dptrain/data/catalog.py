@@ -4,24 +4,38 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from dptrain.data import cifar10, fashion_mini, shapes32
+from dptrain.data import (
+    cifar10,
+    cifar100,
+    fashion_mini,
+    folder,
+    gtsrb,
+    mnist_csv,
+    sfddd,
+    shapes32,
+    tiny_imagenet,
+)
 from dptrain.data.cache import load_or_decode
 from dptrain.data.dataset import Dataset, Part
 from dptrain.data.idx import read_idx
+from dptrain.data.sources import advice
 from dptrain.errors import DataError, UsageError
 
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")  # of the package dataset-fashion-mnist
+FOLDER = "folder"  #: anybody's own pictures: folder:PATH or folder:PATH:HxW or folder:PATH:HxWx1
 _IDX_FILES = (  # name, dimensions
     ("train-images-idx3-ubyte", 3),
     ("train-labels-idx1-ubyte", 1),
     ("t10k-images-idx3-ubyte", 3),
     ("t10k-labels-idx1-ubyte", 1),
 )
+_DIGITS = tuple(str(digit) for digit in range(10))
 
 
 def data_home(data_dir: str) -> Path:
@@ -36,35 +50,64 @@ def data_home(data_dir: str) -> Path:
 def open_dataset(name: str, data_dir: str) -> Dataset:
     """Opens a data set; files are decoded once into <data home>/cache and mapped from there.
 
-    Raises UsageError for an unknown name, DataError where files are missing or not what they should be.
+    A name may be followed by an option: cifar100:coarse, sfddd:96x128, gtsrb:48x48, folder:PATH:64x64.
+    Raises UsageError for an unknown name or option, DataError where files are missing or not what they should be.
     """
-    if name not in _OPENERS:
-        close = difflib.get_close_matches(name, _OPENERS, n=1)
+    base, _, option = name.partition(":")
+    if base == FOLDER:
+        return _own_folder(data_home(data_dir), option)
+    if base not in _OPENERS:
+        close = difflib.get_close_matches(base, _OPENERS, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
-        raise UsageError(f"there is no data set {name!r}: {hint}There are {', '.join(_OPENERS)}")
-    return _OPENERS[name](data_home(data_dir))
+        raise UsageError(f"there is no data set {name!r}: {hint}There are {', '.join(_OPENERS)}, {FOLDER}:PATH")
+    if option and base not in _WITH_OPTION:
+        raise UsageError(f"data set {name!r}: {base} has no option {option!r}; only {', '.join(_WITH_OPTION)} have one")
+    return _OPENERS[base](data_home(data_dir), option)
+
+
+def _size(name: str, text: str, default: tuple[int, ...]) -> tuple[int, ...]:
+    """48x64 -> (48, 64); as many numbers as the default has, or one less."""
+    if not text:
+        return default
+    if not re.fullmatch(r"[1-9][0-9]{0,3}(x[1-9][0-9]{0,3}){1,2}", text) or text.count("x") >= len(default):
+        raise UsageError(f"data set {name}:{text}: what follows must be HEIGHTxWIDTH in pixels, such as {name}:48x64")
+    given = tuple(int(part) for part in text.split("x"))
+    if max(given[:2]) > 1024 or given[2:] not in ((), (1,), (3,)):
+        raise UsageError(f"data set {name}:{text}: sides go up to 1024 pixels, channels are 1 or 3")
+    return given + default[len(given) :]
+
+
+def _missing(name: str, what: str, folders: list[Path]) -> DataError:
+    return DataError(f"{name}: no {what} in {_listed(folders)}; {advice(name)}; or name another folder with --data-dir")
 
 
 def _cifar10(home: Path) -> Dataset:
     folders = [home / cifar10.BINARY, home / cifar10.PYTHON, home]
-    paths = next((found for folder in folders if (found := cifar10.files(folder))), None)
+    paths = next((found for f in folders if (found := cifar10.files(f))), None)
     if paths is None:
-        raise DataError(
-            f"cifar10: no {cifar10.TRAIN[0]}.bin and no {cifar10.TRAIN[0]} in {_listed(folders)}; unpack "
-            "cifar-10-binary.tar.gz or cifar-10-python.tar.gz there, or name another folder with --data-dir"
-        )
+        raise _missing("cifar10", f"{cifar10.TRAIN[0]}.bin and no {cifar10.TRAIN[0]}", folders)
     _all_there("cifar10", paths)
     return load_or_decode("cifar10", cifar10.CLASSES, paths, home / "cache", lambda: cifar10.read(paths))
 
 
-def _idx(name: str, classes: tuple[str, ...], home: Path, folders: list[Path], advice: str) -> Dataset:
-    paths = next((found for folder in folders if (found := _idx_paths(folder))), None)
+def _cifar100(home: Path, option: str) -> Dataset:
+    if option not in ("", "fine", "coarse"):
+        raise UsageError(f"data set cifar100:{option}: write cifar100 (100 classes) or cifar100:coarse (20)")
+    classes = cifar100.COARSE if option == "coarse" else cifar100.FINE
+    folders = [home / cifar100.BINARY, home / cifar100.PYTHON]
+    paths = next((found for f in folders if (found := cifar100.files(f))), None)
     if paths is None:
-        names = ", ".join(f"{file}[.gz]" for file, _ in _IDX_FILES)
-        raise DataError(
-            f"{name}: none of {names} in {_listed(folders)}; put the four files into the first of these folders, "
-            f"or name another one with --data-dir{advice}"
-        )
+        raise _missing("cifar100", "train.bin and no train", folders)
+    _all_there("cifar100", paths)
+    name = "cifar100-coarse" if option == "coarse" else "cifar100"
+    return load_or_decode(name, classes, paths, home / "cache", lambda: cifar100.read(paths, classes))
+
+
+def _idx(name: str, classes: tuple[str, ...], home: Path, folders: list[Path], more: str = "") -> Dataset:
+    paths = next((found for f in folders if (found := _idx_paths(f))), None)
+    if paths is None:
+        names = ", no ".join(f"{file}[.gz]" for file, _ in _IDX_FILES)
+        raise DataError(f"{_missing(name, names, folders)}{more}")
     _all_there(name, paths)
 
     def decode() -> tuple[Part, Part]:
@@ -75,9 +118,9 @@ def _idx(name: str, classes: tuple[str, ...], home: Path, folders: list[Path], a
     return load_or_decode(name, classes, paths, home / "cache", decode)
 
 
-def _idx_paths(folder: Path) -> list[Path]:
+def _idx_paths(directory: Path) -> list[Path]:
     """The four files of a folder, unpacked or else .gz; none where it holds not one. They may not all exist."""
-    plain = [folder / file for file, _ in _IDX_FILES]
+    plain = [directory / file for file, _ in _IDX_FILES]
     paths = [path if path.is_file() else path.with_name(f"{path.name}.gz") for path in plain]
     return paths if any(path.is_file() for path in paths) else []
 
@@ -89,12 +132,11 @@ def _all_there(name: str, paths: list[Path]) -> None:
 
 
 def _listed(folders: list[Path]) -> str:
-    return " or ".join(str(folder) for folder in folders)
+    return " or ".join(str(f) for f in folders)
 
 
 def _mnist(home: Path) -> Dataset:
-    digits = tuple(str(digit) for digit in range(10))
-    return _idx("mnist", digits, home, [home / "mnist", home], "")
+    return _idx("mnist", _DIGITS, home, [home / "mnist", home])
 
 
 def _fashion_mnist(home: Path) -> Dataset:
@@ -102,11 +144,79 @@ def _fashion_mnist(home: Path) -> Dataset:
     return _idx("fashion-mnist", fashion_mini.CLASSES, home, folders, " (Debian: apt install dataset-fashion-mnist)")
 
 
-_OPENERS: dict[str, Callable[[Path], Dataset]] = {
-    fashion_mini.NAME: lambda _: fashion_mini.load(),
-    shapes32.NAME: lambda _: shapes32.load(),
-    "cifar10": _cifar10,
-    "mnist": _mnist,
-    "fashion-mnist": _fashion_mnist,
+def _mnist_kaggle(home: Path) -> Dataset:
+    folders = [home / name for name in mnist_csv.FOLDERS]
+    path = next((f / mnist_csv.FILE for f in folders if (f / mnist_csv.FILE).is_file()), None)
+    if path is None:
+        raise _missing("mnist-kaggle", mnist_csv.FILE, folders)
+    return load_or_decode("mnist-kaggle", _DIGITS, [path], home / "cache", lambda: mnist_csv.read(path))
+
+
+def _sfddd(home: Path, option: str) -> Dataset:
+    height, width = _size("sfddd", option, sfddd.SIZE)
+    found = sfddd.find(home / "sfddd")
+    if found is None:
+        raise _missing("sfddd", "train/c0 and no imgs/train/c0", [home / "sfddd"])
+    name = f"sfddd-{height}x{width}"
+    sources = found.photographs + ([found.table] if found.table else [])
+    return load_or_decode(
+        name, sfddd.CLASSES, sources, home / "cache", lambda: sfddd.read(name, found, (height, width))
+    )
+
+
+def _tiny_imagenet(home: Path) -> Dataset:
+    root = home / tiny_imagenet.FOLDER
+    found = tiny_imagenet.find(root)
+    if found is None:
+        raise _missing("tiny-imagenet", "wnids.txt", [root])
+    lost = next((path for path in found.paths if not path.is_file()), None)
+    if lost is not None:
+        raise DataError(f"tiny-imagenet: {lost} missing; the set is incomplete")
+    return load_or_decode(
+        "tiny-imagenet", found.classes, found.paths, home / "cache", lambda: tiny_imagenet.read(found)
+    )
+
+
+def _gtsrb(home: Path, option: str) -> Dataset:
+    height, width = _size("gtsrb", option, gtsrb.SIZE)
+    found = gtsrb.find(home / "gtsrb")
+    if found is None:
+        raise _missing("gtsrb", "GTSRB/Training/00000 and no GTSRB/Final_Training/Images/00000", [home / "gtsrb"])
+    _all_there("gtsrb", found.paths)
+    name = f"gtsrb-{height}x{width}"
+    return load_or_decode(name, gtsrb.CLASSES, found.paths, home / "cache", lambda: gtsrb.read(found, (height, width)))
+
+
+def _own_folder(home: Path, option: str) -> Dataset:
+    """folder:PATH[:HxW[xC]]; PATH is below the data home, or begins with / or ~ or a dot."""
+    path, _, size = option.partition(":")
+    if not path:
+        raise UsageError("data set folder: write folder:PATH or folder:PATH:HEIGHTxWIDTH")
+    height, width, channels = _size(f"{FOLDER}:{path}", size, (32, 32, 3))
+    root = Path(path).expanduser() if path.startswith(("/", "~", "./", "../")) else home / path
+    if not root.is_dir():
+        raise DataError(
+            f"{FOLDER}:{path}: there is no folder {root}; make one folder a class in it, or `dptrain data add "
+            f"{FOLDER}:{path} ARCHIVE`"
+        )
+    found = folder.listing(root)
+    name = f"{root.resolve().name}-{height}x{width}x{channels}"
+    shape = (height, width, channels)
+    return load_or_decode(name, found.classes, found.paths, home / "cache", lambda: folder.read(name, found, shape))
+
+
+#: Data home and option -> data set.
+_OPENERS: dict[str, Callable[[Path, str], Dataset]] = {
+    fashion_mini.NAME: lambda _home, _: fashion_mini.load(),
+    shapes32.NAME: lambda _home, _: shapes32.load(),
+    "cifar10": lambda home, _: _cifar10(home),
+    "cifar100": _cifar100,
+    "mnist": lambda home, _: _mnist(home),
+    "mnist-kaggle": lambda home, _: _mnist_kaggle(home),
+    "fashion-mnist": lambda home, _: _fashion_mnist(home),
+    "sfddd": _sfddd,
+    "tiny-imagenet": lambda home, _: _tiny_imagenet(home),
+    "gtsrb": _gtsrb,
 }
+_WITH_OPTION = ("cifar100", "sfddd", "gtsrb")
 NAMES = tuple(_OPENERS)

@@ -19,6 +19,7 @@ class Part(NamedTuple):
 
     images: U8  #: (n, h, w, c), C order
     labels: I64  #: (n,), class numbers
+    groups: I64 | None = None  #: (n,), what belongs together and must not be split (one driver's pictures), if known
 
 
 class Figures(NamedTuple):
@@ -26,7 +27,7 @@ class Figures(NamedTuple):
 
     mean: tuple[float, ...]  #: a channel, over the training images, in units of 0 ... 255
     std: tuple[float, ...]  #: population standard deviation; 1 for a constant channel, since it is divided by
-    sha256: str  #: over contents, shapes and classes; not over the name, nor over the files it came from
+    sha256: str  #: over contents, shapes, classes, and groups if any; not over the name, nor the files it came from
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,6 +43,7 @@ class Dataset:
     mean: F64  #: (c,) as in Figures
     std: F64  #: (c,)
     sha256: str
+    train_groups: I64 | None = None  #: (n,) as in Part
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -72,6 +74,8 @@ def assemble(name: str, classes: tuple[str, ...], train: Part, test: Part, figur
             )
         if part.labels.shape != part.images.shape[:1]:
             raise DataError(f"{name}: {part.images.shape[0]} {which} images, but {part.labels.size} labels")
+        if part.groups is not None and part.groups.shape != part.labels.shape:
+            raise DataError(f"{name}: {part.labels.size} {which} labels, but {part.groups.size} groups")
         if part.labels.min() < 0 or part.labels.max() >= len(classes):
             wrong = part.labels[(part.labels < 0) | (part.labels >= len(classes))][0]
             raise DataError(f"{name}: a {which} label is {wrong}; there are classes 0 ... {len(classes) - 1}")
@@ -90,6 +94,7 @@ def assemble(name: str, classes: tuple[str, ...], train: Part, test: Part, figur
         mean=np.array(figures.mean),
         std=np.array(figures.std),
         sha256=figures.sha256,
+        train_groups=train.groups,
     )
 
 
@@ -101,6 +106,8 @@ def measure(classes: tuple[str, ...], train: Part, test: Part) -> Figures:
     for part in (train, test):
         h.update(np.ascontiguousarray(part.images).data)
         h.update(np.ascontiguousarray(part.labels, dtype="<i8").data)
+        if part.groups is not None:
+            h.update(np.ascontiguousarray(part.groups, dtype="<i8").data)
     return Figures(mean, std, h.hexdigest())
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+
+import numpy as np
 
 from dptrain.errors import UsageError
 from dptrain.kernels import philox
@@ -15,9 +18,15 @@ def permutation(seed: int, epoch: int, n: int) -> I64:
     return philox.permutation(seed, philox.domains.ORDER, epoch, n)
 
 
+def drawn(seed: int, epoch: int, n: int) -> I64:
+    """`n` of `n` samples with replacement, each draw equally likely. A new array."""
+    words = philox.words(seed, philox.domains.ORDER_REPLACEMENT, epoch, 0, n)
+    return (words.astype(np.int64) * n) >> 32
+
+
 @lru_cache(maxsize=4)  # an augmenter a few steps ahead looks at two epochs in turn; 50,000 samples are 0.4 MB
-def _order(seed: int, epoch: int, n: int) -> I64:
-    order = permutation(seed, epoch, n)
+def _order(seed: int, epoch: int, n: int, rule: Callable[[int, int, int], I64]) -> I64:
+    order = rule(seed, epoch, n)
     order.setflags(write=False)
     return order
 
@@ -26,7 +35,8 @@ def _order(seed: int, epoch: int, n: int) -> I64:
 class Sampler:
     """Cuts every epoch's order into batches, and a batch into shards, by position. Steps and shards count from 0.
 
-    Each sample is used exactly once an epoch: the last batch may have fewer shards, its last shard fewer samples.
+    Each sample is used exactly once an epoch (with `replacement`: as often as chance has it): the last batch may have
+    fewer shards, its last shard fewer samples.
     Raises UsageError for what cannot be cut.
     """
 
@@ -34,6 +44,7 @@ class Sampler:
     batch_size: int
     shard_size: int
     seed: int
+    replacement: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**63:
@@ -75,7 +86,8 @@ class Sampler:
     def batch(self, step: int) -> I64:
         """Sample ids of the whole step, a read-only view: its shards one after another."""
         first, last = self._range(step)
-        return _order(self.seed, self.epoch_of(step), self.samples)[first:last]
+        rule = drawn if self.replacement else permutation
+        return _order(self.seed, self.epoch_of(step), self.samples, rule)[first:last]
 
     def _range(self, step: int) -> tuple[int, int]:
         if step < 0:

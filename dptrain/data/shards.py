@@ -8,6 +8,7 @@ from dptrain.config import DataConfig, TrainingConfig
 from dptrain.data.augment import Pipeline
 from dptrain.data.catalog import open_dataset
 from dptrain.data.dataset import Dataset
+from dptrain.data.operations import VIEWS
 from dptrain.data.sampler import Sampler
 from dptrain.data.split import Split, split
 from dptrain.errors import UsageError
@@ -29,6 +30,11 @@ class ShardSource:
         if self.sampler.samples != self.parts.train.size:
             raise ValueError(f"sampler over {self.sampler.samples} samples, but there are {self.parts.train.size}")
 
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(h, w, c) of what the network sees: the data set's, unless the pipeline pads or cuts windows."""
+        return self.pipeline.output(self.dataset.image_shape)
+
     def images(self, step: int, shard: int) -> tuple[U8, I64]:
         """One shard of training, augmented: new arrays (n, h, w, c) and (n,)."""
         ids = self._ids(step, shard)
@@ -41,15 +47,20 @@ class ShardSource:
         """The labels alone, for images which somebody else has prepared."""
         return self.dataset.train_labels[self._ids(step, shard)]
 
-    def evaluation(self, name: str, start: int, stop: int) -> tuple[U8, I64]:
-        """Samples [start, stop) of a split, not augmented: new arrays (n, h, w, c) and (n,)."""
+    def evaluation(self, name: str, start: int, stop: int, view: str = VIEWS[0]) -> tuple[U8, I64]:
+        """Samples [start, stop) of a split, not augmented: new arrays (n, h, w, c) and (n,).
+
+        view: one of pipeline.views; where training crops, evaluation sees the middle, or a corner.
+        """
         size = self.size(name)
         if not 0 <= start < stop <= size:
             raise ValueError(f"samples {start} ... {stop} of {name!r} asked for; it has {size}")
         if name == "test":
-            return self.dataset.test_images[start:stop].copy(), self.dataset.test_labels[start:stop].copy()
-        ids = (self.parts.train if name == "train" else self.parts.validation)[start:stop]
-        return self.dataset.train_images[ids], self.dataset.train_labels[ids]
+            x, y = self.dataset.test_images[start:stop].copy(), self.dataset.test_labels[start:stop].copy()
+        else:
+            ids = (self.parts.train if name == "train" else self.parts.validation)[start:stop]
+            x, y = self.dataset.train_images[ids], self.dataset.train_labels[ids]
+        return self.pipeline.still(x, view), y
 
     def size(self, name: str) -> int:
         """Number of samples of a split: "train", "validation" or "test"."""
@@ -65,10 +76,10 @@ class ShardSource:
 def open_source(data: DataConfig, training: TrainingConfig, data_dir: str) -> ShardSource:
     """Opens and puts together what a run's identity asks for. Raises UsageError and DataError."""
     dataset = open_dataset(data.dataset, data_dir)
-    parts = split(dataset, data.validation)
+    parts = split(dataset, data.validation, data.samples)
     return ShardSource(
         dataset=dataset,
         parts=parts,
-        sampler=Sampler(parts.train.size, training.batch_size, training.shard_size, training.seed),
-        pipeline=Pipeline.parse(data.augment, dataset.image_shape),
+        sampler=Sampler(parts.train.size, training.batch_size, training.shard_size, training.seed, data.replacement),
+        pipeline=Pipeline.parse(data.augment, dataset.image_shape).fit(dataset.train_images),
     )

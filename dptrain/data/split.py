@@ -14,18 +14,20 @@ from dptrain.types import I64
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Split:
-    """Positions in the data set's training part, ascending; together each exactly once."""
+    """Positions in the data set's training part, ascending; none is in both."""
 
     train: I64
     validation: I64
 
 
-def split(dataset: Dataset, validation: int) -> Split:
-    """Sets `validation` samples aside (-1: a tenth, rounded down; 0: none).
+def split(dataset: Dataset, validation: int, samples: int = 0) -> Split:
+    """Sets `validation` samples aside (-1: a tenth, rounded down; 0: none), and takes `samples` of the rest (0: all).
 
-    The rule: validation samples are the first ones of the Philox order with seed 0 in the domain SPLIT. So every run
-    over the same set has the same ones, a larger split contains a smaller one, and sorted or striped files do no harm.
-    Raises UsageError where nothing would be left to train on.
+    The rule: validation samples are the first ones of the Philox order with seed 0 in the domain SPLIT, training
+    samples the next ones. So every run over the same set has the same ones, a larger split contains a smaller one, and
+    sorted or striped files do no harm. Where samples come in groups (one driver's pictures), the order is that of the
+    groups, and a group begun is set aside as a whole: nobody is validated on whom it was trained on.
+    Raises UsageError where nothing, or not `samples`, would be left to train on.
     """
     n = dataset.train_labels.size
     if validation < -1 or validation >= n:
@@ -35,4 +37,20 @@ def split(dataset: Dataset, validation: int) -> Split:
         )
     count = n // 10 if validation == -1 else validation
     order = philox.permutation(0, philox.domains.SPLIT, 0, n)
-    return Split(train=np.sort(order[count:]), validation=np.sort(order[:count]))
+    if dataset.train_groups is not None:
+        order, count = by_group(dataset.train_groups, count, philox.domains.SPLIT)
+    rest = order[count:]
+    if rest.size == 0 or samples > rest.size:
+        raise UsageError(
+            f"samples is {samples}: of the {n} training samples of {dataset.name}, {rest.size} are left to train on"
+        )
+    return Split(train=np.sort(rest[: samples or rest.size]), validation=np.sort(order[:count]))
+
+
+def by_group(groups: I64, count: int, domain: int) -> tuple[I64, int]:
+    """Positions ordered group by group, the groups in Philox order; and `count` rounded up to whole groups."""
+    names = np.unique(groups)
+    shuffled = names[philox.permutation(0, domain, 1, names.size)]
+    order = np.concatenate([np.flatnonzero(groups == name) for name in shuffled])
+    ends = np.cumsum([0, *(int((groups == name).sum()) for name in shuffled)])
+    return order, int(ends[np.searchsorted(ends, count)])

@@ -23,13 +23,17 @@ class BatchNorm:
 
     name: str
     channels: int
+    affine: bool = True  #: False: no scale and shift
+    init: str = "ones"  #: of the scale
 
     @property
     def params(self) -> tuple[ParamSpec, ...]:
         """Scale and shift."""
         shape = (self.channels,)
+        if not self.affine:
+            return ()
         return (
-            ParamSpec(f"{self.name}.weight", shape, decay=False),
+            ParamSpec(f"{self.name}.weight", shape, decay=False, init=self.init),
             ParamSpec(f"{self.name}.bias", shape, decay=False),
         )
 
@@ -41,7 +45,8 @@ class BatchNorm:
 
     def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:
         """See the class. The backward pass exists in training only."""
-        gamma, beta = run.params[f"{self.name}.weight"], run.params[f"{self.name}.bias"]
+        gamma: Floats | float = run.params[f"{self.name}.weight"] if self.affine else 1.0
+        beta: Floats | float = run.params[f"{self.name}.bias"] if self.affine else 0.0
         dtype, flat = x.dtype, x.reshape(x.shape[0], -1, self.channels)
         count = flat.shape[0] * flat.shape[1]
         if run.training:
@@ -58,8 +63,9 @@ class BatchNorm:
         def backward(dy: Floats, gradients: dict[str, Floats]) -> Floats:
             dy = dy.reshape(flat.shape)
             total, weighted = norm.reductions(dy, flat, mean)
-            gradients[f"{self.name}.weight"][...] = weighted * inverse
-            gradients[f"{self.name}.bias"][...] = total
+            if self.affine:
+                gradients[f"{self.name}.weight"][...] = weighted * inverse
+                gradients[f"{self.name}.bias"][...] = total
             a, b = total / count, weighted * inverse * inverse / count
             dx = norm.input_gradient(dy, flat, (mean, scale, a.astype(dtype), b.astype(dtype)))
             return dx.reshape(x.shape)

@@ -1,4 +1,4 @@
-"""Networks out of layers: one after the other, and side by side with a sum."""
+"""Networks out of layers: one after the other, and side by side with a sum. Tables of branches: table.py."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dptrain.model import ParamSpec
-from dptrain.nn.layer import Backward, Layer, Run
+from dptrain.nn.layer import Backward, Layer, Run, Signal
 from dptrain.types import Floats
 
 
@@ -21,6 +21,18 @@ class Sequential:
     def __iter__(self) -> Iterator[Layer]:
         return iter(self.layers)
 
+    def insert(self, at: int, layer: Layer) -> Sequential:
+        """A new one, with `layer` as number `at`. Raises IndexError for a place there is not."""
+        if not -len(self.layers) <= at <= len(self.layers):
+            raise IndexError(f"insert at {at}: there are {len(self.layers)} layers")
+        return Sequential((*self.layers[:at], layer, *self.layers[at:]))
+
+    def remove(self, at: int) -> Sequential:
+        """A new one, without layer number `at`."""
+        kept = list(self.layers)
+        kept.pop(at)
+        return Sequential(tuple(kept))
+
     @property
     def params(self) -> tuple[ParamSpec, ...]:
         """Those of the layers, in order."""
@@ -31,7 +43,7 @@ class Sequential:
         """Those of the layers, in order."""
         return tuple(spec for layer in self.layers for spec in layer.buffers)
 
-    def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:
+    def __call__(self, run: Run, x: Signal) -> tuple[Signal, Backward]:
         """See the class."""
         backwards = []
         for layer in self.layers:
@@ -39,7 +51,7 @@ class Sequential:
             if run.training:  # otherwise the activations can go at once
                 backwards.append(backward_of_layer)
 
-        def backward(dy: Floats, gradients: dict[str, Floats]) -> Floats:
+        def backward(dy: Signal, gradients: dict[str, Floats]) -> Signal:
             while backwards:
                 dy = backwards.pop()(dy, gradients)  # pop: an activation is freed as soon as it was used
             return dy
@@ -70,6 +82,7 @@ class Residual:
         carried, shortcut_backward = self.shortcut(run, x)
 
         def backward(dy: Floats, gradients: dict[str, Floats]) -> Floats:
-            return np.add(branch_backward(dy, gradients), shortcut_backward(dy, gradients))
+            total: Floats = np.add(branch_backward(dy, gradients), shortcut_backward(dy, gradients))
+            return total
 
         return np.add(y, carried), backward

@@ -1,13 +1,15 @@
-"""Two-dimensional convolution without bias (BatchNorm follows and has one)."""
+"""Two-dimensional convolution and its transpose ("full" convolution)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 
 from dptrain.kernels import conv
 from dptrain.model import ParamSpec
+from dptrain.nn.geometry import Pair, channel_sums, cropped, dilated, framed, pair
 from dptrain.nn.layer import Backward, Run
 from dptrain.types import Floats
 
@@ -16,21 +18,27 @@ from dptrain.types import Floats
 class Convolution:
     """(n, h, w, inputs) -> (n, p, q, outputs); p = (h + 2 pad - taps) // stride + 1.
 
-    Weights (outputs, inputs, taps, taps).
+    Weights (outputs, inputs, taps, taps). No shift by default: BatchNorm follows and has one. Taps, stride and pad are
+    one number, or a pair (rows, columns).
     """
 
     name: str
     inputs: int
     outputs: int
-    taps: int = 3
-    stride: int = 1
-    pad: int = 1
+    taps: int | Pair = 3
+    stride: int | Pair = 1
+    pad: int | Pair = 1
     first: bool = False  #: of the network: nobody wants its input gradient, so backward returns an empty array
+    bias: bool = False
+    init: str = "kaiming"
 
     @property
     def params(self) -> tuple[ParamSpec, ...]:
-        """The weights."""
-        return (ParamSpec(f"{self.name}.weight", (self.outputs, self.inputs, self.taps, self.taps)),)
+        """The weights, and the shift, if there is one."""
+        taps = pair(self.taps)
+        fan = (self.inputs * prod(taps), self.outputs * prod(taps))
+        weights = ParamSpec(f"{self.name}.weight", (self.outputs, self.inputs, *taps), init=self.init, fan=fan)
+        return (weights, ParamSpec(f"{self.name}.bias", (self.outputs,), decay=False)) if self.bias else (weights,)
 
     @property
     def buffers(self) -> tuple[ParamSpec, ...]:
@@ -39,14 +47,81 @@ class Convolution:
 
     def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:
         """See the class."""
-        weights = run.params[f"{self.name}.weight"]
+        weights, taps = run.params[f"{self.name}.weight"], pair(self.taps)
+        (stride, keep), (pad, frame) = _step(pair(self.stride)), _frame(pair(self.pad))
+        seen = framed(x, frame)
+        whole = conv.forward(seen, weights, stride, pad)
+        y = np.ascontiguousarray(whole[:, :: keep[0], :: keep[1]])
+        if self.bias:
+            y = y + run.params[f"{self.name}.bias"]
 
         def backward(dy: Floats, gradients: dict[str, Floats]) -> Floats:
-            gradients[f"{self.name}.weight"][...] = conv.weight_gradient(
-                x, dy, (self.taps, self.taps), self.stride, self.pad
-            )
+            if self.bias:
+                gradients[f"{self.name}.bias"][...] = channel_sums(dy)
+            dense = dilated(dy, keep, whole.shape[1:3])
+            gradients[f"{self.name}.weight"][...] = conv.weight_gradient(seen, dense, taps, stride, pad)
             if self.first:
                 return np.empty(0, dy.dtype)
-            return conv.input_gradient(dy, weights, (x.shape[1], x.shape[2]), self.stride, self.pad)
+            return cropped(conv.input_gradient(dense, weights, seen.shape[1:3], stride, pad), frame)
 
-        return conv.forward(x, weights, self.stride, self.pad), backward
+        return y, backward
+
+
+@dataclass(frozen=True, slots=True)
+class FullConvolution:
+    """(n, p, q, inputs) -> (n, h, w, outputs), a convolution's transpose; h = (p - 1) stride - 2 pad + taps + extra.
+
+    Weights (inputs, outputs, taps, taps), as in Torch. `extra` rows and columns at the end, fewer than `stride`.
+    """
+
+    name: str
+    inputs: int
+    outputs: int
+    taps: int | Pair = 3
+    stride: int = 1
+    pad: int = 0
+    extra: int | Pair = 0
+    bias: bool = True
+    init: str = "fan-in"
+
+    @property
+    def params(self) -> tuple[ParamSpec, ...]:
+        """The weights, and the shift, if there is one."""
+        taps = pair(self.taps)
+        fan = (self.inputs * prod(taps), self.outputs * prod(taps))
+        weights = ParamSpec(f"{self.name}.weight", (self.inputs, self.outputs, *taps), init=self.init, fan=fan)
+        return (weights, ParamSpec(f"{self.name}.bias", (self.outputs,), decay=False)) if self.bias else (weights,)
+
+    @property
+    def buffers(self) -> tuple[ParamSpec, ...]:
+        """None."""
+        return ()
+
+    def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:
+        """See the class."""
+        weights, taps, extra = run.params[f"{self.name}.weight"], pair(self.taps), pair(self.extra)
+        if max(extra) >= self.stride:
+            raise ValueError(f"{self.name}: extra = {self.extra} must be less than stride = {self.stride}")
+        height = (x.shape[1] - 1) * self.stride - 2 * self.pad + taps[0] + extra[0]
+        width = (x.shape[2] - 1) * self.stride - 2 * self.pad + taps[1] + extra[1]
+        y = conv.input_gradient(x, weights, (height, width), self.stride, self.pad)
+        if self.bias:
+            y = y + run.params[f"{self.name}.bias"]
+
+        def backward(dy: Floats, gradients: dict[str, Floats]) -> Floats:
+            if self.bias:
+                gradients[f"{self.name}.bias"][...] = channel_sums(dy)
+            gradients[f"{self.name}.weight"][...] = conv.weight_gradient(dy, x, taps, self.stride, self.pad)
+            return conv.forward(dy, weights, self.stride, self.pad)
+
+        return y, backward
+
+
+def _step(stride: Pair) -> tuple[int, Pair]:
+    """(stride the kernels take, every how many of their outputs are kept): they know one stride for both axes."""
+    return (stride[0], (1, 1)) if stride[0] == stride[1] else (1, stride)
+
+
+def _frame(pad: Pair) -> tuple[int, Pair]:
+    """(pad the kernels take, frame put around the image before): they know one pad for both axes."""
+    return (pad[0], (0, 0)) if pad[0] == pad[1] else (0, pad)

@@ -3,32 +3,101 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
+from dptrain.errors import UsageError
 from dptrain.kernels.philox import domains, normals, uniforms
 from dptrain.model import ParamLayout, ParamSpec
 from dptrain.types import F32, F64
 
 
-def kaiming_normal(seed: int, stream: int, shape: tuple[int, ...]) -> F64:
-    """N(0, 2 / fan_in) for weights (k, c, r, s); He et al. 2015b, equation 10."""
-    fan_in = math.prod(shape[1:])
-    return normals(seed, domains.INIT, stream, math.prod(shape)).reshape(shape) * math.sqrt(2.0 / fan_in)
+class Stream(NamedTuple):
+    """Where one array's numbers come from."""
+
+    seed: int
+    number: int  #: of the array in its layout
+
+    def normals(self, shape: tuple[int, ...]) -> F64:
+        """Of mean 0 and variance 1."""
+        return normals(self.seed, domains.INIT, self.number, math.prod(shape)).reshape(shape)
+
+    def uniforms(self, shape: tuple[int, ...]) -> F64:
+        """In [0, 1)."""
+        return uniforms(self.seed, domains.INIT, self.number, math.prod(shape)).reshape(shape)
 
 
-def fan_in_uniform(seed: int, stream: int, shape: tuple[int, ...], fan_in: int) -> F64:
-    """U(-1/sqrt(fan_in), 1/sqrt(fan_in)), Torch's affine layer."""
-    draws = uniforms(seed, domains.INIT, stream, math.prod(shape)).reshape(shape)
-    return (2.0 * draws - 1.0) / math.sqrt(fan_in)
+def kaiming(stream: Stream, spec: ParamSpec) -> F64:
+    """N(0, 2 / fan in): He et al. 2015b, equation 10; the gain of ReLU."""
+    return stream.normals(spec.shape) * math.sqrt(2.0 / spec.fan[0])
+
+
+def fan_in(stream: Stream, spec: ParamSpec) -> F64:
+    """N(0, 1 / fan in): PyFunt's affine layer, and its convolution where it is not Kaiming's."""
+    return stream.normals(spec.shape) * math.sqrt(1.0 / spec.fan[0])
+
+
+def torch(stream: Stream, spec: ParamSpec) -> F64:
+    """U(-1 / sqrt(fan in), 1 / sqrt(fan in)): Torch's affine layer, weights and shifts."""
+    return (2.0 * stream.uniforms(spec.shape) - 1.0) / math.sqrt(spec.fan[0])
+
+
+def xavier(stream: Stream, spec: ParamSpec) -> F64:
+    """U(-a, a) with a = sqrt(6 / (fan in + fan out)): Glorot & Bengio 2010, equation 16."""
+    return (2.0 * stream.uniforms(spec.shape) - 1.0) * math.sqrt(6.0 / sum(spec.fan))
+
+
+def orthogonal(stream: Stream, spec: ParamSpec) -> F64:
+    """sqrt(2) times a matrix of orthonormal rows or columns, whichever are fewer: Saxe et al. 2014, with ReLU's gain.
+
+    The matrix is (first axis) x (the others). Gram and Schmidt, twice, with every sum taken in order: LAPACK's bits
+    depend on the CPU.
+    """
+    tall = spec.shape[0] > math.prod(spec.shape[1:])
+    drawn = stream.normals(spec.shape).reshape(spec.shape[0], -1)
+    rows = drawn.T.copy() if tall else drawn
+    for i, row in enumerate(rows):
+        for _ in range(2):  # once leaves rounding errors of the size of the condition number
+            for other in rows[:i]:
+                row -= _in_order(row * other) * other
+        row /= math.sqrt(_in_order(row * row))
+    return (rows.T if tall else rows).reshape(spec.shape) * math.sqrt(2.0)
+
+
+def _in_order(x: F64) -> float:
+    """The sum, from the first to the last: np.sum's order depends on the CPU."""
+    return float(np.add.accumulate(x)[-1])
+
+
+def _normal(mean: float, deviation: float) -> Callable[[Stream, ParamSpec], F64]:
+    return lambda stream, spec: stream.normals(spec.shape) * deviation + mean
+
+
+INITIALISERS: dict[str, Callable[[Stream, ParamSpec], F64]] = {
+    "zeros": lambda _stream, spec: np.zeros(spec.shape),
+    "ones": lambda _stream, spec: np.ones(spec.shape),
+    "kaiming": kaiming,
+    "fan-in": fan_in,
+    "torch": torch,
+    "xavier": xavier,
+    "orthogonal": orthogonal,
+    "uniform": lambda stream, spec: stream.uniforms(spec.shape),  # Torch's BatchNorm of 2016
+    "gcr": _normal(1.0, 0.002),  # gcr's first BatchNorm of a block
+    "pyfunt": _normal(0.6, 0.005),  # PyFunt's init_bn_w
+    "pyfunt-wide": _normal(0.7, 0.04),  # PyFunt's init_bn_w_disp
+}
 
 
 def initial_params(layout: ParamLayout, seed: int) -> F32:
-    """(layout.size,): convolutions Kaiming normal, affine layers Torch's uniform, BatchNorm scale 1 and shift 0."""
+    """(layout.size,): each array as its spec says. Raises UsageError for an initialiser there is not."""
     flat = np.zeros(layout.size, np.float32)
     views = layout.views(flat)
-    for stream, spec in enumerate(layout.specs):
-        views[spec.name][...] = _draw(layout, spec, seed, stream)
+    for number, spec in enumerate(layout.specs):
+        if spec.init not in INITIALISERS:
+            raise UsageError(f"{spec.name}: unknown initialiser {spec.init!r}; there are {', '.join(INITIALISERS)}")
+        views[spec.name][...] = INITIALISERS[spec.init](Stream(seed, number), spec)
     return flat
 
 
@@ -38,14 +107,3 @@ def initial_buffers(layout: ParamLayout) -> F32:
     for name, view in layout.views(flat).items():
         view[...] = 1 if name.endswith("running_var") else 0
     return flat
-
-
-def _draw(layout: ParamLayout, spec: ParamSpec, seed: int, stream: int) -> F64 | float:
-    if len(spec.shape) == 4:
-        return kaiming_normal(seed, stream, spec.shape)
-    if len(spec.shape) == 2:
-        return fan_in_uniform(seed, stream, spec.shape, spec.shape[1])
-    weights = next(s for s in layout.specs if s.name == spec.name.rsplit(".", 1)[0] + ".weight")
-    if len(weights.shape) == 2:  # an affine layer's bias
-        return fan_in_uniform(seed, stream, spec.shape, weights.shape[1])
-    return 1.0 if spec.name.endswith(".weight") else 0.0  # BatchNorm

@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from dptrain.model import ParamSpec
 from dptrain.types import Floats
+
+#: What flows between layers: an array (n, ...); between `ConcatTable` and `CAddTable` a tuple of arrays.
+Signal: TypeAlias = Any
+
+
+class Chance(NamedTuple):
+    """What a layer that draws by chance draws from: the same three numbers, the same draws, on every machine."""
+
+    seed: int = 0  #: of the run
+    step: int = 0  #: updates applied before this one
+    shard: int = 0  #: within the step
 
 
 @dataclass(slots=True)
@@ -16,8 +27,9 @@ class Run:
 
     params: Mapping[str, Floats]  #: learnable arrays, by name
     buffers: Mapping[str, Floats]  #: running statistics, by name; read only when not training
-    training: bool  #: BatchNorm takes the statistics of this batch, and leaves them in `statistics`
+    training: bool  #: BatchNorm takes the statistics of this batch, and leaves them in `statistics`; dropout drops
     statistics: dict[str, Floats] = field(default_factory=dict)  #: same names as buffers: mean, UNBIASED variance
+    chance: Chance = field(default_factory=Chance)
 
 
 class Backward(Protocol):
@@ -26,13 +38,13 @@ class Backward(Protocol):
     What it needs from the forward pass it holds itself. Call it at most once, and never change `dy` in place.
     """
 
-    def __call__(self, dy: Floats, gradients: dict[str, Floats]) -> Floats:
+    def __call__(self, dy: Signal, gradients: dict[str, Floats]) -> Signal:
         """dy has the shape of y; the result has the shape of x."""
         ...
 
 
 class Layer(Protocol):
-    """A layer, or a network of layers."""
+    """A layer, or a network of layers. A frozen dataclass: whoever walks over a network finds layers in its fields."""
 
     @property
     def params(self) -> tuple[ParamSpec, ...]:
@@ -44,6 +56,6 @@ class Layer(Protocol):
         """Names and shapes of its running statistics, in order."""
         ...
 
-    def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:
+    def __call__(self, run: Run, x: Signal) -> tuple[Signal, Backward]:
         """x -> (y, backward). Does not change x."""
         ...

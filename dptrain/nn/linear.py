@@ -20,13 +20,16 @@ class Linear:
     name: str
     inputs: int
     outputs: int
+    init: str = "torch"  #: of the weights; the shift is drawn like them with "torch", and 0 otherwise
 
     @property
     def params(self) -> tuple[ParamSpec, ...]:
         """Weights and bias."""
+        fan = (self.inputs, self.outputs)
+        shift = "torch" if self.init == "torch" else "zeros"
         return (
-            ParamSpec(f"{self.name}.weight", (self.outputs, self.inputs)),
-            ParamSpec(f"{self.name}.bias", (self.outputs,), decay=False),
+            ParamSpec(f"{self.name}.weight", (self.outputs, self.inputs), init=self.init, fan=fan),
+            ParamSpec(f"{self.name}.bias", (self.outputs,), decay=False, init=shift, fan=fan),
         )
 
     @property

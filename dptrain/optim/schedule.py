@@ -36,9 +36,19 @@ def cosine(start: float, total: float) -> Schedule:
     return lambda step: 0.5 * (1.0 + cos_pi(min(1.0, max(0.0, step - start) / span)))
 
 
+def table(values: tuple[float, ...], length: int) -> Schedule:
+    """One value for every `length` steps; the last one stays. What a user's rule gave for each epoch."""
+    return lambda step: values[min(step // length, len(values) - 1)]
+
+
 def warmup(length: float) -> Schedule:
     """Linear: (k + 1) / length at step k, 1 from then on. Goyal et al. 2017 (arXiv 1706.02677), without the offset."""
     return lambda step: min(1.0, (step + 1) / length) if length > 0 else 1.0
+
+
+def low_start(length: float, factor: float) -> Schedule:
+    """`factor` for the first `length` steps, then 1: He et al. 2015 for 110 layers (0.1), gcr (0.01, 400 steps)."""
+    return lambda step: factor if step < length else 1.0
 
 
 def product(*factors: Schedule) -> Schedule:
@@ -63,6 +73,9 @@ def make_schedule(training: TrainingConfig, steps_per_epoch: int, total_steps: i
             decay = steps(tuple(epoch * steps_per_epoch for epoch in training.milestones), training.factor)
         case "cosine":
             decay = cosine(warm, total_steps)
+        case "table":
+            decay = table(training.rates, steps_per_epoch)
         case other:
-            raise UsageError(f"schedule {other!r} is unknown; allowed are 'constant', 'steps' and 'cosine'")
-    return product(constant(training.lr), warmup(warm), decay)
+            raise UsageError(f"schedule {other!r} is unknown; allowed are 'constant', 'steps', 'cosine' and 'table'")
+    start = low_start(warm, training.warmup_factor) if training.warmup_factor else warmup(warm)
+    return product(constant(training.lr), start, decay)

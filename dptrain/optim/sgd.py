@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from dptrain.config import TrainingConfig
-from dptrain.errors import UsageError
 from dptrain.model import ParamLayout
+from dptrain.optim.decay import Decay
 from dptrain.types import F32
 
 
@@ -18,39 +18,26 @@ class SGD:
     """
 
     def __init__(self, training: TrainingConfig, layout: ParamLayout) -> None:
-        if training.decay not in ("all", "weights"):
-            raise UsageError(f"decay {training.decay!r} is unknown; allowed are 'all' and 'weights'")
         self._momentum = np.float32(training.momentum)
         self._nesterov = training.nesterov
-        self._decay: F32 | np.float32 = np.float32(training.weight_decay)
-        if training.decay == "weights":
-            self._decay = np.zeros(layout.size, np.float32)
-            for spec, offset in layout.items():
-                self._decay[offset : offset + spec.size] = training.weight_decay if spec.decay else 0.0
-        self._decays = bool(training.weight_decay)
-        self._step: F32 = np.zeros(layout.size, np.float32)  #: scratch
+        self._decay = Decay(training, layout)
         self._scaled: F32 = np.zeros(layout.size, np.float32)  #: scratch
 
     def init(self, size: int) -> dict[str, F32]:
         """{"velocity": zeros}, or nothing without momentum."""
         return {"velocity": np.zeros(size, np.float32)} if self._momentum else {}
 
-    def update(self, params: F32, gradient: F32, state: dict[str, F32], lr: float) -> None:
+    def update(self, params: F32, gradient: F32, state: dict[str, F32], lr: float, step: int) -> None:  # noqa: ARG002
         """See the class. All arrays: (layout.size,)."""
-        step, scaled = self._step, self._scaled
-        if self._decays:
-            np.multiply(params, self._decay, out=step)
-            np.add(gradient, step, out=step)
-        else:
-            np.copyto(step, gradient)
+        change, scaled = self._decay.added(params, gradient), self._scaled
         if self._momentum:
             velocity = state["velocity"]
             np.multiply(velocity, self._momentum, out=velocity)
-            np.add(velocity, step, out=velocity)
+            np.add(velocity, change, out=velocity)
             if self._nesterov:
                 np.multiply(velocity, self._momentum, out=scaled)
-                np.add(step, scaled, out=step)
+                np.add(change, scaled, out=change)
             else:
-                np.copyto(step, velocity)
-        np.multiply(step, np.float32(lr), out=scaled)
+                np.copyto(change, velocity)
+        np.multiply(change, np.float32(lr), out=scaled)
         np.subtract(params, scaled, out=params)

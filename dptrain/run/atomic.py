@@ -15,10 +15,16 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except OSError:
+    except BaseException:  # a second Ctrl-C too
         temporary.unlink(missing_ok=True)
         raise
     sync_directory(path.parent)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Removes what a process that was killed was writing here. Only for whoever has the folder to itself."""
+    for temporary in folder.glob(".*.tmp"):
+        temporary.unlink(missing_ok=True)
 
 
 def sync_directory(path: Path) -> None:

@@ -15,7 +15,7 @@ from dptrain.config import Config, build
 from dptrain.configfile import from_toml
 from dptrain.configrules import check
 from dptrain.errors import RunDirectoryError, UsageError
-from dptrain.run.atomic import sync_directory, write_atomically
+from dptrain.run.atomic import remove_unfinished, sync_directory, write_atomically
 
 LATEST = "latest"
 
@@ -52,6 +52,7 @@ def create(parent: Path, name: str, config_toml: str, manifest: dict[str, Any]) 
     path = parent / name
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise RunDirectoryError(_exists(path))
+    _remove_unborn(parent, name)
     temporary = parent / f".{name}.{os.getpid()}.tmp"
     try:
         temporary.mkdir(parents=True)
@@ -73,6 +74,18 @@ def create(parent: Path, name: str, config_toml: str, manifest: dict[str, Any]) 
             raise RunDirectoryError(_exists(path)) from error
         raise RunDirectoryError(f"run directory {path} cannot be made: {error.strerror}: {error.filename}") from error
     return RunDirectory(path, 1, lock)
+
+
+def _remove_unborn(parent: Path, name: str) -> None:
+    """What a `create` that was killed has left: a directory with a lock that nobody has."""
+    for temporary in parent.glob(f".{name}.*.tmp"):
+        try:
+            if not (temporary / "lock").exists():
+                continue  # somebody may be about to make it
+            os.close(_lock(temporary))
+        except (OSError, RunDirectoryError):
+            continue
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def create_next(parent: Path, wanted: str, config_toml: str, manifest: dict[str, Any]) -> RunDirectory:
@@ -97,6 +110,8 @@ def reopen(path: Path, start: dict[str, Any]) -> RunDirectory:
     except OSError as error:
         raise RunDirectoryError(f"run directory {path} cannot be locked: {error.strerror}") from error
     try:
+        for folder in (path, path / "checkpoints"):
+            remove_unfinished(folder)
         term = _next_term(path)
         _add_start(path, start | {"term": term})
     except OSError as error:

@@ -50,7 +50,7 @@ def find_facts(config: Config, source: ShardSource, model: Model, numerics: str)
     data = DataFacts(
         name=dataset.name,
         sha256=dataset.sha256,
-        image=dataset.image_shape,
+        image=source.image_shape,
         classes=dataset.classes,
         mean=tuple(dataset.mean.tolist()),
         std=tuple(dataset.std.tolist()),

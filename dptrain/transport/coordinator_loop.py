@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Sequence
+from signal import SIGKILL
 from typing import NamedTuple, Protocol
 
 from dptrain.cluster.coordinator import Coordinator
@@ -85,7 +86,9 @@ def run_coordinator(
         if finish is not None:
             return _with_failure(finish, crew)
         watch = (*stop.filenos, *(crew.filenos if crew else ()))
-        loop.add(link.poll(next_tick - time.monotonic(), watch))
+        now = time.monotonic()
+        next_tick = min(next_tick, machine.wake_at(now) or next_tick)
+        loop.add(link.poll(next_tick - now, watch))
         request = stop.take()
         if request is not None:
             recorder.tell(Notice("info", f"{request.reason}: stopping, with a checkpoint of what is applied"))
@@ -132,7 +135,7 @@ class _Loop:
             if peer is None:
                 self._recorder.tell(Notice("warning", f"{left.name} {left.reason} before it said Hello"))
             else:
-                events.append(PeerGone(peer, left.reason))
+                events.append(PeerGone(peer, left.reason, killed=left.reason.endswith(f"signal {SIGKILL:d}")))
         return events
 
     def work_off(self) -> Finish | None:

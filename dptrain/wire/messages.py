@@ -1,8 +1,11 @@
 """Every message of the protocol as a frozen dataclass. What a field means and its unit stands here, nowhere else.
 
 Direction is in the section. `term` is the life of the coordinator, `incarnation` the life of the worker process
-(32 hex digits, random). A node of the tree is the half-open range of shards [first, last) of one step.
-Arrays travel as raw frames after the header, C order, little endian.
+(32 hex digits, random), `attempt` how often the work was given up before, `digest` the params it is done with: whatever
+is of another term, process, step or params changes nothing. (Hello and AskConfig come before a term is known; the
+coordinator's messages need no incarnation, because a connection has one process at its other end for all its life.)
+A node of the tree is the half-open range of shards [first, last) of one step. Arrays travel as raw frames after the
+header, C order, little endian.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from typing import TypeAlias
 
 from dptrain.types import F32, U8
 
-PROTOCOL = 1  #: both sides must speak the same
+PROTOCOL = 2  #: both sides must speak the same
 
 
 # --- worker -> coordinator
@@ -69,6 +72,7 @@ class EvaluationDone:
     split: str
     index: int
     attempt: int
+    digest: str  #: of the Params it was scored with
     samples: int
     hits: int
     hits5: int  #: samples whose right class is among the five highest scores
@@ -83,17 +87,21 @@ class Progress:
     incarnation: str
     step: int
     first: int  #: the assignment it took up, or the shard it finished; an evaluation shard's index
+    done: int = 0  #: 1: a shard is finished, whose sum waits for its sibling; 0: an assignment has arrived
 
 
 @dataclass(frozen=True, slots=True)
 class NonFinite:
-    """A shard's gradient, statistics or loss hold NaN or infinity; nothing of it is sent."""
+    """A shard's gradient, statistics or loss hold NaN or infinity; nothing of it is sent but its hash."""
 
     term: int
     incarnation: str
     step: int
     shard: int
+    attempt: int
+    digest: str  #: of the Params it was computed with
     tensor: str  #: the first array that is not finite: a parameter's or a buffer's name, or "loss"
+    result: str  #: ShardResult.digest(): if another worker finds the same, it is the run that has diverged
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +111,7 @@ class Leave:
     term: int
     incarnation: str
     reason: str
+    failed: int = 0  #: 1: because it could not do what it was asked for
 
 
 # --- augmenter -> coordinator
@@ -156,7 +165,9 @@ class Assign:
     first: int
     last: int
     attempt: int
+    digest: str  #: of the Params to compute with
     shards: int  #: of the whole step: with it the worker knows which of its nodes are siblings
+    alone: int  #: 1: the node is one shard, to be computed (again) and sent by itself, never as part of a sum
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +181,7 @@ class Evaluate:
     start: int
     stop: int
     attempt: int
+    digest: str  #: of the Params to score
 
 
 @dataclass(frozen=True, slots=True)

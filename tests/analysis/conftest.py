@@ -6,15 +6,17 @@ import pytest
 from dptrain.analysis.frozen import Frozen
 from dptrain.config import ModelConfig
 from dptrain.model import ParamLayout
-from dptrain.nn import ImageShape, NetworkModel, initial_params, resnet
+from dptrain.nn import build, initial_params
+from dptrain.nn.resnet import ImageShape, resnet
 
+CONFIG = ModelConfig(n=1, filters=4)
 MEAN, STD = np.array([120.0, 130.0, 110.0]), np.array([60.0, 50.0, 70.0])
 
 
 @pytest.fixture(scope="session")
 def weights():
     """(network, params, buffers): ResNet-8 with 4 filters for 8x8 colour images and 5 classes."""
-    net = resnet(ModelConfig(n=1, filters=4), ImageShape(8, 8, 3), 5)
+    net = resnet(CONFIG, ImageShape(8, 8, 3), 5)
     params = initial_params(ParamLayout(net.network.params), 3)
     rng = np.random.default_rng(0)
     layout = ParamLayout(net.network.buffers)
@@ -33,8 +35,8 @@ def network(weights):
 @pytest.fixture(scope="session")
 def trained_logits(weights):
     """uint8 images -> logits, by the network as training and evaluation know it."""
-    net, params, buffers = weights
-    model = NetworkModel(net, MEAN.astype(np.float32), STD.astype(np.float32))
+    _, params, buffers = weights
+    model = build(CONFIG, (8, 8, 3), 5, MEAN.tolist(), STD.tolist())
     return lambda x: model.logits(params, buffers, x)
 
 

@@ -11,7 +11,9 @@ from dptrain.nn.pooling import GlobalAverage
 
 
 def test_it_scores_as_the_network_does_at_evaluation(network, trained_logits, pictures):
-    np.testing.assert_allclose(network.logits(pictures.astype(np.float32)), trained_logits(pictures), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        network.logits(pictures.astype(np.float32)), trained_logits(pictures), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_a_score_does_not_depend_on_batch_mates(network, pictures):

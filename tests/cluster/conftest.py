@@ -21,6 +21,7 @@ from dptrain.wire.messages import (
     EvaluationDone,
     Hello,
     NodeDone,
+    NonFinite,
     Welcome,
 )
 
@@ -38,13 +39,22 @@ class Lead:
 
     def feed(self, event):
         actions = self.machine.handle(event, self.now)
-        self.machine.validate()
+        self.machine.validate(self.now)
         return actions
 
     @property
     def weights(self):
         """The Params message of the current round, the very object that is sent."""
         return self.machine._course.round.params
+
+    def order(self, step, first, last, attempt, shards, alone=0):
+        """The Assign message of the current round."""
+        return Assign(TERM, step, first, last, attempt, self.weights.digest, shards, alone)
+
+    def non_finite(self, name, shard, tensor="bn.weight", attempt=0, result="nan"):
+        """What this worker would send about a shard that holds NaN."""
+        state = self.machine.state
+        return NonFinite(TERM, self.incarnation(name), state.step, shard, attempt, self.weights.digest, tensor, result)
 
     def incarnation(self, name):
         return (name.encode().hex() * 32)[:32]
@@ -117,6 +127,7 @@ class Lead:
             split=order.split,
             index=order.index,
             attempt=order.attempt,
+            digest=order.digest,
             samples=result.samples,
             hits=result.hits,
             hits5=result.hits5,

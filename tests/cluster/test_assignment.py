@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dptrain.cluster.assignment import Book
+from dptrain.cluster.assignment import Book, Terms
 from dptrain.cluster.lease import Lease
 from dptrain.cluster.tree import Node, is_node
 
@@ -25,14 +25,14 @@ def test_whatever_happens_every_shard_is_done_in_the_end_and_never_held_twice(sh
                 assert book.was_asked(holder, node)
                 book.answered(holder, node)
                 if book.free(node):
-                    book.fill(node)
+                    book.fill(node, holder)
         elif len(held) < 2:
             node = book.choose(holder, chunk)
             if node is not None:
                 assert node.size <= chunk
                 assert is_node(*node, shards)
                 assert all(book.open[slice(*node)])
-                book.give(holder, node, now, 5.0)
+                book.give(holder, node, now, Terms(5.0))
         book.validate(2)
         if book.complete:
             break
@@ -44,36 +44,59 @@ def test_whatever_happens_every_shard_is_done_in_the_end_and_never_held_twice(sh
 
 def test_a_superseded_holder_may_still_answer_and_the_new_one_keeps_its_slot():
     book = Book(2)
-    first = book.give("a", Node(0, 1), 0.0, 5.0)
+    first = book.give("a", Node(0, 1), 0.0, Terms(5.0))
     assert book.expired(4.9) == []
     assert book.expired(5.0) == [first]
     assert book.give_up(first) == (0,)
-    again = book.give("b", Node(0, 1), 5.0, 5.0)
+    again = book.give("b", Node(0, 1), 5.0, Terms(5.0))
     assert again.attempt == 1
     assert book.was_asked("a", Node(0, 1))
     assert book.answered("a", Node(0, 1)) == []
-    book.fill(Node(0, 1))
+    book.fill(Node(0, 1), "a")
     assert (book.live("a"), book.live("b")) == (0, 1)
     assert book.give_up_all("b") == ()
     assert book.open == [False, True]
 
 
+def test_a_late_shard_may_be_held_twice_and_the_first_answer_frees_only_its_sender():
+    book = Book(4)
+    book.give("a", Node(0, 2), 0.0, Terms(5.0))
+    book.give("b", Node(2, 4), 0.0, Terms(5.0))
+    assert book.late({"a"}, "b") == [True, True, False, False]
+    assert book.late({"a"}, "a") == book.late({"b"}, "b") == [False] * 4
+    book.give("b", Node(0, 1), 1.0, Terms(5.0))
+    assert book.late({"a"}, "c") == [False, True, False, False]
+    book.answered("b", Node(0, 1))
+    book.fill(Node(0, 1), "b")
+    assert book.contested(Node(0, 1))
+    assert not book.contested(Node(1, 2))
+    assert (book.live("a"), book.live("b")) == (1, 1)
+    book.validate(2)
+
+
+def test_a_shard_set_aside_is_not_open():
+    book = Book(2)
+    book.aside = {1}
+    assert book.open == [True, False]
+    assert book.choose("a", 2) == Node(0, 1)
+
+
 def test_renewal_starts_the_lease_anew():
     book = Book(1)
-    book.give("a", Node(0, 1), 0.0, 5.0)
+    book.give("a", Node(0, 1), 0.0, Terms(5.0))
     book.renew("a", 3.0)
     assert book.expired(7.9) == []
     assert len(book.expired(8.0)) == 1
 
 
-def test_was_asked_wants_whole_assignments():
+def test_an_answer_may_be_part_of_what_was_asked_for_or_several_at_once():
     book = Book(4)
-    book.give("a", Node(0, 2), 0.0, 5.0)
+    book.give("a", Node(0, 2), 0.0, Terms(5.0))
     assert book.was_asked("a", Node(0, 2))
-    assert not book.was_asked("a", Node(0, 1))
+    assert book.was_asked("a", Node(0, 1))
     assert not book.was_asked("a", Node(0, 4))
-    book.give("a", Node(2, 3), 0.0, 5.0)
-    book.give("a", Node(3, 4), 0.0, 5.0)
+    book.give("a", Node(2, 3), 0.0, Terms(5.0))
+    book.give("a", Node(3, 4), 0.0, Terms(5.0))
     assert book.was_asked("a", Node(0, 4))
     assert not book.was_asked("b", Node(0, 2))
 

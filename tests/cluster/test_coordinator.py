@@ -8,13 +8,12 @@ import pytest
 from dptrain.cluster.events import Drop, Finish, PeerGone, Received, SaveCheckpoint, Send, StopRequested, Tell, Tick
 from dptrain.cluster.reports import Notice, RunStarted, StepDone, WorkerJoined, WorkerLost
 from dptrain.cluster.state import layout_digest
-from dptrain.cluster.toy import BUFFERS, CANARY, DATASET, PARAMS
+from dptrain.cluster.toy import BUFFERS, CANARY, DATASET, PARAMS, oracle
 from dptrain.wire.messages import (
     Admitted,
     AskConfig,
     Assign,
     Leave,
-    NonFinite,
     Ping,
     Progress,
     Reject,
@@ -50,8 +49,8 @@ def test_a_worker_is_welcomed_checked_admitted_and_given_the_weights_and_work(le
         Send(b"a", Admitted(T)),
         Tell(WorkerJoined("a", 7, "toy", 1)),
         Send(b"a", lead.weights),
-        Send(b"a", Assign(T, 0, 0, 1, 0, 2)),
-        Send(b"a", Assign(T, 0, 1, 2, 0, 2)),
+        Send(b"a", lead.order(0, 0, 1, 0, 2)),
+        Send(b"a", lead.order(0, 1, 2, 0, 2)),
     ]
 
 
@@ -65,7 +64,7 @@ def test_a_message_of_a_stranger_is_answered_with_who_are_you_and_nothing_else(l
 
 @pytest.mark.parametrize(
     ("change", "words"),
-    [({"protocol": 2}, ("protocol 2", "coordinator 1")), ({"numerics": "bf16"}, ("'bf16'", "'toy-v1'"))],
+    [({"protocol": 1}, ("protocol 1", "coordinator 2")), ({"numerics": "bf16"}, ("'bf16'", "'toy-v1'"))],
 )
 def test_a_worker_of_another_kind_is_refused_with_both_values(lead, change, words):
     lead = lead()
@@ -96,8 +95,8 @@ def test_a_worker_with_other_data_or_other_arithmetic_is_refused_with_both_diges
 def test_an_augmenter_that_asks_is_told_the_run_and_does_not_become_a_member(lead):
     lead = lead()
     lead.feed(Tick())
-    assert lead.say("g", AskConfig(1)) == [Send(b"g", WELCOME)]
-    assert lead.say("g", AskConfig(1)) == [Send(b"g", WELCOME)]
+    assert lead.say("g", AskConfig(2)) == [Send(b"g", WELCOME)]
+    assert lead.say("g", AskConfig(2)) == [Send(b"g", WELCOME)]
     assert [type(a) for a in lead.say("g", AskConfig(9))] == [Send, Drop, Tell]
     lead.now += 1
     assert lead.feed(Tick()) == []
@@ -161,9 +160,9 @@ def test_nobody_gets_a_second_assignment_while_somebody_has_none(lead):
     lead = lead(shards=8)
     assert assigned(lead.join("a")) == [("a", 0, 4), ("a", 4, 8)]
     assert assigned(lead.join("b")) == []
-    assert assigned(lead.feed(PeerGone(b"a", "killed"))) == [("b", 0, 4), ("b", 4, 8)]
+    assert assigned(lead.feed(PeerGone(b"a", "killed", killed=True))) == [("b", 0, 4), ("b", 4, 8)]
     lead.join("c", "d")
-    actions = lead.feed(PeerGone(b"b", "killed"))
+    actions = lead.feed(PeerGone(b"b", "killed", killed=True))
     assert assigned(actions) == [("c", 0, 2), ("d", 4, 6), ("c", 2, 4), ("d", 6, 8)]
 
 
@@ -173,7 +172,7 @@ def test_each_answer_frees_a_slot(lead):
     lead.hello("b")
     lead.hello("c")
     lead.canary("a")
-    lead.feed(PeerGone(b"a", "gone"))
+    lead.feed(PeerGone(b"a", "gone", killed=True))
     lead.canary("b")
     lead.canary("c")
     assert lead.done("b", 0, 4) == []
@@ -198,11 +197,14 @@ def test_a_node_that_covers_what_somebody_else_was_asked_for_costs_the_connectio
     assert refusals(lead.done("a", 0, 4)) == ["sent shards 0-3 of step 1, which it was not asked for"]
 
 
-def test_a_part_of_an_assignment_costs_the_connection(lead):
+def test_a_part_of_an_assignment_is_taken_and_the_rest_is_still_held(lead):
     lead = lead(shards=4)
     lead.join("a")
     assert lead.held("a") == [(0, 2), (2, 4)]
-    assert refusals(lead.done("a", 0, 1)) == ["sent shard 0 of step 0, which it was not asked for"]
+    assert lead.done("a", 0, 1) == []
+    assert lead.held("a") == [(0, 2), (2, 4)]
+    assert lead.done("a", 1, 2) == []
+    assert lead.held("a") == [(2, 4)]
 
 
 def test_a_step_is_applied_when_the_last_node_comes_and_the_next_one_begins_at_once(lead):
@@ -215,8 +217,8 @@ def test_a_step_is_applied_when_the_last_node_comes_and_the_next_one_begins_at_o
     assert (report.step, report.samples, report.worker_seconds) == (1, 8, (("a", 0.75),))
     assert rest == [
         Send(b"a", lead.weights),
-        Send(b"a", Assign(T, 1, 0, 1, 0, 2)),
-        Send(b"a", Assign(T, 1, 1, 2, 0, 2)),
+        Send(b"a", lead.order(1, 0, 1, 0, 2)),
+        Send(b"a", lead.order(1, 1, 2, 0, 2)),
     ]
     assert lead.weights.step == 1
 
@@ -274,7 +276,7 @@ def test_work_before_admission_costs_the_connection(lead):
 def test_what_comes_late_or_twice_is_counted_and_changes_nothing(lead):
     lead = lead(shards=2)
     lead.join("a")
-    first = lead.node("a", 0, 1)
+    first, stale = lead.node("a", 0, 1), lead.non_finite("a", 0)
     lead.say("a", first)
     assert lead.say("a", first) == []
     assert lead.say("a", replace(first, term=T - 1)) == []
@@ -283,7 +285,7 @@ def test_what_comes_late_or_twice_is_counted_and_changes_nothing(lead):
     before = lead.machine.state.sha256()
     assert lead.say("a", first) == []
     assert lead.say("a", Progress(T, first.incarnation, 0, 0)) == []
-    assert lead.say("a", NonFinite(T, first.incarnation, 0, 0, "conv.weight")) == []
+    assert lead.say("a", replace(stale, step=0)) == []
     assert (lead.machine.counters.duplicate, lead.machine.counters.late) == (1, 4)
     assert lead.machine.state.sha256() == before
 
@@ -295,10 +297,10 @@ def test_what_a_lost_worker_held_is_given_to_the_others_and_told(lead):
     lead = lead(shards=2)
     lead.join("a")
     lead.join("b")
-    assert lead.feed(PeerGone(b"a", "killed by signal 9")) == [
+    assert lead.feed(PeerGone(b"a", "killed by signal 9", killed=True)) == [
         Tell(WorkerLost("a", "killed by signal 9", (0, 1), 1)),
-        Send(b"b", Assign(T, 0, 0, 1, 1, 2)),
-        Send(b"b", Assign(T, 0, 1, 2, 1, 2)),
+        Send(b"b", lead.order(0, 0, 1, 1, 2)),
+        Send(b"b", lead.order(0, 1, 2, 1, 2)),
     ]
     assert lead.feed(PeerGone(b"a", "twice")) == []
 
@@ -341,7 +343,7 @@ def test_a_suspect_gets_nothing_until_it_is_heard_and_then_the_current_weights(l
     actions = lead.done("b", 1, 2)
     assert {a.peer for a in actions if isinstance(a, Send)} == {b"b"}
     assert lead.say("a", late) == [Send(b"a", lead.weights)]
-    actions = lead.feed(PeerGone(b"b", "gone"))
+    actions = lead.feed(PeerGone(b"b", "gone", killed=True))
     assert assigned(actions) == [("a", 0, 1), ("a", 1, 2)]
 
 
@@ -349,11 +351,11 @@ def test_the_only_worker_is_asked_again_with_twice_the_patience(lead):
     lead = lead(shards=2)
     lead.join("a")
     lead.now += 5
-    assert lead.feed(Tick())[-2:] == [Send(b"a", Ping(T)), Send(b"a", Assign(T, 0, 0, 1, 1, 2))]
+    assert lead.feed(Tick())[-2:] == [Send(b"a", Ping(T)), Send(b"a", lead.order(0, 0, 1, 1, 2))]
     lead.now += 9
     assert assigned(lead.feed(Tick())) == []
     lead.now += 1
-    assert lead.feed(Tick())[-1] == Send(b"a", Assign(T, 0, 0, 1, 2, 2))
+    assert lead.feed(Tick())[-1] == Send(b"a", lead.order(0, 0, 1, 2, 2))
 
 
 def test_progress_renews_all_leases_of_a_worker(lead):
@@ -424,34 +426,71 @@ def test_a_stop_saves_what_is_applied_and_ends_at_once(lead, signal, code):
     assert lead.feed(StopRequested(signal)) == lead.feed(Tick()) == []
 
 
-NAMED = "step 1, shard 1: bn.weight is not finite on worker a"
+NAMED = "step 1, shard 1: bn.weight is not finite twice on worker a"
 
 
-def test_a_reported_nan_ends_the_run_without_a_checkpoint_and_names_the_place(lead):
+def test_a_nan_is_computed_again_and_ends_the_run_without_a_checkpoint_and_names_the_place(lead):
     lead = lead(shards=2)
     lead.join("a")
     before = lead.machine.state.sha256()
-    tell, stop, finish = lead.say("a", NonFinite(T, lead.incarnation("a"), 0, 1, "bn.weight"))
+    assert lead.say("a", lead.non_finite("a", 1)) == [Send(b"a", lead.order(0, 1, 2, 1, 2, alone=1))]
+    tell, stop, finish = lead.say("a", lead.non_finite("a", 1, attempt=1))
     assert (tell.report.level, stop, finish) == ("error", Send(b"a", Stop(T, NAMED)), Finish(70, NAMED))
     assert tell.report.text.startswith(f"{NAMED}: the training has diverged")
     assert lead.machine.state.sha256() == before
 
 
-def test_a_nan_that_a_worker_did_not_notice_ends_the_run_too(lead):
+def test_a_nan_that_a_second_worker_finds_too_ends_the_run(lead):
+    lead = lead(shards=2)
+    lead.join("a", "b")
+    assert assigned(lead.say("a", lead.non_finite("a", 1))) == [("b", 1, 2)]
+    actions = lead.say("b", lead.non_finite("b", 1))
+    named = "step 1, shard 1: bn.weight is not finite on every worker that was asked"
+    assert actions[-1] == Finish(70, named)
+    assert not any(isinstance(a, SaveCheckpoint) for a in actions)
+
+
+def test_a_nan_that_only_one_worker_finds_costs_it_its_place_by_name_and_the_run_goes_on(lead):
+    lead = lead(shards=2)
+    lead.join("a", "b", "c")
+    lead.say("a", lead.non_finite("a", 1))
+    assert assigned(lead.done("b", 1, 2)) == [("c", 1, 2)]
+    lead.done("a", 0, 1)
+    actions = lead.done("c", 1, 2)
+    [reason] = [a.message.reason for a in actions if isinstance(a, Send) and isinstance(a.message, Reject)]
+    assert "this machine computes wrong bits" in reason
+    assert Tell(Notice("error", f"worker a is quarantined: {reason}")) in actions
+    assert lead.machine.state.step == 1
+    assert lead.machine.state.sha256() == oracle(lead.toy).states[1]
+    assert lead.machine.counters.quarantined == 1
+
+
+def test_a_nan_that_a_worker_did_not_notice_is_found_here(lead):
     lead = lead(shards=2)
     lead.join("a")
     gradient = lead.node("a", 1, 2).gradient.copy()
     gradient[6] = np.inf
-    actions = lead.done("a", 1, 2, gradient=gradient)
+    lead.done("a", 1, 2, gradient=gradient)
+    actions = lead.done("a", 1, 2, gradient=gradient, attempt=1)
     assert actions[1:] == [Send(b"a", Stop(T, NAMED)), Finish(70, NAMED)]
     assert not any(isinstance(a, SaveCheckpoint) for a in actions)
+
+
+def test_an_infinite_sum_blames_nobody_its_shards_are_asked_for_one_by_one(lead):
+    lead = lead(shards=4)
+    lead.join("a")
+    assert lead.held("a") == [(0, 2), (2, 4)]
+    gradient = np.full(PARAMS.size, np.inf, np.float32)
+    actions = lead.done("a", 0, 2, gradient=gradient)
+    assert assigned(actions) == [("a", 0, 1)]
+    assert lead.machine.counters.quarantined == 0
 
 
 def test_a_nan_of_a_shard_the_worker_was_not_asked_for_costs_the_connection(lead):
     lead = lead(shards=2)
     lead.join("a")
     lead.join("b")
-    actions = lead.say("b", NonFinite(T, lead.incarnation("b"), 0, 1, "bn.weight"))
+    actions = lead.say("b", lead.non_finite("b", 1))
     assert refusals(actions) == ["sent NonFinite of step 0, which it was not asked for"]
     assert not lead.machine.finished
 

@@ -42,7 +42,7 @@ class Solo:
 
     def feed(self, event):
         actions = self.machine.handle(event, 0.0)
-        self.machine.validate()
+        self.machine.validate(0.0)
         for action in actions:
             if isinstance(action, SaveCheckpoint):
                 self.checkpoints.append(deepcopy(self.machine.state))
@@ -69,7 +69,9 @@ class Solo:
         p = self._params
         if isinstance(m, Evaluate):
             s = score(p.params, p.buffers, f"{m.split} {m.index}", m.stop - m.start)
-            return EvaluationDone(1, NAME, m.step, m.split, m.index, m.attempt, s.samples, s.hits, s.hits5, s.loss)
+            return EvaluationDone(
+                1, NAME, m.step, m.split, m.index, m.attempt, m.digest, s.samples, s.hits, s.hits5, s.loss
+            )
         leaves = [gradient(p.params, m.step, i, len(self.toy.sampler.shard(m.step, i))) for i in range(m.first, m.last)]
         while len(leaves) > 1:  # assigned nodes have a power of two of shards here
             leaves = [left.combine(right) for left, right in zip(leaves[::2], leaves[1::2], strict=True)]

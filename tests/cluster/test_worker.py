@@ -48,8 +48,12 @@ HELLO = Reply(Hello(PROTOCOL, ME, "w0", 7, "toy-v1", "toy"))
 CANARY_REPLY = Reply(Canary(T, ME, CANARY, DATASET))
 
 
-def progress(step, first):
-    return Reply(Progress(T, ME, step, first))
+def order(params, first, last, attempt, shards, alone=0):
+    return Assign(T, params.step, first, last, attempt, params.digest, shards, alone)
+
+
+def progress(step, first, done=0):
+    return Reply(Progress(T, ME, step, first, done))
 
 
 def tasks(actions):
@@ -118,10 +122,10 @@ def test_one_task_a_shard_and_the_sum_is_sent_as_one_node(hand):
     p = hand.params(5)
     assert hand.told(p) == []
     left, right = GradientTask(5, 0, p.params), GradientTask(5, 1, p.params)
-    actions = hand.told(Assign(T, 5, 0, 2, 1, 4))
+    actions = hand.told(order(p, 0, 2, 1, 4))
     assert actions[0] == progress(5, 0)
     assert [(t.step, t.shard, t.params is p.params) for t in tasks(actions)] == [(5, 0, True), (5, 1, True)]
-    assert hand.computed(left, seconds=0.25) == [progress(5, 0)]
+    assert hand.computed(left, seconds=0.25) == [progress(5, 0, done=1)]
     [reply] = hand.computed(right, seconds=0.5)
     done, whole = reply.message, hand.toy.compute(left).combine(hand.toy.compute(right))
     assert (done.term, done.incarnation, done.step, done.first, done.last, done.attempt) == (T, ME, 5, 0, 2, 1)
@@ -134,9 +138,9 @@ def test_one_task_a_shard_and_the_sum_is_sent_as_one_node(hand):
 def test_sums_merge_over_several_assignments_in_whatever_order_they_are_computed(hand):
     p = hand.params(0)
     hand.told(p)
-    hand.told(Assign(T, 0, 2, 3, 0, 4))
-    hand.told(Assign(T, 0, 3, 4, 2, 4))
-    assert hand.computed(GradientTask(0, 3, p.params)) == [progress(0, 3)]
+    hand.told(order(p, 2, 3, 0, 4))
+    hand.told(order(p, 3, 4, 2, 4))
+    assert hand.computed(GradientTask(0, 3, p.params)) == [progress(0, 3, done=1)]
     [reply] = hand.computed(GradientTask(0, 2, p.params))
     left, right = (hand.toy.compute(GradientTask(0, shard, p.params)) for shard in (2, 3))
     assert (reply.message.first, reply.message.last, reply.message.attempt) == (2, 4, 2)
@@ -147,7 +151,7 @@ def test_a_node_whose_sibling_is_not_ours_as_a_whole_is_sent_at_once(hand):
     p = hand.params(0)
     hand.told(p)
     for first, last in ((0, 2), (2, 3)):
-        hand.told(Assign(T, 0, first, last, 0, 4))
+        hand.told(order(p, first, last, 0, 4))
     assert nodes(hand.computed(GradientTask(0, 2, p.params))) == [(2, 3)]
     hand.computed(GradientTask(0, 0, p.params))
     assert nodes(hand.computed(GradientTask(0, 1, p.params))) == [(0, 2)]
@@ -157,30 +161,30 @@ def test_the_last_shard_of_an_odd_step_is_the_sibling_of_all_before(hand):
     p = hand.params(0)
     hand.told(p)
     for first, last in ((0, 2), (2, 3)):
-        hand.told(Assign(T, 0, first, last, 0, 3))
+        hand.told(order(p, first, last, 0, 3))
     assert [nodes(hand.computed(GradientTask(0, shard, p.params))) for shard in (2, 0, 1)] == [[], [], [(0, 3)]]
 
 
 def test_a_shard_asked_for_again_is_not_computed_twice_while_it_is_ours(hand):
     p = hand.params(0)
     hand.told(p)
-    hand.told(Assign(T, 0, 0, 1, 0, 2))
-    assert hand.told(Assign(T, 0, 0, 1, 1, 2)) == [progress(0, 0)]
+    hand.told(order(p, 0, 1, 0, 2))
+    assert hand.told(order(p, 0, 1, 1, 2)) == [progress(0, 0)]
     [reply] = hand.computed(GradientTask(0, 0, p.params))
     assert reply.message.attempt == 1
-    assert len(tasks(hand.told(Assign(T, 0, 0, 1, 2, 2)))) == 1
+    assert len(tasks(hand.told(order(p, 0, 1, 2, 2)))) == 1
 
 
 def test_new_weights_make_old_tasks_and_old_results_worthless(hand):
     old, new = hand.params(0), hand.params(1, seed=1)
     hand.told(old)
-    hand.told(Assign(T, 0, 0, 2, 0, 2))
+    hand.told(order(old, 0, 2, 0, 2))
     assert hand.told(new) == [Forget()]
     assert hand.computed(GradientTask(0, 0, old.params)) == []
-    assert hand.told(Assign(T, 0, 0, 1, 0, 2)) == []
+    assert hand.told(order(old, 0, 1, 0, 2)) == []
     assert hand.told(old) == []
     assert hand.told(new) == []
-    [task] = tasks(hand.told(Assign(T, 1, 0, 1, 0, 2)))
+    [task] = tasks(hand.told(order(new, 0, 1, 0, 2)))
     assert task.params is new.params
 
 
@@ -191,25 +195,29 @@ def test_damaged_weights_are_not_used(hand):
     assert isinstance(action, Reconnect)
 
 
-@pytest.mark.parametrize("order", [Assign(T, 0, 1, 3, 0, 4), Assign(T, 1, 0, 1, 0, 4), Assign(T, 0, 0, 1, 0, 0)])
-def test_an_impossible_order_costs_the_connection(hand, order):
-    hand.told(hand.params(0))
-    assert [type(a) for a in hand.told(order)][-1] is Reconnect
+@pytest.mark.parametrize(
+    "change",
+    [{"first": 1, "last": 3}, {"step": 1}, {"shards": 0}, {"digest": "0" * 16}, {"alone": 1, "first": 0, "last": 2}],
+)
+def test_an_impossible_order_costs_the_connection(hand, change):
+    p = hand.params(0)
+    hand.told(p)
+    assert [type(a) for a in hand.told(replace(order(p, 0, 1, 0, 4), **change))][-1] is Reconnect
 
 
 def test_scores_are_computed_with_the_weights_and_statistics_that_came_last(hand):
     p = hand.params(4)
     hand.told(p)
-    order = Evaluate(T, 4, "test", 1, 8, 16, 0)
-    said, compute = hand.told(order)
+    wanted = Evaluate(T, 4, "test", 1, 8, 16, 0, p.digest)
+    said, compute = hand.told(wanted)
     task = compute.task
     assert said == progress(4, 1)
     assert (task.split, task.index, task.start, task.stop) == ("test", 1, 8, 16)
     assert task.params is p.params
     assert task.buffers is p.buffers
-    assert hand.told(replace(order, attempt=1)) == [progress(4, 1)]
+    assert hand.told(replace(wanted, attempt=1)) == [progress(4, 1)]
     s = hand.toy.compute(task)
-    assert hand.computed(task) == [Reply(EvaluationDone(T, ME, 4, "test", 1, 1, 8, s.hits, s.hits5, s.loss))]
+    assert hand.computed(task) == [Reply(EvaluationDone(T, ME, 4, "test", 1, 1, p.digest, 8, s.hits, s.hits5, s.loss))]
     assert hand.computed(task) == []
 
 
@@ -217,9 +225,9 @@ def test_other_weights_of_the_same_step_replace_the_first(hand):
     """The test split is scored with the best weights, under the number of the last step."""
     first, best = hand.params(4), hand.params(4, seed=1)
     hand.told(first)
-    hand.told(Evaluate(T, 4, "validation", 0, 0, 8, 0))
+    hand.told(Evaluate(T, 4, "validation", 0, 0, 8, 0, first.digest))
     assert hand.told(best) == [Forget()]
-    [task] = tasks(hand.told(Evaluate(T, 4, "test", 0, 0, 8, 0)))
+    [task] = tasks(hand.told(Evaluate(T, 4, "test", 0, 0, 8, 0, best.digest)))
     assert task.params is best.params
     stale = EvaluationTask(4, "validation", 0, 0, 8, first.params, first.buffers)
     assert hand.computed(stale) == []
@@ -240,7 +248,7 @@ def test_other_weights_of_the_same_step_replace_the_first(hand):
 def test_a_shard_that_is_not_finite_is_named_and_not_sent(hand, field, place, tensor):
     p = hand.params(0)
     hand.told(p)
-    hand.told(Assign(T, 0, 0, 2, 0, 4))
+    hand.told(order(p, 0, 2, 0, 4))
     hand.computed(GradientTask(0, 0, p.params))
     bad = hand.toy.compute(GradientTask(0, 1, p.params))
     if field == "loss":
@@ -248,17 +256,30 @@ def test_a_shard_that_is_not_finite_is_named_and_not_sent(hand, field, place, te
     else:
         getattr(bad, field)[place] = np.inf
     said, rest = hand.computed(GradientTask(0, 1, p.params), bad)
-    assert said == Reply(NonFinite(T, ME, 0, 1, tensor))
+    assert said == Reply(NonFinite(T, ME, 0, 1, 0, p.digest, tensor, bad.digest()))
     assert nodes([rest]) == [(0, 1)]
 
 
-def test_finite_shards_with_an_infinite_sum_are_named_too(hand):
+def test_finite_shards_with_an_infinite_sum_are_sent_as_they_are_and_nobody_is_blamed(hand):
     p = hand.params(0)
     hand.told(p)
-    hand.told(Assign(T, 0, 0, 2, 0, 4))
+    hand.told(order(p, 0, 2, 0, 4))
     huge = replace(hand.toy.compute(GradientTask(0, 0, p.params)), gradient=np.full(PARAMS.size, 3e38, np.float32))
     hand.computed(GradientTask(0, 0, p.params), huge)
-    assert hand.computed(GradientTask(0, 1, p.params), huge) == [Reply(NonFinite(T, ME, 0, 0, "conv.weight"))]
+    [said] = hand.computed(GradientTask(0, 1, p.params), huge)
+    assert (said.message.first, said.message.last, bool(np.isinf(said.message.gradient).all())) == (0, 2, True)
+
+
+def test_a_shard_asked_for_alone_is_computed_again_and_never_part_of_a_sum(hand):
+    p = hand.params(0)
+    hand.told(p)
+    hand.told(order(p, 0, 2, 0, 2))
+    hand.computed(GradientTask(0, 0, p.params))
+    assert len(tasks(hand.told(order(p, 0, 1, 3, 2, alone=1)))) == 1
+    assert tasks(hand.told(order(p, 0, 1, 4, 2, alone=1))) == []
+    [said] = hand.computed(GradientTask(0, 0, p.params))
+    assert (said.message.first, said.message.last, said.message.attempt) == (0, 1, 4)
+    assert nodes(hand.computed(GradientTask(0, 1, p.params))) == [(0, 2)]
 
 
 def test_without_layouts_the_place_in_the_vector_is_named(newcomer):
@@ -268,7 +289,7 @@ def test_without_layouts_the_place_in_the_vector_is_named(newcomer):
     newcomer.told(Admitted(T))
     p = newcomer.params(0)
     newcomer.told(p)
-    newcomer.told(Assign(T, 0, 0, 1, 0, 1))
+    newcomer.told(order(p, 0, 1, 0, 1))
     bad = newcomer.toy.compute(GradientTask(0, 0, p.params))
     bad.gradient[5] = np.nan
     [reply] = newcomer.computed(GradientTask(0, 0, p.params), bad)
@@ -281,7 +302,7 @@ def test_without_layouts_the_place_in_the_vector_is_named(newcomer):
 def test_who_are_you_leads_to_a_new_connection_and_no_second_preparation(hand):
     p = hand.params(0)
     hand.told(p)
-    hand.told(Assign(T, 0, 0, 1, 0, 2))
+    hand.told(order(p, 0, 1, 0, 2))
     forget, reconnect = hand.told(WhoAreYou(T + 1))
     assert forget == Forget()
     assert 0.05 <= reconnect.delay <= 0.1
@@ -378,7 +399,7 @@ def test_back_off_doubles_to_five_seconds_and_starts_anew_after_a_welcome(newcom
 def test_results_of_before_a_reconnect_are_ignored(hand):
     p = hand.params(0)
     hand.told(p)
-    hand.told(Assign(T, 0, 0, 1, 0, 2))
+    hand.told(order(p, 0, 1, 0, 2))
     task = GradientTask(0, 0, p.params)
     hand.feed(LinkLost("reset"))
     assert hand.feed(Computed(task, hand.toy.compute(task), 0.5)) == []

@@ -12,6 +12,7 @@ import pytest
 
 from dptrain.data import cache, catalog
 from dptrain.data.catalog import open_dataset
+from dptrain.data.dataset import Part
 
 
 @pytest.fixture
@@ -143,3 +144,17 @@ def test_processes_that_decode_at_the_same_moment_do_not_disturb_one_another(hom
         _, errors = process.communicate(timeout=60)
         assert (process.returncode, errors) == (0, "")
     assert _files(home) == [".json", ".u8"]
+
+
+def test_groups_are_kept_with_the_images(tmp_path, noise):
+    source = tmp_path / "source"
+    source.write_text("")
+    groups = np.array([5, 5, 2, 2**40])
+    parts = Part(noise((4, 3, 3, 1)), np.arange(4) % 2, groups), Part(noise((2, 3, 3, 1), 1), np.arange(2))
+    made = [cache.load_or_decode("g", ("a", "b"), [source], tmp_path / "cache", lambda: parts) for _ in range(2)]
+    for dataset in made:
+        assert dataset.train_groups.tolist() == groups.tolist()
+        np.testing.assert_array_equal(dataset.test_images, parts[1].images)
+    ungrouped = cache.assemble("g", ("a", "b"), parts[0]._replace(groups=None), parts[1])
+    assert ungrouped.train_groups is None
+    assert made[1].sha256 == made[0].sha256 != ungrouped.sha256

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from itertools import pairwise
 
 import numpy as np
@@ -9,13 +10,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dptrain.data.augment import Crop, Flip, Pipeline
+from dptrain.data.augment import Pipeline
+from dptrain.data.operations import OPERATIONS, VIEWS, Crop, Flip, Noise, Pca, Window
 from dptrain.errors import UsageError
 from dptrain.kernels import philox
 from dptrain.kernels.augment import reference
 from dptrain.kernels.philox import domains
 
 SHAPE = (32, 32, 3)
+FIRST_DAY = {
+    "flip": "84010b729f8c",
+    "crop:4": "849eb515d01f",
+    "crop:2:128": "7279f7815dc4",
+    "window:8:8:2": "628073d272d4",
+    "pad:2": "b2d77c526235",
+    "vflip": "05ab17608843",
+    "rotate:15": "6d6672828d73",
+    "contrast": "4eaf738d4f14",
+    "tint": "f35c5af8b283",
+    "pca": "fd4efaf459b9",
+    "noise": "928a0f37b253",
+    "elastic:15:10": "8e62188d1061",
+    "cutout:2": "066f2d9c0485",
+}
 BOTH = Pipeline.parse(("crop:4", "flip"), SHAPE)
 
 
@@ -33,8 +50,8 @@ def test_specs_become_operations_in_order():
 @pytest.mark.parametrize(
     ("specs", "words"),
     [
-        (["flop"], "no augmentation 'flop': did you mean 'flip'? There are flip, crop:PAD or crop:PAD:FILL"),
-        (["rotate:3"], "no augmentation 'rotate': There are"),
+        (["flop"], "no augmentation 'flop': did you mean 'flip'? There are flip, vflip, crop:PAD[:FILL]"),
+        (["qqq:3"], "no augmentation 'qqq': There are"),
         ([""], "no augmentation ''"),
         (["flip:1"], "'flip:1': it takes no number; write flip"),
         (["crop"], "'crop': it takes one or two numbers; write crop:PAD"),
@@ -44,9 +61,24 @@ def test_specs_become_operations_in_order():
         (["crop:4.5"], "whole numbers"),
         (["crop:"], "whole numbers"),
         (["crop:²"], "whole numbers"),
+        (["crop:" + "9" * 5000], "write crop:PAD"),
         (["crop:0"], "'crop:0': PAD must be 1 or more"),
         (["crop:4:256"], "'crop:4:256': FILL must lie in 0 ... 255"),
         (["crop:32"], "crop:32: images are 32 x 32; PAD must lie in 1 ... 31"),
+        (["window:33:32"], "window:33:32:0: images are 32 x 32; HEIGHT must lie in 1 ... 32"),
+        (["window:8:8:8"], "PAD below both"),
+        (["window:8"], "it takes two to four numbers; write window:HEIGHT:WIDTH[:PAD[:FILL]]"),
+        (["window:16:16", "crop:16"], "crop:16: images are 16 x 16"),
+        (["pad:0"], "PAD must lie in 1 ... 256"),
+        (["rotate"], "it takes one or two numbers; write rotate:DEGREES[:FILL]"),
+        (["rotate:181"], "DEGREES must lie in 1 ... 180"),
+        (["elastic:0"], "ALPHA must lie in 1 ... 1000; write elastic[:ALPHA[:SIGMA[:FILL]]]"),
+        (["contrast:101"], "PERCENT must lie in 1 ... 100"),
+        (["tint:256"], "AMOUNT must lie in 1 ... 255"),
+        (["noise:0:0:0"], "noise:0:0:0: one of the three must be more than 0"),
+        (["noise:101"], "SALT must lie in 0 ... 100"),
+        (["cutout:32"], "cutout:32: images are 32 x 32; SIDE must lie in 1 ... 31"),
+        (["cutout"], "write cutout:SIDE[:FILL]"),
         (["flip", "flip"], "'flip' is given twice"),
         (["crop:2", "flip", "crop:4"], "'crop' is given twice"),
     ],
@@ -55,6 +87,12 @@ def test_an_impossible_spec_is_refused_with_what_would_do(specs, words):
     with pytest.raises(UsageError) as e:
         Pipeline.parse(specs, SHAPE)
     assert words in str(e.value)
+
+
+@pytest.mark.parametrize(("spec", "channels"), [("pca", 1), ("tint", 5)])
+def test_a_spec_for_other_channels_is_refused(spec, channels):
+    with pytest.raises(UsageError, match=f"augmentation {spec}: images have {channels} channel"):
+        Pipeline.parse([spec], (32, 32, channels))
 
 
 def test_operations_follow_one_another_each_with_its_own_draws():
@@ -111,3 +149,84 @@ def test_out_must_be_another_array_of_the_same_shape():
     for out in (x, x[:2].copy()):
         with pytest.raises(ValueError, match="another array of shape"):
             BOTH.apply(x, np.arange(3), 0, 0, out)
+
+
+EVERY = ("vflip", "rotate:15", "contrast", "tint", "pca", "noise", "elastic:15:10", "cutout:2", "pad:2", "window:6:5:1")
+
+
+def _every():
+    return Pipeline.parse((*EVERY, "flip", "crop:1"), (6, 6, 3)).fit(_images(30))
+
+
+def test_the_bits_of_every_operation_are_those_of_the_first_day():
+    """The SHA-256 of what each one makes of the same images. Whoever changes one changes the bits of published runs."""
+    x, ids = _images(64, side=12), np.arange(64)
+    made = {}
+    for spec in ("flip", "crop:4", "crop:2:128", "window:8:8:2", "pad:2", *EVERY[:8]):
+        pipeline = Pipeline.parse((spec,), (12, 12, 3)).fit(x)
+        made[spec] = hashlib.sha256(pipeline.apply(x, ids, 5, 2).tobytes()).hexdigest()[:12]
+    assert made == FIRST_DAY
+    assert {spec.split(":")[0] for spec in made} == set(OPERATIONS)
+
+
+def test_a_long_chain_gives_every_sample_the_same_bits_in_any_company():
+    x, ids, pipeline = _images(12), np.arange(12) * 7, _every()
+    whole = pipeline.apply(x, ids, 1, 3)
+    assert whole.shape == (12, *pipeline.output((6, 6, 3))) == (12, 6, 5, 3)
+    alone = [pipeline.apply(x[i : i + 1], ids[i : i + 1], 1, 3) for i in reversed(range(12))]
+    np.testing.assert_array_equal(np.concatenate(alone[::-1]), whole)
+
+
+def test_evaluation_pads_and_cuts_the_middle_and_nothing_else():
+    x = _images(3)
+    assert _every().views == VIEWS
+    framed = np.pad(x, ((0, 0), (2, 2), (2, 2), (0, 0)))
+    np.testing.assert_array_equal(_every().still(x), framed[:, 2:8, 2:7])
+    np.testing.assert_array_equal(_every().still(x, "lower right"), np.pad(framed[:, 4:, 5:], _frame(1))[:, 2:, 2:])
+    alone = Pipeline.parse(("flip", "tint"), (6, 6, 3))
+    assert alone.views == ("centre",)
+    np.testing.assert_array_equal(alone.still(x), x)
+
+
+def _frame(pad):
+    return (0, 0), (pad, pad), (pad, pad), (0, 0)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_five_views_are_the_corners_and_the_middle(view):
+    x = _images(2, side=8)
+    rows, columns = ((0, 5) if "upper" in view else (3, 8)), ((0, 6) if "left" in view else (2, 8))
+    if view == "centre":
+        rows, columns = (1, 6), (1, 7)
+    window = Pipeline.parse(("window:5:6:2",), (8, 8, 3))
+    np.testing.assert_array_equal(window.still(x, view), x[:, slice(*rows), slice(*columns)])
+
+
+def test_five_views_of_a_padded_crop_are_its_outermost_crops():
+    x = _images(2)
+    crop = Pipeline.parse(("crop:2:9",), (6, 6, 3))
+    framed = np.pad(x, _frame(2), constant_values=9)
+    np.testing.assert_array_equal(crop.still(x), x)
+    np.testing.assert_array_equal(crop.still(x, "upper left"), framed[:, :6, :6])
+    np.testing.assert_array_equal(crop.still(x, "lower right"), framed[:, 4:, 4:])
+
+
+def test_specs_leave_out_what_has_a_default():
+    assert Pipeline.parse(["noise", "window:8:9"], SHAPE).operations == (Noise(5, 26, 10), Window(8, 9, 0, 0))
+    assert Pipeline.parse(["noise:0:20"], SHAPE).operations == (Noise(0, 20, 10),)
+
+
+def test_pca_moves_colours_with_the_covariance_of_the_training_images_squared():
+    x = _images(40, side=16).astype(int)
+    x[..., 1] = (x[..., 0] + x[..., 1]) // 2  # two channels go together, one has less
+    x[..., 2] = 100 + x[..., 2] // 4
+    x = x.astype(np.uint8)
+    c = np.cov(x.reshape(-1, 3).astype(float).T, bias=True) / 255**2  # colours in 0 ... 1
+    (pca,) = Pipeline.parse(["pca:50"], (16, 16, 3)).fit(x).operations
+    assert isinstance(pca, Pca)
+    np.testing.assert_allclose(np.array(pca.matrix) / 65536, 0.5 * 255 * c, atol=1e-5)
+    eigenvalues, vectors = np.linalg.eigh(c)
+    alexnet = vectors @ np.diag((0.5 * eigenvalues) ** 2) @ vectors.T  # covariance of sum p_i a_i l_i
+    np.testing.assert_allclose((0.5 * c) @ (0.5 * c).T, alexnet, atol=1e-12)
+    with pytest.raises(ValueError, match="call fit"):
+        Pca(10).apply(x, np.zeros((40, 4), np.uint32), np.empty_like(x))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dptrain.data.sampler import Sampler, permutation
+from dptrain.data.sampler import Sampler, drawn, permutation
 from dptrain.errors import UsageError
 from dptrain.kernels.philox import domains, reference
 
@@ -120,3 +120,20 @@ def test_a_shard_that_does_not_exist_is_an_error():
         sampler.shard(2, 2)
     with pytest.raises(IndexError, match="not -1"):
         sampler.batch(-1)
+
+
+def test_with_replacement_every_draw_is_equally_likely_and_a_third_is_missed():
+    counts = np.zeros(50)
+    for epoch in range(400):
+        counts += np.bincount(drawn(3, epoch, 50), minlength=50)
+    assert abs(float(((counts - 400) ** 2 / 400).sum()) - 49) < 4 * 98**0.5
+    many = drawn(1, 0, 10_000)
+    assert abs(np.unique(many).size / 10_000 - (1 - 1 / np.e)) < 0.02
+
+
+def test_with_replacement_batches_are_the_draws_one_after_another():
+    sampler = Sampler(50, 16, 4, 9, replacement=True)
+    assert np.concatenate([sampler.batch(step) for step in range(4)]).tolist() == drawn(9, 0, 50).tolist()
+    assert np.concatenate([sampler.batch(step) for step in range(4, 8)]).tolist() == drawn(9, 1, 50).tolist()
+    words = reference.words(9, domains.ORDER_REPLACEMENT, 0, 0, 50)
+    assert drawn(9, 0, 50).tolist() == [reference.bounded(int(w), 50) for w in words]

@@ -108,3 +108,12 @@ def test_a_configuration_opens_everything(monkeypatch, small):
     assert (source.size("train"), source.size("validation")) == (90, 10)
     assert source.sampler == Sampler(90, 20, 5, 9)
     assert [op.name for op in source.pipeline.operations] == ["crop"]
+
+
+def test_a_window_decides_what_the_network_sees_in_training_and_in_evaluation(small):
+    source = _source(small(50, side=9), ("window:5:6:1", "flip"))
+    assert source.image_shape == (5, 6, 3)
+    assert source.images(0, 0)[0].shape == (4, 5, 6, 3)
+    for name in ("train", "validation", "test"):
+        assert source.evaluation(name, 0, 2)[0].shape == (2, 5, 6, 3)
+        assert source.evaluation(name, 0, 2, "lower left")[0].shape == (2, 5, 6, 3)

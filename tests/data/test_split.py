@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from dptrain.data.dataset import Part, assemble
 from dptrain.data.split import split
 from dptrain.errors import UsageError
 
@@ -35,3 +36,47 @@ def test_the_rule_never_changes(small):
 def test_an_impossible_count_is_refused_with_what_is_allowed(small, validation):
     with pytest.raises(UsageError, match=rf"validation is {validation}; small has 50 training samples: .* 0 \.\.\. 49"):
         split(small(50), validation)
+
+
+def test_fewer_training_samples_are_a_part_of_more_and_never_of_the_validation(small):
+    few, many = split(small(50), 10, 7), split(small(50), 10, 30)
+    assert (few.train.size, many.train.size) == (7, 30)
+    assert set(few.train.tolist()) < set(many.train.tolist())
+    assert not set(many.train.tolist()) & set(many.validation.tolist())
+    assert few.validation.tolist() == many.validation.tolist() == split(small(50), 10).validation.tolist()
+
+
+def test_more_samples_than_are_left_are_refused(small):
+    with pytest.raises(UsageError, match="samples is 41: of the 50 training samples of small, 40 are left"):
+        split(small(50), 10, 41)
+
+
+def _grouped(sizes):
+    """Group g has sizes[g] samples, in turn with the others as long as there are any."""
+    groups = np.array([g for k in range(max(sizes)) for g, size in enumerate(sizes) if k < size])
+    images = np.zeros((groups.size, 4, 4, 1), np.uint8)
+    labels = np.arange(groups.size) % 2
+    return assemble("grouped", ("a", "b"), Part(images, labels, groups), Part(images, labels))
+
+
+@pytest.mark.parametrize("validation", [-1, 1, 5, 40])
+def test_a_group_is_never_split_and_whole_groups_reach_what_was_asked(validation):
+    dataset = _grouped([3, 9, 17, 20, 1, 12])
+    parts = split(dataset, validation)
+    groups = dataset.train_groups
+    assert not set(groups[parts.train]) & set(groups[parts.validation])
+    assert sorted([*parts.train, *parts.validation]) == list(range(62))
+    asked = 6 if validation == -1 else validation
+    last = min(np.bincount(groups[parts.validation])[np.unique(groups[parts.validation])])
+    assert parts.validation.size >= asked
+    assert parts.validation.size - asked < 20
+    assert last > 0
+
+
+def test_no_validation_keeps_every_group():
+    assert split(_grouped([3, 4]), 0).train.size == 7
+
+
+def test_groups_that_leave_nothing_to_train_on_are_refused():
+    with pytest.raises(UsageError, match="of the 7 training samples of grouped, 0 are left to train on"):
+        split(_grouped([7]), 1)

@@ -23,8 +23,8 @@ def build(channels=3, size=32, **options):
 @pytest.mark.parametrize(("n", "depth"), [(1, 8), (3, 20), (5, 32), (7, 44), (9, 56), (18, 110)])
 def test_depth_is_six_n_plus_two_weighted_layers(n, depth):
     model = build(n=n)
-    weighted = [leaf for leaf in leaves(model.resnet.network) if isinstance(leaf, Convolution | Linear)]
-    assert len(weighted) == depth == model.resnet.depth
+    weighted = [leaf for leaf in leaves(model.network.network) if isinstance(leaf, Convolution | Linear)]
+    assert len(weighted) == depth == model.network.depth
 
 
 def test_resnet_20_has_the_published_number_of_parameters():

@@ -67,5 +67,19 @@ def test_constant_stays():
 
 
 def test_an_unknown_schedule_is_refused_with_the_names_there_are():
-    with pytest.raises(UsageError, match=r"'linear' is unknown; allowed are 'constant', 'steps' and 'cosine'"):
+    with pytest.raises(UsageError, match=r"'linear' is unknown; allowed are 'constant', 'steps', 'cosine' and 'table'"):
         make_schedule(TrainingConfig(schedule="linear"), 4, 16)
+
+
+def test_a_table_gives_each_epoch_its_own_factor_and_the_last_one_stays():
+    training = TrainingConfig(lr=0.5, warmup=0.0, schedule="table", rates=(1.0, 0.2, 0.4))
+    lr = make_schedule(training, 2, 10)
+    assert [lr(k) for k in range(8)] == [0.5, 0.5, 0.1, 0.1, 0.2, 0.2, 0.2, 0.2]
+
+
+def test_the_110_layer_recipe_of_gcr_starts_with_400_steps_at_a_hundredth():
+    training = TrainingConfig(
+        lr=0.1, epochs=200, warmup=400 / 390, warmup_factor=0.01, schedule="steps", milestones=(80, 120)
+    )
+    lr = make_schedule(training, 390, 200 * 390)
+    assert [lr(k) for k in (0, 399, 400, 80 * 390 - 1, 80 * 390)] == pytest.approx([0.001, 0.001, 0.1, 0.1, 0.01])

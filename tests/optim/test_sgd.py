@@ -32,8 +32,8 @@ def torch_rule(training, layout, params, gradients, rates):
 def run(training, params, gradients, rates):
     optimizer = make_optimizer(training, LAYOUT)
     params, state = params.copy(), optimizer.init(SIZE)
-    for gradient, lr in zip(gradients, rates, strict=True):
-        optimizer.update(params, gradient, state, lr)
+    for step, (gradient, lr) in enumerate(zip(gradients, rates, strict=True)):
+        optimizer.update(params, gradient, state, lr, step)
         yield params.copy(), {k: v.copy() for k, v in state.items()}
 
 
@@ -87,8 +87,8 @@ def test_it_converges_on_a_bowl():
     optimizer = make_optimizer(TrainingConfig(weight_decay=0.0), LAYOUT)
     target = np.linspace(-1, 1, SIZE, dtype=np.float32)
     params, state = np.zeros(SIZE, np.float32), optimizer.init(SIZE)
-    for _ in range(200):
-        optimizer.update(params, params - target, state, 0.1)
+    for step in range(200):
+        optimizer.update(params, params - target, state, 0.1, step)
     np.testing.assert_allclose(params, target, atol=1e-4)
 
 
@@ -99,9 +99,9 @@ def test_two_instances_give_the_same_bits_and_a_new_one_can_take_over_in_the_mid
     whole = list(run(training, start, gradients, [0.1] * 6))
     params, state = (whole[2][0].copy(), {k: v.copy() for k, v in whole[2][1].items()})
     second = make_optimizer(training, LAYOUT)
-    for gradient in gradients[3:]:
+    for step, gradient in enumerate(gradients[3:], 3):
         before = gradient.copy()
-        second.update(params, gradient, state, 0.1)
+        second.update(params, gradient, state, 0.1, step)
         assert gradient.tobytes() == before.tobytes()
     assert params.tobytes() == whole[5][0].tobytes()
     assert state["velocity"].tobytes() == whole[5][1]["velocity"].tobytes()

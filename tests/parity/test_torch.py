@@ -135,7 +135,7 @@ def our_weights(training, steps):
     for step in range(steps):
         images, labels = shard(100 + step)
         gradient = ours.gradient(params, images, labels).gradient / np.float32(len(labels))
-        optimizer.update(params, gradient, state, training.lr)
+        optimizer.update(params, gradient, state, training.lr, step)
     return params
 
 

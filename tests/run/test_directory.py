@@ -1,5 +1,6 @@
 """The run directory: whole or not there, one coordinator at a time, a term for each."""
 
+import fcntl
 import json
 import os
 
@@ -143,3 +144,26 @@ def test_a_damaged_configuration_is_told_by_name(tmp_path):
         directory.stored_config(run.path)
     with pytest.raises(RunDirectoryError, match="is no run directory"):
         directory.stored_config(tmp_path)
+
+
+def test_what_a_killed_coordinator_was_writing_is_gone_when_the_run_goes_on(tmp_path):
+    run = make(tmp_path)
+    run.close()
+    halves = [run.path / ".run.json.7.tmp", run.checkpoints / ".step-00000003.safetensors.7.tmp"]
+    for half in halves:
+        half.write_bytes(b"half")
+    directory.reopen(run.path, {}).close()
+    assert [half for half in halves if half.exists()] == []
+
+
+def test_what_a_start_that_was_killed_has_left_is_gone_after_the_next_and_what_another_is_making_is_not(tmp_path):
+    unborn, other = tmp_path / "runs" / ".a.7.tmp", tmp_path / "runs" / ".a.8.tmp"
+    for path in (unborn, other):
+        path.mkdir(parents=True)
+        (path / "lock").touch()
+    with (other / "lock").open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        run = make(tmp_path)
+    assert run.path.name == "a"
+    assert sorted(path.name for path in run.path.parent.iterdir()) == [".a.8.tmp", "a"]
+    run.close()

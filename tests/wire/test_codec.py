@@ -1,6 +1,7 @@
 """The codec: every message survives the wire, and nothing else does."""
 
 import tracemalloc
+import zlib
 from dataclasses import fields, replace
 from typing import get_args
 
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dptrain.errors import LocalProtocolError, RemoteProtocolError
-from dptrain.wire.codec import FORMS, HEADER_BYTES, Limits, decode, encode
+from dptrain.wire.codec import FORMS, HEADER_BYTES, SUM_BYTES, Limits, decode, encode
 from dptrain.wire.messages import Assign, Hello, Message, NodeDone, Params, Ping, PreparedShard, Reject, Welcome
 
 LIMITS = Limits(params=5, buffers=3, image_bytes=4 * 3 * 3 * 3)
@@ -73,13 +74,18 @@ def node_done() -> NodeDone:
 
 
 def header_of(message: Message) -> dict[str, object]:
-    return msgpack.unpackb(encode(message)[0])
+    return msgpack.unpackb(encode(message)[0][SUM_BYTES:])
+
+
+def summed(packed: bytes, *arrays: bytes) -> list[bytes]:
+    """The frames with the CRC-32 that belongs to them."""
+    return [zlib.crc32(b"".join((packed, *arrays))).to_bytes(SUM_BYTES, "little") + packed, *arrays]
 
 
 def refused(header: object, *arrays: bytes) -> str:
     packed = header if isinstance(header, bytes) else msgpack.packb(header)
     with pytest.raises(RemoteProtocolError) as caught:
-        decode([packed, *arrays], LIMITS)
+        decode(summed(packed, *arrays), LIMITS)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 600
     return str(caught.value)
@@ -146,7 +152,7 @@ def test_encode_refuses_a_header_that_no_peer_would_accept():
         (b"\x81\xa4type\xd6\xff\x00\x00\x00\x00", "the header is not valid"),
         (b"\x81" * 4000, "the header is not valid"),
         (b"\x81\xa4type\xa2\xff\xfe", "the header is not valid"),
-        (bytes(HEADER_BYTES + 1), "a header of 4097 bytes; at most 4096 are allowed"),
+        (bytes(HEADER_BYTES + 1 - SUM_BYTES), "a header of 4097 bytes; at most 4096 are allowed"),
         ([], "the header is []; wanted a map"),
         ({}, "wanted a map with a type"),
         ({"type": "Run"}, "unknown message type 'Run'"),
@@ -213,11 +219,22 @@ def test_a_network_without_buffers_sends_an_empty_frame():
     assert same(decode(frames, Limits(5, 0, 0)), message)
 
 
+def test_one_flipped_bit_anywhere_is_refused():
+    frames = [bytearray(frame) for frame in encode(node_done())]
+    for frame in frames:
+        for bit in range(8 * len(frame)):
+            frame[bit // 8] ^= 1 << bit % 8
+            with pytest.raises(RemoteProtocolError):
+                decode(frames, LIMITS)
+            frame[bit // 8] ^= 1 << bit % 8
+    assert same(decode(frames, LIMITS), node_done())
+
+
 SEEDS = [
     node_done(),
     Hello(1, "a" * 32, "w0@host", 17, "fp32-v1", "avx2"),
     Welcome(1, "i", '{"n": 1}', "d", "l"),
-    Assign(1, 2, 0, 2, 0, 4),
+    Assign(1, 2, 0, 2, 0, "d" * 16, 4, 0),
     Ping(1),
     Reject("no"),
     PreparedShard(1, 0, np.zeros((2, 3, 3, 1), np.uint8)),
@@ -243,6 +260,8 @@ def mutate(rng: np.random.Generator, frames: list[bytes]) -> list[bytes]:
                 out.append(bytearray(rng.bytes(int(rng.integers(0, 30)))))
             case _:
                 out.pop() if len(out) > 1 else out[0].clear()
+    if rng.random() < 0.9 and len(out[0]) > SUM_BYTES:  # else the CRC alone would refuse them all
+        out = summed(bytes(out[0][SUM_BYTES:]), *map(bytes, out[1:]))
     return [bytes(frame) for frame in out]
 
 

@@ -11,7 +11,6 @@ from typing import Final
 ORDER: Final = 1  #: order of the training samples in an epoch
 SPLIT: Final = 2  #: which samples are validation
 INIT: Final = 3  #: initial weights; the stream is the number of the array
-DROPOUT: Final = 7  #: which values a dropout layer zeroes; the epoch is the step, the stream layer and shard
 CANARY: Final = 4  #: the made-up shard that a worker computes before it is admitted
 SHAPES: Final = 5  #: the procedural set shapes32: what is in a picture; the stream is the picture
 SHAPES_NOISE: Final = 6  #: shapes32: pixel noise
@@ -26,3 +25,6 @@ AUGMENT_CONTRAST: Final = 23
 AUGMENT_TINT: Final = 24
 AUGMENT_PCA: Final = 25
 AUGMENT_NOISE: Final = 26
+ORDER_REPLACEMENT: Final = 27  #: samples of an epoch drawn with replacement
+HOLD_OUT: Final = 28  #: which samples, or groups of them, are a test set where the files bring none
+DROPOUT: Final = 64  #: which values a dropout layer zeroes; the epoch is the step, the stream layer and shard

@@ -1,0 +1,172 @@
+"""`dptrain experiment`: the seeds' experiments, several seeds each, as a table and a figure; a finished run stays."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+
+from cyclopts import Parameter
+
+from dptrain.cli.flags import takes_config, texts
+from dptrain.cli.picture import checked, save, write
+from dptrain.cli.resuming import Plan, plan
+from dptrain.config import SECTION_OF, Config, identity_differences
+from dptrain.configrules import Value
+from dptrain.errors import DivergedError, UsageError
+from dptrain.run.directory import stored_config
+from dptrain.run.metrics import Record, read
+
+if TYPE_CHECKING:
+    from dptrain.analysis.experiments import Variant
+    from dptrain.analysis.outcome import Outcome, Result
+
+Name = Literal["depth", "residual", "augmentation", "pad", "filters", "shards", "solver", "block", "shortcut"]
+
+#: Settings that an experiment chooses itself, run by run.
+_OWN = ("name", "resume", "max_steps")
+
+
+class _Run(NamedTuple):
+    """One training of an experiment."""
+
+    variant: Variant
+    plan: Plan
+    path: Path
+
+
+@takes_config(*(name for name in SECTION_OF if name not in _OWN))
+def experiment(
+    name: Annotated[Name, Parameter(help="what is varied")],
+    /,
+    *,
+    seeds: Annotated[int, Parameter(help="runs of each variant, from --seed on")] = 3,
+    values: Annotated[str, Parameter(help="what to vary over, with commas, e.g. 1,3,9 for depth (n)")] = "",
+    table: Annotated[Literal["text", "markdown", "csv"], Parameter(help="form of the printed table")] = "text",
+    recipe: Annotated[str, Parameter(["--recipe", "--config", "-c"], help="TOML file, or name of a shipped one")] = "",
+    **flags: str | bool,
+) -> int:
+    """Train every variant with several seeds; leave runs, table and figure in RUNS/experiment-NAME.
+
+    Started again, it goes on where it was stopped: finished runs are read, not run.
+    """
+    if not 1 <= seeds <= 1000:
+        raise UsageError(f"seeds = {seeds}: must be 1 to 1000")
+    given = texts(flags)
+    base = plan(recipe, os.environ, given, {}).config
+    folder = Path(base.deployment.runs).expanduser() / f"experiment-{name}"
+    os.environ["DPTRAIN_ISA"] = base.deployment.isa
+    from dptrain.analysis.drawing import looks
+    from dptrain.analysis.experiments import variants
+    from dptrain.analysis.outcome import draw_outcome, outcome_table
+
+    with looks():  # without matplotlib: say so now, not after hours
+        figure = checked(folder / "figure.png")
+    wanted = [value.strip() for value in values.split(",") if value.strip()]
+    rows = variants(name, base, wanted)
+    firsts = range(base.training.seed, base.training.seed + seeds)
+    runs = [_prepared(row, seed, recipe, given, folder) for seed in firsts for row in rows]
+    diverged, code = _train(runs)
+    if code:
+        return code
+    outcomes = [_outcome(row, [run for run in runs if run.variant is row], diverged) for row in rows]
+    result = outcome_table(outcomes)
+    title = f"{name}: {base.data.dataset}, {base.training.epochs} epochs, {seeds} seed{'s' if seeds > 1 else ''}"
+    for form, file in (("markdown", "table.md"), ("csv", "table.csv")):
+        write(folder / file, result.write(form).encode())
+    with redirect_stdout(sys.stderr):
+        what = "training" if base.data.validation == 0 else "validation"
+        save(draw_outcome(outcomes, title, what), figure)
+    sys.stdout.write(result.write(table))
+    return 0
+
+
+def _prepared(variant: Variant, seed: int, recipe: str, given: Mapping[str, str], folder: Path) -> _Run:
+    """Every configuration is checked before the first run begins. Raises UsageError."""
+    path = folder / f"{variant.slug}-seed{seed}"
+    forced: dict[str, Value] = {**variant.changes, "seed": seed, "runs": str(folder), "name": path.name}
+    wanted = plan(recipe, os.environ, given, forced)
+    if not (path / "config.toml").is_file():
+        return _Run(variant, wanted, path)
+    if differences := identity_differences(stored_config(path), wanted.config):
+        raise UsageError(
+            f"{path} is of another experiment ({'; '.join(differences)}): choose another --runs, or remove {folder}"
+        )
+    return _Run(variant, wanted._replace(resumed=path), path)
+
+
+def _train(runs: list[_Run]) -> tuple[set[Path], int]:
+    """Trains what is not finished: directories of runs that diverged, and the exit code of a stop or failure, or 0."""
+    from dptrain.cli.session import run as train
+
+    diverged: set[Path] = set()
+    for number, run in enumerate(runs, 1):
+        done = finished(run.path)
+        sys.stderr.write(f"run {number} of {len(runs)}: {run.path.name}{', finished before' if done else ''}\n")
+        if done:
+            continue
+        with redirect_stdout(sys.stderr):  # stdout is for the table
+            code = train(run.plan, launch=True)
+        if code == DivergedError.exit_code:
+            diverged.add(run.path)
+        elif code:
+            sys.stderr.write("the same command goes on from here\n")
+            return diverged, code
+    return diverged, 0
+
+
+def finished(path: Path) -> bool:
+    """Has the run of this directory been tested, which is the last that happens?"""
+    metrics = path / "metrics.jsonl"
+    return metrics.is_file() and any("test/acc" in record for record in read(metrics))
+
+
+def _outcome(variant: Variant, runs: list[_Run], diverged: set[Path]) -> Outcome:
+    from dptrain.analysis.outcome import Outcome
+    from dptrain.analysis.published import published
+
+    good = [run for run in runs if run.path not in diverged]
+    config = runs[0].plan.config
+    layers = 6 * config.model.n + 2
+    return Outcome(
+        variant.label,
+        parameters(good[0].path) if good else 0,
+        [result(read(run.path / "metrics.jsonl"), run.plan.config) for run in good],
+        [run.plan.config.training.seed for run in runs if run.path in diverged],
+        published(config.data.dataset, layers) if config.model.residual else "",
+    )
+
+
+def parameters(path: Path) -> int:
+    """Learnable figures of a run's network."""
+    from dptrain.run.checkpoint import load
+    from dptrain.run.shelf import find
+
+    tensors = load(find(path)).tensors
+    buffers = (".running_mean", ".running_var")
+    return sum(a.size for name, a in tensors.items() if name.startswith("model.") and not name.endswith(buffers))
+
+
+def result(records: Iterable[Record], config: Config) -> Result:
+    """What an experiment wants to know of one finished run."""
+    from dptrain.analysis.outcome import Result
+
+    by_kind: dict[str, list[Record]] = {"epoch": [], "val": [], "test": []}
+    for record in records:
+        kind = "val" if "val/acc" in record else "test" if "test/acc" in record else record["kind"]
+        by_kind.setdefault(kind, []).append(record)
+    epochs = by_kind["epoch"]
+    curve = [(r["epoch"], 1 - r["val/acc"]) for r in by_kind["val"]] or [
+        (r["epoch"], 1 - r["train/acc"]) for r in epochs
+    ]
+    seconds = sorted(r["time/epoch_s"] for r in epochs)
+    return Result(
+        seed=config.training.seed,
+        test=1 - by_kind["test"][-1]["test/acc"],
+        train=1 - epochs[-1]["train/acc"],
+        curve=curve,
+        seconds=seconds[len(seconds) // 2],
+    )

@@ -1,0 +1,150 @@
+"""Who is given what next. Reads the round and the members, changes nothing.
+
+In this order: shards that need another opinion, shards that may kill, open shards, copies of shards that are late.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dptrain.cluster.assignment import Terms
+from dptrain.cluster.jury import MOST
+from dptrain.cluster.membership import Member
+from dptrain.cluster.pace import LATE, WORTH
+from dptrain.cluster.rounds import Round
+from dptrain.cluster.tree import Node
+
+IN_FLIGHT = 2  #: assignments a worker: one computed, one waiting. More would only make deaths dearer
+
+
+@dataclass(frozen=True, slots=True)
+class Gift:
+    """One assignment to be made."""
+
+    member: Member
+    node: Node
+    terms: Terms
+
+
+class Dispatch:
+    """One look at a round and its workers."""
+
+    def __init__(self, current: Round, ready: tuple[Member, ...], now: float) -> None:
+        self._round, self._book, self._now = current, current.book, now
+        #: A suspect gets something only where everybody is one: it may have lost its assignment for good.
+        self._sound = tuple(m for m in ready if not m.suspect) or ready
+        all_suspect = all(m.suspect for m in ready)
+        most = 1 if all_suspect else IN_FLIGHT
+        self._able = [m for m in self._sound if self._live(m) < most and not self._book.holds_only(m.incarnation)]
+        if all_suspect:
+            self._able.sort(key=lambda m: -m.heard)
+            self._able = self._able[:1]  #: who was heard last is the likeliest to live
+        self._chunk = current.chunk(len(ready))
+        self._usual = current.pace.usual(m.incarnation for m in self._sound)
+        self._late = self._late_holders()
+
+    def next(self) -> Gift | None:
+        """What is to be given now; None: nothing, or nobody is there for it."""
+        if not self._able:
+            return None
+        return self._doubtful() or self._suspicious() or self._open() or self._copy()
+
+    @property
+    def witnesses(self) -> tuple[str, ...]:
+        """Incarnations that can be asked for an opinion."""
+        return tuple(m.incarnation for m in self._sound)
+
+    def wake_at(self) -> float | None:
+        """When, if nothing happens before, somebody will be late while somebody else is idle; None: never."""
+        if self._usual is None or not any(self._live(m) == 0 for m in self._able):
+            return None
+        due = [self._due(h) for h in self._book.holders() - self._late]
+        return min(due, default=None)
+
+    # --- the four kinds
+
+    def _doubtful(self) -> Gift | None:
+        jury = self._round.jury
+        for shard in jury.doubtful:
+            holders = self._book.holding(shard)
+            if self._round.deaths.waits(shard) or jury.missing(shard) <= len(holders - self._late):
+                continue
+            fresh = [m for m in self._sound if m.incarnation not in holders and not jury.given(shard, m.incarnation)]
+            only = shard in self._round.deaths.suspicious
+            able = [m for m in self._able if m.incarnation not in holders and not (only and self._live(m))]
+            if fresh:  # busy or not: who has not been heard is asked before anybody is asked twice
+                able = [m for m in able if m in fresh]
+            else:
+                able = [m for m in able if jury.given(shard, m.incarnation) < MOST]
+            taker = min(able, key=lambda m: (self._live(m), m.order), default=None)
+            if taker is not None:
+                again = jury.given(shard, taker.incarnation)
+                return self._gift(taker, Node(shard, shard + 1), alone=True, only=only, again=again)
+        return None
+
+    def _suspicious(self) -> Gift | None:
+        deaths = self._round.deaths
+        taker = next((m for m in self._able if self._live(m) == 0), None)
+        for shard in deaths.suspicious:
+            held = self._book.holding(shard) or shard in self._round.jury.doubtful
+            if taker is not None and self._free(shard) and not held and not deaths.waits(shard):
+                return self._gift(taker, Node(shard, shard + 1), alone=True, only=True)
+        return None
+
+    def _open(self) -> Gift | None:
+        """Among those who are fast enough: who holds least; who can add it to what it holds; who came first."""
+        book = self._book
+        if not any(book.open):
+            return None
+        worth = [m for m in self._able if self._worth(m)]
+        if not worth:
+            return None
+        taker = min(
+            worth,
+            key=lambda m: (self._live(m), book.open_sibling(m.incarnation, self._chunk) is None, m.order),
+        )
+        node = book.choose(taker.incarnation, self._chunk)
+        return None if node is None else self._gift(taker, node)
+
+    def _copy(self) -> Gift | None:
+        if self._usual is None or not self._late:
+            return None
+        pace = self._round.pace
+        idle = [m for m in self._able if self._live(m) == 0]
+        for taker in idle:
+            if pace.of(taker.incarnation, self._usual) > 2 * self._usual:
+                continue
+            late = self._book.late(self._late, taker.incarnation)
+            node = self._book.largest(late, min(self._chunk, max(1, sum(late) // len(idle))))
+            if node is not None:
+                return self._gift(taker, node)
+        return None
+
+    # --- reading
+
+    def _gift(self, member: Member, node: Node, *, alone: bool = False, only: bool = False, again: int = 0) -> Gift:
+        lease = self._round.lease.length(node.size, self._book.attempt(node) + again)
+        return Gift(member, node, Terms(lease, alone, only, again))
+
+    def _worth(self, member: Member) -> bool:
+        """Whether this worker would not be much later than the best one, who may be busy for a moment."""
+        if self._usual is None:
+            return True
+        return self._finish(member, self._usual) <= WORTH * min(self._finish(m, self._usual) for m in self._sound)
+
+    def _finish(self, member: Member, usual: float) -> float:
+        shards = len(self._book.held(member.incarnation)) + self._chunk
+        return shards * self._round.pace.of(member.incarnation, usual)
+
+    def _late_holders(self) -> set[str]:
+        return {h for h in self._book.holders() if self._usual is not None and self._due(h) <= self._now}
+
+    def _due(self, holder: str) -> float:
+        assert self._usual is not None
+        return self._book.moved(holder) + LATE * self._usual
+
+    def _live(self, member: Member) -> int:
+        return self._book.live(member.incarnation)
+
+    def _free(self, shard: int) -> bool:
+        return self._book.free(Node(shard, shard + 1))

@@ -1,0 +1,334 @@
+"""The members at work on the rounds of a run: what they are given, what they answer, what becomes of it when they go.
+
+Who may take part is `Coordinator`'s business; what a complete round does to the weights is `Course`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from dptrain.cluster.course import Course, Ending
+from dptrain.cluster.dispatch import IN_FLIGHT, Dispatch
+from dptrain.cluster.events import CoordinatorAction, Drop, Peer, Send, Tell
+from dptrain.cluster.finite import fault_of
+from dptrain.cluster.jury import Opinion, Verdict
+from dptrain.cluster.membership import Member, Membership
+from dptrain.cluster.poison import Death
+from dptrain.cluster.reports import Notice, WorkerLost
+from dptrain.cluster.rounds import Round, ScoreRound, StepRound, score_digest
+from dptrain.cluster.tree import Node
+from dptrain.model import ShardResult
+from dptrain.wire.messages import EvaluationDone, NodeDone, NonFinite, Progress, Reject
+
+STALEMATE_EVERY = 10.0  #: seconds between notices that nobody can settle a dispute
+
+
+@dataclass(slots=True)
+class Counters:
+    """Valid messages that changed nothing, and what was compared."""
+
+    late: int = 0  #: of an earlier term, step or split
+    duplicate: int = 0  #: of shards somebody had already done
+    agreed: int = 0  #: second results that were the same as the first, bit for bit
+    unaudited: int = 0  #: shards that were to be audited while there was only one worker
+    quarantined: int = 0  #: workers that found other bits than two others
+
+
+class Work:
+    """Leads the members through `course`, round after round."""
+
+    def __init__(self, course: Course, members: Membership, counters: Counters) -> None:
+        self._course, self._members, self.counters = course, members, counters
+        self._gone: dict[Peer, str] = {}  #: of this round: connection -> incarnation of workers that have died
+        self._quiet_until = 0.0  #: no further notice of a stalemate before
+
+    # --- who goes
+
+    def drop(self, member: Member, reason: str, now: float) -> list[CoordinatorAction]:
+        """Its connection is of no use any more."""
+        return [Drop(member.peer, reason), *self.remove(member, reason, now)]
+
+    def remove(self, member: Member, reason: str, now: float, *, died: bool = False) -> list[CoordinatorAction]:
+        """Forgets the member; what it held goes back to the heap. `died`: maybe because of what it held."""
+        self._members.remove(member, now)
+        if not member.ready:
+            return []
+        shards: tuple[int, ...] = ()
+        current = self._course.round
+        if current is not None:
+            if died:
+                held = current.book.held(member.incarnation)
+                current.deaths.add(held, Death(member.incarnation, member.name, now))
+                self._gone[member.peer] = member.incarnation
+            given_up = current.book.give_up_all(member.incarnation)
+            shards = given_up if isinstance(current, StepRound) else ()
+        self._course.forget(member.incarnation)
+        return [Tell(WorkerLost(member.name, reason, shards, len(self._members.ready())))]
+
+    def killed(self, peer: Peer) -> None:
+        """The process whose connection this was has been killed from outside."""
+        self.lives(self._gone.pop(peer, ""))
+
+    def lives(self, incarnation: str) -> None:
+        """Whoever had lost only its connection, or was killed from outside, did not die of a shard."""
+        if self._course.round is not None:
+            self._course.round.deaths.forgive(incarnation)
+
+    def _quarantine(self, wrong: Opinion[Any], verdict: Verdict[Any], now: float) -> list[CoordinatorAction]:
+        current, right = self._course.round, verdict.right
+        assert current is not None
+        self.counters.quarantined += 1
+        reason = (
+            f"it found {wrong.digest[:12]} in shard {verdict.shard} of {current.title}, worker {right.name} "
+            f"{right.digest[:12]}{', twice confirmed' if verdict.confirmed else ''}: this machine computes wrong bits"
+        )
+        told: list[CoordinatorAction] = [Tell(Notice("error", f"worker {wrong.name} is quarantined: {reason}"))]
+        member = self._members.by_incarnation(wrong.incarnation)
+        if member is None:
+            return told
+        return [*told, Send(member.peer, Reject(reason)), *self.drop(member, "quarantined", now)]
+
+    # --- what they answer
+
+    def node_done(self, member: Member, m: NodeDone, now: float) -> list[CoordinatorAction]:
+        """The sum over some shards of a step."""
+        if m.step < self._course.state.step:
+            self.counters.late += 1
+            return []
+        current, node = self._course.round, Node(m.first, m.last)
+        if not isinstance(current, StepRound) or m.step > current.step:
+            return self.drop(member, f"sent a gradient of step {m.step}, which it was not asked for", now)
+        fault = current.fault(m)
+        if not fault and not current.book.was_asked(member.incarnation, node):
+            fault = f"sent {node} of step {m.step}, which it was not asked for"
+        if fault:
+            return self.drop(member, fault, now)
+        self._heard_of(member, current, node, now)
+        result = ShardResult(m.gradient, m.statistics, m.loss, m.hits, m.samples)
+        tensor = fault_of(result, self._course.state.params_layout, self._course.state.buffers_layout)
+        current.seconds[member.name] = current.seconds.get(member.name, 0.0) + m.seconds
+        opinion = Opinion(member.incarnation, member.name, m.attempt, "", None if tensor else result, tensor)
+        return self._found(current, node, opinion, result.digest)
+
+    def evaluation_done(self, member: Member, m: EvaluationDone, now: float) -> list[CoordinatorAction]:
+        """The counts of one shard of a split."""
+        state = self._course.state
+        if m.step < state.step or (m.split == "validation" and state.evaluated_step >= m.step):
+            self.counters.late += 1
+            return []
+        current, node = self._course.round, Node(m.index, m.index + 1)
+        if not isinstance(current, ScoreRound) or (m.step, m.split) != (current.step, current.split):
+            return self.drop(member, f"scored {m.split} at step {m.step}, which it was not asked for", now)
+        fault = current.fault(m)
+        if not fault and not current.book.was_asked(member.incarnation, node):
+            fault = f"scored shard {m.index} of {m.split}, which it was not asked for"
+        if fault:
+            return self.drop(member, fault, now)
+        self._heard_of(member, current, node, now)
+        opinion = Opinion(member.incarnation, member.name, m.attempt, "", m)
+        return self._found(current, node, opinion, lambda: score_digest(m))
+
+    def non_finite(self, member: Member, m: NonFinite, now: float) -> list[CoordinatorAction]:
+        """A shard that holds NaN or infinity, for this worker."""
+        if m.step < self._course.state.step:
+            self.counters.late += 1
+            return []
+        current, node = self._course.round, Node(m.shard, m.shard + 1)
+        asked = isinstance(current, StepRound) and m.step == current.step and m.shard < current.book.shards
+        if not isinstance(current, StepRound) or not asked or not current.book.was_asked(member.incarnation, node):
+            return self.drop(member, f"sent NonFinite of step {m.step}, which it was not asked for", now)
+        fault = current.params_fault(m.digest)
+        if fault:
+            return self.drop(member, fault, now)
+        self._heard_of(member, current, node, now)
+        current.book.give_up_all(member.incarnation, m.shard)
+        opinion: Opinion[Any] = Opinion(member.incarnation, member.name, m.attempt, m.result, None, m.tensor)
+        return self._found(current, node, opinion, lambda: m.result)
+
+    def progress(self, member: Member, m: Progress, now: float) -> list[CoordinatorAction]:
+        """The worker moves."""
+        current = self._course.round
+        if m.step < self._course.state.step:
+            self.counters.late += 1
+        elif current is not None:
+            current.book.renew(member.incarnation, now)
+            if m.done and m.step == current.step and current.book.live(member.incarnation):
+                current.pace.observe(member.incarnation, current.book.finished_one(member.incarnation, now))
+        return []
+
+    def _heard_of(self, member: Member, current: Round, node: Node, now: float) -> None:
+        """Ends what the worker held of the node and renews the rest."""
+        book = current.book
+        current.pace.observe(member.incarnation, book.finished_one(member.incarnation, now))
+        for over in book.answered(member.incarnation, node):
+            current.lease.observe(now - over.since, over.node.size)
+        book.renew(member.incarnation, now)
+        current.deaths.done(range(*node))
+
+    def _found(
+        self, current: Round, node: Node, opinion: Opinion[Any], digest: Callable[[], str]
+    ) -> list[CoordinatorAction]:
+        """A valid result, whatever it is: it counts, or is compared, or starts a doubt."""
+        doubtful = set(current.jury.doubtful).intersection(range(*node))
+        if not current.book.free(node):
+            return self._compare(current, node, opinion, digest)
+        if opinion.fault and not doubtful:
+            current.jury.doubt(range(*node))  # of a sum: each of its shards; of a shard: this one
+            doubtful = set(range(*node))
+        if node.size > 1 and doubtful:
+            self.counters.duplicate += 1  # its shards are to be found one by one
+        elif doubtful:
+            known = Opinion(*_identity(opinion), digest(), opinion.value, opinion.fault)
+            self.counters.duplicate += not current.jury.hear(node.first, known)
+        else:
+            current.accept(node, opinion)
+        return []
+
+    def _compare(
+        self, current: Round, node: Node, opinion: Opinion[Any], digest: Callable[[], str]
+    ) -> list[CoordinatorAction]:
+        """The second result of shards that are done: a free audit, where it is one of the very same node."""
+        self.counters.duplicate += 1
+        first = current.firsts.get(node)
+        if first is None or first.incarnation == opinion.incarnation:
+            return []
+        known = Opinion(*_identity(opinion), digest(), opinion.value, opinion.fault)
+        if known.digest == first.digest:
+            self.counters.agreed += 1
+            return []
+        self._course.begin_anew(node, [first, known])
+        names = f"workers {first.name} and {opinion.name} found different bits in {node} of {current.title}"
+        return [Tell(Notice("warning", f"{names}: it is computed again, and whoever is wrong will be named"))]
+
+    # --- what they are given
+
+    def go_on(self, now: float) -> list[CoordinatorAction]:
+        """Takes what is settled, applies what is complete, gives whatever there is to do."""
+        actions = self._condemn(now)
+        while self._course.ending is None:
+            current = self._course.round
+            assert current is not None
+            settled = self._settle(current, now)
+            if settled is not None:
+                actions += settled
+            elif current.book.complete:
+                actions += self._complete(current, now)
+            else:
+                return actions + self._serve(current, now)
+        return actions
+
+    def _settle(self, current: Round, now: float) -> list[CoordinatorAction] | None:
+        """The first verdict there is; None: there is none."""
+        if not current.jury.doubtful:
+            return None
+        witnesses = self._dispatch(current, now).witnesses
+        for shard in current.jury.doubtful:
+            verdict = current.jury.verdict(shard, len(witnesses))
+            if verdict is not None:
+                return self._execute(current, verdict, now)
+            if current.jury.stalemate(shard, witnesses) and witnesses and now >= self._quiet_until:
+                self._quiet_until = now + STALEMATE_EVERY
+                who = " and ".join(current.jury.names(shard))
+                text = f"workers {who} disagree about shard {shard} of {current.title}: one more worker must decide"
+                return [Tell(Notice("warning", text))]
+        return None
+
+    def _execute(self, current: Round, verdict: Verdict[Any], now: float) -> list[CoordinatorAction]:
+        right, actions = verdict.right, list[CoordinatorAction]()
+        for wrong in verdict.wrong:
+            actions += self._quarantine(wrong, verdict, now)
+        if right.fault:
+            again = "on every worker that was asked" if verdict.confirmed else f"twice on worker {right.name}"
+            place = f"{current.title}, shard {verdict.shard}: {right.fault} is not finite"
+            return [*actions, *self._course.diverged(f"{place} {again}")]
+        self.counters.agreed += verdict.confirmed
+        self.counters.unaudited += not verdict.confirmed
+        current.jury.close(verdict.shard)
+        current.accept(Node(verdict.shard, verdict.shard + 1), right)
+        return actions
+
+    def _complete(self, current: Round, now: float) -> list[CoordinatorAction]:
+        busy = current.book.holders()
+        for holder in busy:
+            current.pace.at_least(holder, now - current.book.moved(holder))
+        for member in self._members.ready():
+            if not current.book.was_used(member.incarnation):
+                current.pace.rested(member.incarnation)
+        self._gone.clear()
+        return self._course.completed()
+
+    def _condemn(self, now: float) -> list[CoordinatorAction]:
+        current = self._course.round
+        guilty = None if current is None else current.deaths.condemned(now)
+        if current is None or guilty is None:
+            return []
+        shard, names = guilty
+        text = f"{current.title}, shard {shard}: workers {', '.join(names)} died computing it"
+        return self._course.abort(Ending(70, text), f"look at {current.samples_of(shard)}, and at the workers' logs")
+
+    def _serve(self, current: Round, now: float) -> list[CoordinatorAction]:
+        """The weights to everybody who lacks them, then work while there is some and somebody to take it."""
+        actions: list[CoordinatorAction] = []
+        for member in self._members.ready():
+            if not member.suspect:
+                actions += self._weights(member, current)
+        while (gift := self._dispatch(current, now).next()) is not None:
+            order = current.order(current.book.give(gift.member.incarnation, gift.node, now, gift.terms))
+            actions += [*self._weights(gift.member, current), Send(gift.member.peer, order)]
+        return actions
+
+    def _dispatch(self, current: Round, now: float) -> Dispatch:
+        book, apart = current.book, (*current.jury.doubtful, *current.deaths.suspicious)
+        book.aside = {shard for shard in apart if book.free(Node(shard, shard + 1))}
+        return Dispatch(current, self._members.ready(), now)
+
+    def _weights(self, member: Member, current: Round) -> list[CoordinatorAction]:
+        key = (current.step, current.params.digest)
+        if member.has == key:
+            return []
+        member.has = key
+        return [Send(member.peer, current.params)]
+
+    # --- time
+
+    def wake_at(self, now: float) -> float | None:
+        """When a worker will be late while another one is idle; None: that cannot happen."""
+        current = self._course.round
+        return None if current is None else self._dispatch(current, now).wake_at()
+
+    def expire(self, now: float) -> list[CoordinatorAction]:
+        """Whoever has been silent for too long is a suspect, and what it held is open again."""
+        current = self._course.round
+        assert current is not None
+        actions: list[CoordinatorAction] = []
+        for assignment in current.book.expired(now):
+            current.book.give_up(assignment)
+            member = self._members.by_incarnation(assignment.holder)
+            assert member is not None, "what a lost worker held was given up when it was removed"
+            member.suspect = True
+            text = f"worker {member.name} has been silent for {assignment.lease:.0f} s about {assignment.node}"
+            actions.append(Tell(Notice("warning", f"{text} of {current.title}: others may take over")))
+        return actions
+
+    # --- for tests
+
+    def validate(self, now: float) -> None:
+        """Asserts what must hold between any two events."""
+        current = self._course.round
+        assert current is not None
+        assert current.step == self._course.state.step
+        assert not current.book.complete, "a complete round was not applied"
+        current.book.validate(IN_FLIGHT)
+        current.validate()
+        ready = {m.incarnation: m for m in self._members.ready()}
+        assert all(current.book.live(m.incarnation) == 0 for m in self._members.all() if not m.ready)
+        assert current.book.holders() <= ready.keys(), "work held by nobody"
+        assert self._dispatch(current, now).next() is None, "a worker is idle while there is work for it"
+        for incarnation in current.book.holders():
+            assert ready[incarnation].has == (current.step, current.params.digest), "work without its weights"
+
+
+def _identity(opinion: Opinion[Any]) -> tuple[str, str, int]:
+    return opinion.incarnation, opinion.name, opinion.attempt

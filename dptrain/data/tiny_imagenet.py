@@ -1,0 +1,61 @@
+"""Tiny ImageNet: 200 classes of 64 x 64 pixels. Its validation part is the test set here: the real one is secret."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from dptrain.data.dataset import Part
+from dptrain.data.imagefile import Picture, images_in, read_images
+from dptrain.data.table import text
+from dptrain.errors import DataError
+
+FOLDER = "tiny-imagenet-200"
+SHAPE = (64, 64, 3)
+
+
+class Files(NamedTuple):
+    """Paths and labels of both parts."""
+
+    classes: tuple[str, ...]
+    train: list[tuple[Path, int]]
+    test: list[tuple[Path, int]]
+
+    @property
+    def paths(self) -> list[Path]:
+        """All images."""
+        return [path for path, _ in self.train + self.test]
+
+
+def find(root: Path) -> Files | None:
+    """What wnids.txt, words.txt and val_annotations.txt say; None where there is no wnids.txt. Raises DataError."""
+    if not (root / "wnids.txt").is_file():
+        return None
+    ids = text(root / "wnids.txt").split()
+    if len(ids) < 2 or len(set(ids)) != len(ids) or not all(name.isalnum() for name in ids):
+        raise DataError(f"{root / 'wnids.txt'} does not hold two or more different names of classes")
+    train = [(path, label) for label, name in enumerate(ids) for path in images_in(root / "train" / name / "images")]
+    numbers, table, test = {name: i for i, name in enumerate(ids)}, root / "val" / "val_annotations.txt", []
+    for line, row in enumerate(text(table).splitlines(), 1):
+        file, name = (*row.split("\t"), "", "")[:2]
+        if name not in numbers or Path(file).name != file or file in ("", ".", ".."):
+            raise DataError(f"{table}, line {line}: {row[:60]!r} is no file and one of the {len(ids)} classes")
+        test.append((root / "val" / "images" / file, numbers[name]))
+    return Files(_titles(root / "words.txt", ids), train, test)
+
+
+def read(files: Files) -> tuple[Part, Part]:
+    """Training and test part."""
+    train, test = (
+        Part(read_images([Picture(path) for path, _ in part], SHAPE), np.array([label for _, label in part], np.int64))
+        for part in (files.train, files.test)
+    )
+    return train, test
+
+
+def _titles(path: Path, ids: list[str]) -> tuple[str, ...]:
+    """The first word for each class, or its number where the list of words has none."""
+    words = dict(line.split("\t", 1) for line in text(path).splitlines() if "\t" in line) if path.is_file() else {}
+    return tuple(words.get(name, name).split(",")[0].strip() for name in ids)

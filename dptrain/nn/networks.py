@@ -1,0 +1,88 @@
+"""Which network a configuration names: one of ours, or one from a Python file that this host was told it may run.
+
+A name comes over the wire; a path never does. The files are those of this process's own command line
+(`--networks FILE.py`), so a coordinator cannot make a worker run code the worker's owner has not chosen. The SHA-256 of
+the file is part of the parameter layout, hence of the run's identity: a worker with another version of it is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import TypeAlias, cast
+
+import numpy as np
+
+from dptrain.config import ModelConfig
+from dptrain.configrules import nearest
+from dptrain.errors import UsageError
+from dptrain.model import ParamLayout
+from dptrain.nn.initialise import initial_params
+from dptrain.nn.layer import Layer, Run
+from dptrain.nn.lenet import lenet
+from dptrain.nn.network import ImageShape, Network
+from dptrain.nn.resnet import resnet
+from dptrain.nn.vgg import vgg
+
+#: What a file offers: (configuration, shape of an image, classes) -> a layer (n, h, w, c) -> (n, classes).
+Builder: TypeAlias = Callable[[ModelConfig, ImageShape, int], Layer]
+
+NETWORKS: dict[str, Callable[[ModelConfig, ImageShape, int], Network]] = {"resnet": resnet, "lenet": lenet, "vgg": vgg}
+
+
+def build_network(config: ModelConfig, image: ImageShape, classes: int, files: tuple[str, ...] = ()) -> Network:
+    """The network `config.network` names. Raises UsageError where there is none, or it does not fit the images."""
+    if ":" in config.network:
+        return _from_file(config, image, classes, files)
+    if config.network not in NETWORKS:
+        known = f"there are {', '.join(NETWORKS)}, and FILE:FUNCTION of files given with --networks"
+        raise UsageError(f"network {config.network!r} is unknown: {known}{nearest(config.network, NETWORKS)}")
+    return NETWORKS[config.network](config, image, classes)
+
+
+def _from_file(config: ModelConfig, image: ImageShape, classes: int, files: tuple[str, ...]) -> Network:
+    stem, function = config.network.split(":")
+    allowed = [Path(file).expanduser() for file in files if Path(file).stem == stem]
+    if len(allowed) != 1:
+        why = f"{len(allowed)} files of that name were allowed" if allowed else "this host was not told to run it"
+        raise UsageError(
+            f"network {config.network!r} comes from a Python file, and {why}: if you trust {stem}.py, "
+            f"give it once with --networks PATH/{stem}.py"
+        )
+    path = allowed[0]
+    try:
+        source = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"--networks {path}: cannot be read: {error.strerror}") from error
+    try:
+        build = cast(Builder, getattr(_load(path), function))
+        layer = build(config, image, classes)
+        _refuse_misfit(layer, image, classes)
+    except (ImportError, SyntaxError, NameError, AttributeError, TypeError, ValueError, KeyError, IndexError) as error:
+        raise UsageError(f"{path}, {function}: {type(error).__name__}: {error}") from error
+    return Network(image, classes, layer, hashlib.sha256(source).hexdigest())
+
+
+def _load(path: Path) -> ModuleType:
+    name = f"dptrain_network_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None, "every name ending in .py has one"
+    assert spec.loader is not None, "the same"
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+def _refuse_misfit(layer: Layer, image: ImageShape, classes: int) -> None:
+    """Raises ValueError where two images do not come out as scores; in float64, which compiles nothing."""
+    layout = ParamLayout(layer.params)
+    x = np.zeros((2, image.height, image.width, image.channels))
+    params = layout.views(initial_params(layout, 0).astype(np.float64))
+    y, _ = layer(Run(params, {}, training=True), x)
+    if y.shape != (2, classes):
+        raise ValueError(f"2 images of {image} came out as {y.shape}; must be (2, {classes})")

@@ -1,0 +1,34 @@
+"""Weight decay: a share of each weight, added to its gradient. The same for every update rule."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dptrain.config import TrainingConfig
+from dptrain.errors import UsageError
+from dptrain.model import ParamLayout
+from dptrain.types import F32
+
+
+class Decay:
+    """gradient + weight_decay * params, for all parameters or for weights only. One instance serves one thread."""
+
+    def __init__(self, training: TrainingConfig, layout: ParamLayout) -> None:
+        if training.decay not in ("all", "weights"):
+            raise UsageError(f"decay {training.decay!r} is unknown; allowed are 'all' and 'weights'")
+        self._factor: F32 | np.float32 = np.float32(training.weight_decay)
+        if training.decay == "weights":
+            self._factor = np.zeros(layout.size, np.float32)
+            for spec, offset in layout.items():
+                self._factor[offset : offset + spec.size] = training.weight_decay if spec.decay else 0.0
+        self._decays = bool(training.weight_decay)
+        self._sum: F32 = np.zeros(layout.size, np.float32)  #: handed out; overwritten by the next call
+
+    def added(self, params: F32, gradient: F32) -> F32:
+        """(layout.size,), which the caller may change until the next call."""
+        if self._decays:
+            np.multiply(params, self._factor, out=self._sum)
+            np.add(gradient, self._sum, out=self._sum)
+        else:
+            np.copyto(self._sum, gradient)
+        return self._sum

@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Disturbs real runs on this machine for as long as you like, and compares every bit with a run nobody disturbed.
+#
+#   launch/soak.sh chaos [--runs 200] [--minutes M] [--seed S]   short runs; workers, augmenters and the coordinator are
+#                                                                killed at any instant, checkpoint writes included
+#   launch/soak.sh endure [--minutes 45] [--seed S]              one long run; workers join, die, pause and return all the
+#                                                                time; memory, descriptors, sockets, disk are measured
+#   launch/soak.sh --folder DIR chaos ...                        where everything is written; it is kept if something is found
+set -euo pipefail
+
+case ${1:-} in
+'' | -h | --help)
+    sed -n '2,/^set /s/^# \{0,1\}//p' "$0"
+    exit 0
+    ;;
+esac
+
+here=$PWD
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# shellcheck source=launch/venv.sh
+source launch/venv.sh
+ensure_venv
+python=$(cd "$venv/bin" && pwd)/python
+export PYTHONPATH=$PWD/tests${PYTHONPATH:+:$PYTHONPATH}
+
+cd "$here"
+exec "$python" -m soak "$@"

@@ -1,0 +1,280 @@
+"""Data sets of image files: folders, drivers, Tiny ImageNet, traffic signs; made here in their official layouts."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dptrain.data import gtsrb, sfddd
+from dptrain.data.catalog import open_dataset
+from dptrain.data.split import split
+from dptrain.errors import DataError, UsageError
+
+
+def _save(path, colour, size=(8, 6)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, colour).save(path)
+
+
+# --- a folder for each class
+
+
+def _classes(root, counts=(("cat", 12), ("dog", 14)), suffix=".png"):
+    for label, (name, n) in enumerate(counts):
+        for i in range(n):
+            _save(root / name / f"{i:02d}{suffix}", (100 * label, i, 0))
+    return root
+
+
+def test_a_folder_with_train_and_test_is_read_as_it_is(tmp_path):
+    _classes(tmp_path / "pets" / "train")
+    _classes(tmp_path / "pets" / "val", (("cat", 2), ("dog", 3)))
+    (tmp_path / "pets" / "train" / "readme.txt").write_text("")
+    d = open_dataset("folder:pets:6x8", str(tmp_path))
+    assert (d.name, d.classes, d.image_shape) == ("pets-6x8x3", ("cat", "dog"), (6, 8, 3))
+    assert d.train_labels.tolist() == [0] * 12 + [1] * 14
+    assert d.test_labels.tolist() == [0, 0, 1, 1, 1]
+    assert d.train_images[:, 0, 0, 1].tolist() == [*range(12), *range(14)]
+
+
+def test_a_folder_of_classes_holds_a_tenth_out_and_says_so(tmp_path, caplog):
+    _classes(tmp_path / "pets")
+    with caplog.at_level(logging.WARNING):
+        d = open_dataset(f"folder:{tmp_path / 'pets'}:4x4x1", str(tmp_path / "home"))
+    assert (d.image_shape, d.train_labels.size, d.test_labels.size) == ((4, 4, 1), 23, 3)
+    assert "no test set: a random tenth (3 images) is held out" in caplog.text
+    again = open_dataset(f"folder:{tmp_path / 'pets'}:4x4x1", str(tmp_path / "elsewhere"))
+    assert again.sha256 == d.sha256
+
+
+def test_sizes_of_the_same_folder_are_kept_apart(tmp_path):
+    _classes(tmp_path / "pets" / "train")
+    _classes(tmp_path / "pets" / "test")
+    shapes = [open_dataset(f"folder:pets{size}", str(tmp_path)).image_shape for size in ("", ":6x8", "", ":6x8x1")]
+    assert shapes == [(32, 32, 3), (6, 8, 3), (32, 32, 3), (6, 8, 1)]
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "words"),
+    [
+        ("folder", UsageError, "write folder:PATH"),
+        ("folder:", UsageError, "write folder:PATH"),
+        ("folder:gone", DataError, "there is no folder"),
+        ("folder:one", DataError, "one holds 1 folder(s)"),
+        ("folder:pets:6", UsageError, "must be HEIGHTxWIDTH"),
+        ("folder:pets:6x8x2", UsageError, "channels are 1 or 3"),
+        ("folder:pets:6x2000", UsageError, "sides go up to 1024"),
+        ("folder:pets:6x8:9", UsageError, "must be HEIGHTxWIDTH"),
+        ("folder:hollow", DataError, "b holds no image file"),
+        ("folder:odd", DataError, "has a class 'cow', which"),
+        ("cifar10:64x64", UsageError, "cifar10 has no option '64x64'; only cifar100, sfddd, gtsrb have one"),
+        ("cifar100:medium", UsageError, "write cifar100 (100 classes) or cifar100:coarse (20)"),
+        ("sfddd:64", UsageError, "data set sfddd:64: what follows must be HEIGHTxWIDTH"),
+        ("sfddd:64x64x1", UsageError, "HEIGHTxWIDTH"),
+    ],
+)
+def test_an_impossible_folder_or_option_is_refused(tmp_path, name, error, words):
+    _classes(tmp_path / "pets")
+    _save(tmp_path / "one" / "a" / "1.png", (0, 0, 0))
+    _save(tmp_path / "hollow" / "a" / "1.png", (0, 0, 0))
+    (tmp_path / "hollow" / "b").mkdir()
+    _classes(tmp_path / "odd" / "train")
+    _classes(tmp_path / "odd" / "test", (("cow", 1),))
+    with pytest.raises(error) as e:
+        open_dataset(name, str(tmp_path))
+    assert words in str(e.value)
+    assert "\n" not in str(e.value)
+
+
+# --- drivers
+
+
+def _drivers(root, drivers=6, each=3, table=True, folder="train"):
+    """Driver d's photographs have red = 20 d; class k has blue = 20 k."""
+    lines = ["subject,classname,img"]
+    for d in range(drivers):
+        for k in range(10):
+            for i in range(each):
+                name = f"img_{d}{k}{i}.jpg"
+                _save(root / folder / f"c{k}" / name, (20 * d, 128, 20 * k), (64, 48))
+                lines.append(f"p{d:03d},c{k},{name}")
+    if table:
+        (root / "driver_imgs_list.csv").write_text("\n".join(lines) + "\n")
+    return root
+
+
+def _seen(images):
+    return set(np.rint(images[:, 2, 3, 0] / 20).astype(int).tolist())
+
+
+def test_drivers_are_split_from_one_another_in_test_and_in_validation(tmp_path, caplog):
+    _drivers(tmp_path / "sfddd", drivers=8)
+    d = open_dataset("sfddd:12x16", str(tmp_path))
+    assert (d.name, d.image_shape, d.classes) == ("sfddd-12x16", (12, 16, 3), sfddd.CLASSES)
+    parts = split(d, -1)
+    groups = [_seen(x) for x in (d.train_images[parts.train], d.train_images[parts.validation], d.test_images)]
+    assert [len(g) for g in groups] == [6, 1, 1]
+    assert set.union(*groups) == set(range(8))
+    np.testing.assert_array_equal(np.rint(d.test_images[:, 2, 3, 2] / 20).astype(int), d.test_labels)
+    assert caplog.text == ""
+    again = open_dataset("sfddd:12x16", str(tmp_path))  # from the cache
+    np.testing.assert_array_equal(split(again, -1).validation, parts.validation)
+
+
+def test_without_the_table_the_split_is_random_and_warned_about(tmp_path, caplog):
+    _drivers(tmp_path / "sfddd", table=False, folder="imgs/train")
+    with caplog.at_level(logging.WARNING):
+        d = open_dataset("sfddd", str(tmp_path))
+    assert d.image_shape == (48, 64, 3)
+    assert d.test_labels.size == 18
+    assert d.train_groups is None
+    assert len(_seen(d.test_images) & _seen(d.train_images)) > 1
+    assert "no driver_imgs_list.csv beside the photographs, so they are split at random" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ("subject,classname,img\np001,c0,img_000.jpg\n", "does not say who drives in c0/img_001.jpg"),
+        ("subject,class,img\n", "no column classname in its first line"),
+        ("subject,classname,img\np001,c0\n", "line 2: 2 fields, 3 in the header"),
+        ("", "no column subject, classname, img"),
+        ('subject,classname,img\n"p001,c0,img', "line"),
+    ],
+)
+def test_a_wrong_table_of_drivers_is_refused(tmp_path, table, words):
+    _drivers(tmp_path / "sfddd", drivers=2)
+    (tmp_path / "sfddd" / "driver_imgs_list.csv").write_text(table)
+    with pytest.raises(DataError) as e:
+        open_dataset("sfddd", str(tmp_path))
+    assert words in str(e.value)
+
+
+def test_one_driver_alone_cannot_be_split(tmp_path):
+    _drivers(tmp_path / "sfddd", drivers=1)
+    with pytest.raises(DataError, match="too few"):
+        open_dataset("sfddd", str(tmp_path))
+
+
+# --- Tiny ImageNet
+
+
+def _tiny(root):
+    (root / "val" / "images").mkdir(parents=True)
+    (root / "wnids.txt").write_text("n02\nn01\n")
+    (root / "words.txt").write_text("n01\tgoldfish, Carassius\nn02\tox\nn03\tnobody\n")
+    for label, name in enumerate(("n02", "n01")):
+        for i in range(3):
+            _save(root / "train" / name / "images" / f"{name}_{i}.JPEG", (100 * label, 9, 9), (64, 64))
+    Image.new("L", (64, 64), 100).save(root / "train" / "n01" / "images" / "n01_9.JPEG")
+    lines = []
+    for i in range(2):
+        _save(root / "val" / "images" / f"val_{i}.JPEG", (0, 200, 0), (64, 64))
+        lines.append(f"val_{i}.JPEG\tn0{2 - i}\t0\t0\t62\t62")
+    (root / "val" / "val_annotations.txt").write_text("\n".join(lines) + "\n")
+    return root
+
+
+def test_tiny_imagenet_is_read_in_the_order_of_its_list(tmp_path):
+    _tiny(tmp_path / "tiny-imagenet-200")
+    d = open_dataset("tiny-imagenet", str(tmp_path))
+    assert (d.classes, d.image_shape) == (("ox", "goldfish"), (64, 64, 3))
+    assert d.train_labels.tolist() == [0, 0, 0, 1, 1, 1, 1]
+    assert d.test_labels.tolist() == [0, 1]
+    assert np.abs(d.train_images[6].astype(int) - 100).max() <= 2, "a grey one is spread over three channels"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda r: (r / "wnids.txt").write_text("n01 n01"), "does not hold two or more different names"),
+        (lambda r: (r / "wnids.txt").write_text("../a n01"), "does not hold two or more different names"),
+        (lambda r: (r / "val/val_annotations.txt").write_text("a.JPEG\tn99\n"), "line 1: 'a.JPEG\\tn99' is no file"),
+        (lambda r: (r / "val/val_annotations.txt").write_text("../../x\tn01\n"), "is no file and one of the 2 classes"),
+        (lambda r: (r / "val/val_annotations.txt").unlink(), "val_annotations.txt cannot be read"),
+        (lambda r: (r / "val/images/val_1.JPEG").unlink(), "val_1.JPEG missing; the set is incomplete"),
+    ],
+)
+def test_a_damaged_tiny_imagenet_is_refused(tmp_path, change, words):
+    change(_tiny(tmp_path / "tiny-imagenet-200"))
+    with pytest.raises(DataError) as e:
+        open_dataset("tiny-imagenet", str(tmp_path))
+    assert words in str(e.value)
+
+
+# --- traffic signs
+
+_HEADER = "Filename;Width;Height;Roi.X1;Roi.Y1;Roi.X2;Roi.Y2;ClassId\n"
+
+
+def _signs(root, train="GTSRB/Training"):
+    for label in range(43):
+        folder = root / train / f"{label:05d}"
+        rows = []
+        for track in range(2):
+            for i in range(2):
+                pixels = np.zeros((20, 24, 3), np.uint8)
+                pixels[3:18, 4:21] = (5 * label, 50 * track, 100)
+                folder.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels).save(folder / f"{track:05d}_{i:05d}.ppm")
+                rows.append(f"{track:05d}_{i:05d}.ppm;24;20;4;3;20;17;{label}\n")
+        (folder / f"GT-{label:05d}.csv").write_text(_HEADER + "".join(rows))
+    images = root / "GTSRB" / "Final_Test" / "Images"
+    rows = []
+    for i in range(5):
+        _save(images / f"{i:05d}.ppm", (7, 8, 9), (30, 30))
+        rows.append(f"{i:05d}.ppm;30;30;0;0;29;29;{i * 10}\n")
+    (root / "GT-final_test.csv").write_text(_HEADER + "".join(rows))
+    return root
+
+
+@pytest.mark.parametrize("train", ["GTSRB/Training", "GTSRB/Final_Training/Images"])
+def test_signs_of_all_43_classes_are_cut_to_their_regions_and_the_official_test_set_is_used(tmp_path, train):
+    _signs(tmp_path / "gtsrb", train)
+    d = open_dataset("gtsrb", str(tmp_path))
+    assert len(d.classes) == len(set(d.classes)) == 43
+    assert d.image_shape == (32, 32, 3)
+    assert d.train_labels.tolist() == [label for label in range(43) for _ in range(4)]
+    assert d.test_labels.tolist() == [0, 10, 20, 30, 40]
+    assert (d.train_images[4 * 30 + 2] == (150, 50, 100)).all(), "nothing of the black frame"
+    assert d.classes[14] == "stop"
+
+
+def test_pictures_of_one_sign_are_never_both_trained_and_validated_on(tmp_path):
+    _signs(tmp_path / "gtsrb")
+    d = open_dataset("gtsrb", str(tmp_path))
+    parts = split(d, -1)
+    tracks = [set(d.train_groups[ids].tolist()) for ids in (parts.train, parts.validation)]
+    assert len(set(d.train_groups.tolist())) == 86
+    assert not tracks[0] & tracks[1]
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ("00000_00000.ppm;24;20;4;3;200;17;0", "its region (4, 3, 201, 18) is outside"),
+        ("00000_00000.ppm;24;20;4;3;20;17;3", "has a row of another class than 0"),
+        ("00000_00000.ppm;24;20;4;3;20;17;43", "line 2: '43' is no whole number in 0 ... 42"),
+        ("00000_00000.ppm;24;20;-4;3;20;17;0", "line 2: '-4' is no whole number"),
+        ("../x.ppm;24;20;4;3;20;17;0", "line 2: '../x.ppm' is no file name"),
+        ("a_1.ppm;24;20;4;3;20;17;0", "its name does not begin with the number of a track"),
+        ("00000_00009.ppm;24;20;4;3;20;17;0", "cannot be read: No such file"),
+    ],
+)
+def test_a_wrong_row_of_signs_is_refused(tmp_path, row, words):
+    _signs(tmp_path / "gtsrb")
+    table = tmp_path / "gtsrb" / "GTSRB" / "Training" / "00000" / "GT-00000.csv"
+    table.write_text(_HEADER + row + "\n")
+    with pytest.raises(DataError) as e:
+        open_dataset("gtsrb", str(tmp_path))
+    assert words in str(e.value)
+
+
+def test_a_missing_test_table_is_said(tmp_path):
+    _signs(tmp_path / "gtsrb")
+    (tmp_path / "gtsrb" / gtsrb.TEST_TABLE).unlink()
+    with pytest.raises(DataError, match=r"gtsrb: GT-final_test\.csv missing in"):
+        open_dataset("gtsrb", str(tmp_path))

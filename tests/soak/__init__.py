@@ -1,0 +1,1 @@
+"""Real processes of real runs, started, disturbed, watched and compared: for tests/system and launch/soak.sh."""

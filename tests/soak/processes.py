@@ -1,0 +1,109 @@
+"""`dptrain ...` as real processes of one run: started under a mark all their descendants bear, found by it, ended."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
+MARK = "RUN_MARK"  #: environment variable; children inherit it, whoever adopts them
+ROLES = {"dptrain.workers.gradient": "worker", "dptrain.workers.augment": "augmenter"}
+
+
+class Group:
+    """The processes of one run, or of one test: whatever was started here and is still there."""
+
+    def __init__(self, folder: Path, environ: dict[str, str] | None = None) -> None:
+        self.folder = folder
+        self.mark = secrets.token_hex(8)
+        self._environ = os.environ | {"COLUMNS": "100", "PYTHONUNBUFFERED": "1", **(environ or {}), MARK: self.mark}
+        self._started: list[subprocess.Popen[bytes]] = []
+
+    def start(self, *arguments: object, name: str = "", shell: str = "") -> subprocess.Popen[bytes]:
+        """`dptrain ARGUMENTS` in a session of its own; output goes to NAME.out and NAME.err in the folder.
+
+        `shell`: a shell script that is run instead, with the command as its positional parameters.
+        """
+        name = name or str(arguments[0])
+        command = [sys.executable, "-m", "dptrain", *map(str, arguments)]
+        if shell:
+            command = ["bash", "-c", shell, "bash", *command]
+        with (self.folder / f"{name}.out").open("ab") as out, (self.folder / f"{name}.err").open("ab") as err:
+            process = subprocess.Popen(
+                command,
+                cwd=self.folder,
+                env=self._environ,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                start_new_session=True,
+            )
+        self._started.append(process)
+        return process
+
+    def output(self, name: str) -> str:
+        """What it has said so far, on both."""
+        return "".join(
+            path.read_text(errors="replace")
+            for path in (self.folder / f"{name}.out", self.folder / f"{name}.err")
+            if path.exists()
+        )
+
+    def members(self, role: str = "") -> list[int]:
+        """Process ids of what still runs, zombies not counted: all, or the "worker"s, "augmenter"s, "main" ones."""
+        return [pid for pid in _pids() if self._is_ours(pid) and role in ("", _role(pid))]
+
+    def _is_ours(self, pid: int) -> bool:
+        try:
+            return f"{MARK}={self.mark}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        except OSError:
+            return False
+
+    def end(self) -> list[int]:
+        """Kills what is left and says which it was; reaps what was started here."""
+        left = self.members()
+        for pid in left:
+            hit(pid, signal.SIGCONT)
+            hit(pid, signal.SIGKILL)
+        for process in self._started:
+            process.wait(30)
+        return left
+
+
+def hit(pid: int, number: int) -> bool:
+    """Sends a signal; whether there was anybody to get it."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _pids() -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdecimal() and int(name) != os.getpid()]
+
+
+def _role(pid: int) -> str:
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+    except OSError:
+        return "gone"
+    return next((role for module, role in ROLES.items() if module in words), "main")
+
+
+def until(happens: Callable[[], T], seconds: float, what: Callable[[], str]) -> T:
+    """The first true value of happens(), asked 50 times a second; AssertionError with what() after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        value = happens()
+        if value:
+            return value
+        time.sleep(0.02)
+    raise AssertionError(f"{what()}\nnot within {seconds} s")

@@ -1,0 +1,48 @@
+"""What a run has left behind, read from outside: its state hashes, its records, its files, its sockets."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+#: The keys of metrics.jsonl that may differ between two runs of one identity.
+TIMINGS = {"time/step_s", "time/epoch_s", "throughput/samples_per_s"}
+
+
+def hashes(run: Path) -> dict[int, str]:
+    """Step -> SHA-256 over weights, momentum and statistics; as far as the run has come. A cut last line is skipped."""
+    return {record["step"]: record["sha256"] for record in _records(run / "hashes.jsonl")}
+
+
+def step(run: Path) -> int:
+    """The last one applied, 0 before the first."""
+    return max(hashes(run), default=0)
+
+
+def records(run: Path) -> list[dict[str, Any]]:
+    """metrics.jsonl without what a clock has said."""
+    return [{k: v for k, v in r.items() if k not in TIMINGS} for r in _records(run / "metrics.jsonl")]
+
+
+def _records(path: Path) -> list[dict[str, Any]]:
+    try:
+        lines = path.read_bytes().split(b"\n")[:-1]
+    except FileNotFoundError:
+        return []
+    return [json.loads(line) for line in lines]
+
+
+def unfinished(folder: Path) -> list[str]:
+    """Files that were being written when somebody died, and sockets."""
+    return sorted(
+        str(path.relative_to(folder))
+        for path in folder.rglob("*")
+        if path.name.endswith(".tmp") or path.is_socket() or path.is_fifo()
+    )
+
+
+def abstract_sockets() -> set[str]:
+    """dptrain's bound sockets without a file, of every run on this machine."""
+    words = (line.split() for line in Path("/proc/net/unix").read_text().splitlines())
+    return {line[7] for line in words if len(line) > 7 and line[7].startswith("@dptrain-")}

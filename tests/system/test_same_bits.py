@@ -1,0 +1,94 @@
+"""Promise 1 with real processes: the state after every step has the same SHA-256, whatever the run is made of."""
+
+import json
+import os
+import random
+import shutil
+import signal
+
+import pytest
+
+from dptrain.kernels import isa
+from soak import traces
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
+
+SAME = "identical over 60 common steps (1 to 60)\n"
+WHOLE = ["--max-steps", 60]
+TCP = ["--bind", "tcp://127.0.0.1:0"]
+
+
+@pytest.mark.parametrize(
+    "deployment",
+    [
+        pytest.param(["-n", 1, "--augmenters", 1], id="1-worker-1-augmenter"),
+        pytest.param(["-n", 2, "--augmenters", 2, *TCP], id="2-workers-2-augmenters-tcp"),
+        pytest.param(["-n", 3], id="3-workers"),
+        pytest.param(["-n", 4, "--augmenters", 1, *TCP], id="4-workers-1-augmenter-tcp"),
+    ],
+)
+def test_neither_workers_nor_augmenters_nor_the_transport_change_a_bit(runs, reference, deployment):
+    runs.finished(runs.train("other", *deployment, *WHOLE), "other")
+    assert runs.verify(reference, runs.path("other")) == (0, SAME)
+    assert traces.records(runs.path("other")) == traces.records(reference)
+
+
+def test_a_worker_that_is_killed_and_one_that_comes_late_change_nothing(runs, reference, port):
+    """The other worker is paused until the newcomer is there, which runs portable code: machines may differ."""
+    step = random.Random(os.getpid()).randint(2, 50)
+    process = runs.train("killed", "-n", 2, "--augmenters", 1, "--bind", f"tcp://127.0.0.1:{port}", *WHOLE)
+    runs.until_step("killed", step)
+    killed, paused = runs.members("worker")
+    os.kill(killed, signal.SIGKILL)
+    os.kill(paused, signal.SIGSTOP)
+    late = runs.start("worker", "--connect", f"tcp://127.0.0.1:{port}", "--name", "late", "--isa", "portable")
+    runs.until_said("killed", "worker late joined")
+    os.kill(paused, signal.SIGCONT)
+    runs.finished(process, "killed")
+    runs.finished(late, "worker")
+    assert "exited with signal 9" in (runs.path("killed") / "logs" / "coordinator.log").read_text()
+    assert runs.verify(reference, runs.path("killed")) == (0, SAME), f"killed at step {step}"
+
+
+def test_stopped_by_count_and_by_signal_and_gone_on_with_by_others_it_is_the_same_run(runs, reference):
+    runs.finished(runs.train("again", "-n", 2, "--max-steps", 17), "again")
+    process = runs.resume("again", "-n", 3, "--augmenters", 1)
+    runs.until_step("again", 35)
+    process.send_signal(signal.SIGTERM)
+    runs.finished(process, "again", 143)
+    assert 35 <= traces.step(runs.path("again")) < 60
+    runs.finished(runs.resume("again", "-n", 0, *WHOLE), "again")
+    assert runs.verify(reference, runs.path("again")) == (0, SAME)
+    assert traces.records(runs.path("again")) == traces.records(reference)
+
+
+@pytest.mark.parametrize("level", [level for level in isa.available() if level != isa.available()[0]])
+def test_one_flag_changes_the_instructions_and_not_the_bits(runs, reference, level):
+    """The reference uses the best there is."""
+    runs.finished(runs.train(level, "-n", 1, "--isa", level, "--max-steps", 12), level)
+    assert f"isa {level}" in runs.output(level)
+    assert runs.verify(reference, runs.path(level)) == (0, "identical over 12 common steps (1 to 12)\n")
+
+
+def test_verify_names_the_first_step_and_tensor_that_differ(runs, reference):
+    copy = runs.folder / "copy"
+    copy.mkdir()
+    shutil.copy(reference / "hashes.jsonl", copy)
+    records = [json.loads(line) for line in (copy / "hashes.jsonl").read_text().splitlines()]
+    name = "model.layer2.0.bn1.running_var"
+    digest = records[40]["tensors"][name]
+    flipped = f"{int(digest, 16) ^ 1:016x}"
+    records[40]["tensors"][name] = flipped
+    records[40]["sha256"] = "0" * 64
+    (copy / "hashes.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    assert runs.verify(reference, copy) == (
+        1,
+        f"different from step 41 on: first tensor {name} ({digest} and {flipped}); step 40 was still equal\n",
+    )
+
+
+def test_verify_tells_two_seeds_apart(runs, reference):
+    runs.finished(runs.train("seed", "-n", 1, "--seed", 1, "--max-steps", 2), "seed")
+    code, said = runs.verify(reference, runs.path("seed"))
+    assert code == 1
+    assert said.startswith("different from step 1 on: first tensor model.conv1.weight (")
