@@ -24,7 +24,7 @@ class Norm:
 
 
 class Arena:
-    """Arrays for shards of up to `capacity` images, cut from one block: Linux gives large pages to large blocks only."""
+    """Arrays for shards of up to `capacity` images, cut from one block: only a large block gets large pages."""
 
     def __init__(self, plan: Plan, capacity: int) -> None:
         layers = plan.convolutions
@@ -52,7 +52,11 @@ class Arena:
         #: gradients after a BatchNorm: at the end of a block, where the shortcut leaves; and within it
         self.outer, self.inner = by_map("outer"), by_map("inner")
         #: scratch of a group of images; the frames' zeros are there from the beginning and stay
-        self.frames, self.gradient_frames, self.gradients = by_map("frame"), by_map("gradient frame"), by_map("gradient")
+        self.frames, self.gradient_frames, self.gradients = (
+            by_map("frame"),
+            by_map("gradient frame"),
+            by_map("gradient"),
+        )
         self.image_frame, self.means = arrays["image frame", 0], arrays["means", 0]
         self.norms = [Norm(layer.outputs.channels) for layer in layers]
         self.tiles: list[F32] = [scratch(last.channels) for _ in range(3)]

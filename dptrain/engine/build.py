@@ -33,19 +33,25 @@ def obstacle(config: ModelConfig, image: tuple[int, int, int]) -> str:
     return ""
 
 
-def build(
-    config: ModelConfig, image: tuple[int, int, int], classes: int, mean: Sequence[float], std: Sequence[float]
+def build(  # noqa: PLR0913  # as nn.build
+    config: ModelConfig,
+    image: tuple[int, int, int],
+    classes: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    *,
+    seed: int = 0,
+    files: tuple[str, ...] = (),
 ) -> Model:
-    """The network of `config` for images (h, w, c) with this pixel mean and std (a channel, in units of 0..255).
-
-    Lowered where the engine can, layer by layer elsewhere; for one configuration always the same, so the bits are too.
+    """As `nn.build`. Lowered where the engine can, layer by layer elsewhere: the configuration decides, so the bits are
+    the same everywhere.
     """
-    network = nn.build(config, image, classes, mean, std)
-    if obstacle(config, image):
-        return network
-    layers = network.resnet.network.layers
-    behind = next(i for i, layer in enumerate(layers) if isinstance(layer, GlobalAverage)) + 1
-    layouts: tuple[ParamLayout, ParamLayout] = (network.params, network.buffers)
+    model = nn.build(config, image, classes, mean, std, seed=seed, files=files)
+    network = model.network.network
+    if obstacle(config, image) or not isinstance(network, Sequential):
+        return model
+    behind = next(i for i, layer in enumerate(network.layers) if isinstance(layer, GlobalAverage)) + 1
+    layouts: tuple[ParamLayout, ParamLayout] = (model.params, model.buffers)
     lowered = plan(config, Map(*image), *layouts)
     pixels = (np.asarray(mean, np.float32), np.asarray(std, np.float32))
-    return EngineModel(lowered, Sequential(layers[behind:]), layouts, pixels)
+    return EngineModel(lowered, Sequential(network.layers[behind:]), layouts, pixels, seed)

@@ -12,7 +12,7 @@ from dptrain.kernels import loss
 from dptrain.kernels.fused import norm
 from dptrain.model import ParamLayout, ShardResult
 from dptrain.nn.containers import Sequential
-from dptrain.nn.layer import Run
+from dptrain.nn.layer import Chance, Run
 from dptrain.types import F32, I64, U8
 
 _CHUNK = 8  #: samples scored at a time: their maps stay in the cache
@@ -21,20 +21,27 @@ _CHUNK = 8  #: samples scored at a time: their maps stay in the cache
 class EngineModel:
     """A lowered network; one thread at a time. The affine layers behind the means are `nn`'s: 0.1 % of the work."""
 
-    def __init__(self, plan: Plan, head: Sequential, layouts: tuple[ParamLayout, ParamLayout], pixels: tuple[F32, F32]) -> None:
-        self.plan, self._head = plan, head
+    def __init__(
+        self,
+        plan: Plan,
+        head: Sequential,
+        layouts: tuple[ParamLayout, ParamLayout],
+        pixels: tuple[F32, F32],
+        seed: int = 0,
+    ) -> None:
+        self.plan, self._head, self._seed = plan, head, seed
         self.params, self.buffers = layouts
         self._passes = Passes(plan, *pixels)
         self._weights = Weights(plan, self.params.size)
         self._arena: Arena | None = None
 
-    def gradient(self, params: F32, x: U8, y: I64) -> ShardResult:
+    def gradient(self, params: F32, x: U8, y: I64, step: int = 0, shard: int = 0) -> ShardResult:
         """Forward and backward of one shard. x: (n, h, w, c) uint8, y: (n,). BatchNorm over the shard. Sums."""
         samples = len(x)
         arena = self._load(params, x, samples)
         flat, statistics = np.zeros(self.params.size, np.float32), np.zeros(self.buffers.size, np.float32)
         self._passes.forward(arena, self._weights, samples, statistics)
-        run = Run(self.params.views(self._weights.params), {}, training=True)
+        run = Run(self.params.views(self._weights.params), {}, training=True, chance=Chance(self._seed, step, shard))
         logits, backward = self._head(run, self._means(arena, samples))
         losses, dlogits = loss.cross_entropy(logits, y)
         dmeans = backward(dlogits, self.params.views(flat))

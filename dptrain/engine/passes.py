@@ -52,8 +52,8 @@ class Passes:
         return convolution.backward(a.channels, k, a.height, a.width, layer.stride, kind, layer.group)
 
     def forward(self, arena: Arena, weights: Weights, n: int, statistics: F32 | None) -> None:
-        """From the arena's pixels to its means. statistics (buffers.size,): filled with the shard's; None: the norms' rows
-        hold scale and shift already, and stay.
+        """From the arena's pixels to its means. statistics (buffers.size,): filled with the shard's; None: the norms'
+        rows hold scale and shift already, and stay.
         """
         params, train = weights.params, int(statistics is not None)
         stem, layers = self.plan.convolutions[0], self.plan.convolutions
@@ -88,7 +88,7 @@ class Passes:
     def _shortcut(self, arena: Arena, index: int, mode: int) -> tuple[F32, int]:
         """The map that is added to the one in front of layer `index`: the input of the block that ends there."""
         if mode == PLAIN:
-            return arena.kept[index] if index in arena.kept else arena.image_frame, 0
+            return arena.kept.get(index, arena.image_frame), 0
         return arena.kept[index - 2], self.plan.convolutions[index - 2].inputs.framed
 
     def backward(self, arena: Arena, weights: Weights, n: int, dmeans: F32, gradient: F32) -> None:
@@ -109,7 +109,8 @@ class Passes:
                 mode, int(not layer.begins_block),
                 arena.inner[layer.outputs] if layer.begins_block else arena.outer[layer.outputs],
                 arena.outputs[i], norms[i].row, below.row, arena.outputs[i - 1], arena.kept_input(layer),
-                arena.outer[layer.inputs] if layer.begins_block else arena.inner[layer.inputs], arena.outer[layer.outputs],
+                arena.outer[layer.inputs] if layer.begins_block else arena.inner[layer.inputs],
+                arena.outer[layer.outputs],
                 packed.backward, packed.classes_at, packed.sums, below.total, n,
                 arena.gradient_frames[layer.outputs], arena.gradients[layer.inputs], *arena.tiles,
             )  # fmt: skip

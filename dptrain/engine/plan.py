@@ -1,4 +1,4 @@
-"""The plan: a network as a list of frozen records, one a convolution, and how they hang together. No arrays, no kernels."""
+"""The plan: a network as a list of frozen records, one a convolution, and how they hang together. No arrays here."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Convolution:
 
     @property
     def group(self) -> int:
-        """Images that go through a pass together: as many as fill the last block of Winograd tiles to 15/16, four at most.
+        """Images that go through a pass together: as many as fill Winograd's blocks of tiles to 15/16, four at most.
 
         Decides the order of additions in a weight gradient: depends on the geometry only.
         """

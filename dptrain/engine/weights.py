@@ -48,8 +48,8 @@ class LayerWeights:
         """Reads the layer's weights out of the flat parameters."""
         weights = params[self._slice].reshape(self._shape)
         if self.winograd:
-            transform_weights(weights, self._forward, 0)
-            transform_weights(weights, self._backward[0], 1)
+            transform_weights(weights, self._forward, False)  # noqa: FBT003
+            transform_weights(weights, self._backward[0], True)  # noqa: FBT003
             return
         pack(weights, self._forward, 0, 0, 1, False)  # noqa: FBT003
         for (r, s), packed in zip(_CLASSES, self._backward, strict=False):

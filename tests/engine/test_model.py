@@ -49,7 +49,7 @@ def exact_gradient(model, params, x, y):
     channels = x.shape[3]
     values = (x - np.float32(MEAN[:channels])) / np.float32(STD[:channels])
     run, flat = Run(model.params.views(wide), {}, training=True), np.zeros_like(wide)
-    logits, backward = model.resnet.network(run, values.astype(np.float64))
+    logits, backward = model.network.network(run, values.astype(np.float64))
     losses, dlogits = loss.cross_entropy(logits, y)
     backward(dlogits, model.params.views(flat))
     return flat, losses.sum(), run.statistics
@@ -67,7 +67,7 @@ def test_a_network_it_can_lower_is_lowered(case):
 
 
 def test_gradients_are_as_near_to_float64_as_nns(case):
-    """Median over shards: where a ReLU's input is next to 0, float32 may take the other side, engine or nn (test_torch)."""
+    """Median over shards: where a ReLU's input is next to 0, float32 may take the other side, engine or nn."""
     model, network, image, samples = case
     params, ours, theirs = parameters(model), [], []
     for seed in range(5):

@@ -86,7 +86,7 @@ def convolve(
     x: F32, x_at: int, x_image: int, u: F32, y: F32, y_at: int, y_image: int,
     images: int, rows: int, columns: int, v: F32, m: F32, C: int, K: int, XROW: int, YROW: int,
 ) -> None:  # fmt: skip
-    """y = what `transform_weights` made u of, over images of rows x columns tiles in frames of zeros. C... are literals.
+    """y = x convolved with what u was made of, images of rows x columns tiles, framed with zeros. C... are literals.
 
     v, m: (16 * (TILES * C + SPREAD),), (16 * (TILES * K + SPREAD),), scratch.
     """
@@ -142,7 +142,9 @@ def _sweep(C: int, K: int, XROW: int, YROW: int) -> Callable[..., None]:
     """`convolve` for the shape; a closure of plain ints is what the cache needs."""
 
     @kernel
-    def sweep(x: F32, x_image: int, u: F32, y: F32, y_image: int, images: int, rows: int, columns: int, v: F32, m: F32) -> None:
+    def sweep(
+        x: F32, x_image: int, u: F32, y: F32, y_image: int, images: int, rows: int, columns: int, v: F32, m: F32
+    ) -> None:
         convolve(x, 0, x_image, u, y, 0, y_image, images, rows, columns, v, m, C, K, XROW, YROW)
 
     return sweep
@@ -153,7 +155,9 @@ def _sum_sweep(C: int, K: int, XROW: int, YROW: int) -> Callable[..., None]:
     """`add_sums` for the shape."""
 
     @kernel
-    def sweep(x: F32, x_image: int, dy: F32, y_image: int, sums: F32, images: int, rows: int, columns: int, v: F32, d: F32) -> None:
+    def sweep(
+        x: F32, x_image: int, dy: F32, y_image: int, sums: F32, images: int, rows: int, columns: int, v: F32, d: F32
+    ) -> None:
         add_sums(x, 0, x_image, dy, 0, y_image, sums, images, rows, columns, v, d, C, K, XROW, YROW)
 
     return sweep

@@ -67,7 +67,23 @@ def forward(C: int, K: int, H: int, W: int, STRIDE: int, WIDE: int, KIND: int, G
             else:
                 for i in range(count):
                     correlate_rows(
-                        a, base + i * AIMAGE, XROW, u, 0, y, (first + i) * YIMAGE, YROW, P, C, K, TAPS, TAPS, AROW, XSTEP, K, Q
+                        a,
+                        base + i * AIMAGE,
+                        XROW,
+                        u,
+                        0,
+                        y,
+                        (first + i) * YIMAGE,
+                        YROW,
+                        P,
+                        C,
+                        K,
+                        TAPS,
+                        TAPS,
+                        AROW,
+                        XSTEP,
+                        K,
+                        Q,
                     )
             if train:
                 for i in range(first, first + count):
@@ -128,7 +144,23 @@ def backward(C: int, K: int, H: int, W: int, STRIDE: int, KIND: int, GROUP: int)
                         dz, dz_at, DROW, u, u_at[2], da, da_at + ZROW, DOUBLE, P1, K, C, TWO, ONE, DROW, K, TWICE, Q
                     )
                     correlate_rows(
-                        dz, dz_at, DROW, u, u_at[3], da, da_at + ZROW + C, DOUBLE, P1, K, C, TWO, TWO, DROW, K, TWICE, Q1
+                        dz,
+                        dz_at,
+                        DROW,
+                        u,
+                        u_at[3],
+                        da,
+                        da_at + ZROW + C,
+                        DOUBLE,
+                        P1,
+                        K,
+                        C,
+                        TWO,
+                        TWO,
+                        DROW,
+                        K,
+                        TWICE,
+                        Q1,
                     )
                     if KIND and mode == HALVING:
                         image.spread(coarse, (first + i) * YIMAGE, da, da_at, P, C, LINE, KIND, Q, YROW, ZROW)

@@ -73,7 +73,7 @@ def mask(
     mode: int, da: F32, da_at: int, a: F32, a_at: int, z: F32, g: F32, z_at: int, norm: F32, total: F64,
     rows: int, C: int, LINE: int, WIDTH: int, ZROW: int, AROW: int,
 ) -> None:  # fmt: skip
-    """g = (da, and g where the mode is IDENTITY) where a > 0; total (2, C) += its sums, as BatchNorm's gradient wants them."""
+    """g = (da, and g where the mode is IDENTITY) where a > 0; total (2, C) += the sums BatchNorm's gradient wants."""
     literally(C), literally(LINE), literally(WIDTH), literally(ZROW), literally(AROW)
     for c in range(0, C, LINE):
         if mode == IDENTITY:

@@ -1,7 +1,8 @@
 """BatchNorm's numbers, a channel at a time, in float64: from sums over a shard to what the line kernels read.
 
-`norm` (5, c) float32, flat: scale, shift, mean, mean gradient, slope. Before the moments are known its mean is a guess, that
-of the shard's first image: sums of distances from it lose no digits to a mean far from zero, and one pass does for both.
+`norm` (5, c) float32, flat: scale, shift, mean, mean gradient, slope. Before the moments are known its mean is a guess,
+that of the shard's first image: sums of distances from it lose no digits to a mean far from zero, and one pass does for
+both.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from dptrain.kernels.intrinsics.vector import Lanes, at, const, literals, pointe
 
 
 class Correlation(NamedTuple):
-    """y[p, block, :] = sum over c, r, s of x[p * xstep + r * xrow + s * c + i] * w[block][r][s][i][lane]; p < pixels."""
+    """y[p, b, lane] = sum over i, r, s of x[p * xstep + r * xrow + s * c + i] * w[b][r][s][i][lane]; p < pixels."""
 
     c: int
     r: int
@@ -51,10 +51,10 @@ class Correlation(NamedTuple):
 
 
 class Outer(NamedTuple):
-    """dw[b][s][c][lane] += sum over p, q of x[p * xrow + q * xstep + s * c + i] * dy[p * yrow + q * ystep + b * lanes + lane].
+    """dw[b][s][i][lane] += sum over p, q of x[p * xrow + q * xstep + s * c + i] * dy[p * yrow + q * ystep + lane].
 
-    b < blocks, s < taps, i < channels, p < rows, q < width. xrow is the distance between the rows of x that neighbouring
-    rows of dy see.
+    b < blocks (of lanes, side by side in dy), s < taps, i < channels, p < rows, q < width. xrow is the distance between
+    the rows of x that neighbouring rows of dy see.
     """
 
     c: int
@@ -101,10 +101,9 @@ class Outer(NamedTuple):
 
 @intrinsic
 def correlate_rows(typingctx, x, x_at, x_row, w, w_at, y, y_at, y_row, rows, C, K, R, S, XROW, XSTEP, YSTEP, WIDTH):
-    """y[row, q, k] = sum over c, r, s of x[row * x_row + q * XSTEP + r * XROW + s * C + c] * w[k / lanes][r][s][c][lane].
+    """y[p, q, k] = sum over c, r, s of x[p * x_row + q * XSTEP + r * XROW + s * C + c] * w[k / lanes][r][s][c][lane].
 
-    q < WIDTH; y_row, YSTEP elements between rows and pixels of y; k runs to K rounded up to whole vectors. All offsets in
-    elements of 1-D arrays.
+    p < rows, q < WIDTH; y_row, YSTEP elements between rows and pixels of y; k runs to K rounded up to whole vectors.
     """
     shape = literals(C, K, R, S, XROW, XSTEP, YSTEP, WIDTH)
     if shape is None:
@@ -124,7 +123,10 @@ def correlate_rows(typingctx, x, x_at, x_row, w, w_at, y, y_at, y_row, rows, C, 
                 x_line = builder.gep(xp, [builder.mul(row.index, args[2])])
                 y_line = builder.gep(at(builder, yp, (outer.index, group)), [builder.mul(row.index, args[7])])
                 for start, count, pixels in split.parts():
-                    x_part, y_part = builder.gep(x_line, [const(start * xstep)]), builder.gep(y_line, [const(start * ystep)])
+                    x_part, y_part = (
+                        builder.gep(x_line, [const(start * xstep)]),
+                        builder.gep(y_line, [const(start * ystep)]),
+                    )
                     block = Correlation(c, r, s, xrow, xstep, ystep, lanes, pixels, blocks)
                     with cgutils.for_range(builder, const(count)) as part:
                         x_at = at(builder, x_part, (part.index, pixels * xstep))
@@ -137,9 +139,10 @@ def correlate_rows(typingctx, x, x_at, x_row, w, w_at, y, y_at, y_row, rows, C, 
 
 @intrinsic
 def outer_rows(typingctx, x, x_at, dy, y_at, dw, rows, C, K, R, S, XROW, STRIDE, YROW, YSTEP, WIDTH):
-    """dw[k / lanes][r][s][c][lane] += sum over p < rows, q < WIDTH of x[p * STRIDE + r, q * STRIDE + s, c] * dy[p, q, k].
+    """dw[k / lanes][r][s][c][lane] += sum over p, q of x[p * STRIDE + r, q * STRIDE + s, c] * dy[p, q, k].
 
-    XROW elements between rows of x; YROW, YSTEP between rows and pixels of dy; k runs to K rounded up to whole vectors.
+    p < rows, q < WIDTH. XROW elements between rows of x; YROW, YSTEP between rows and pixels of dy; k runs to K rounded
+    up to whole vectors.
     """
     shape = literals(C, K, R, S, XROW, STRIDE, YROW, YSTEP, WIDTH)
     if shape is None:

@@ -1,10 +1,10 @@
 """What happens between two convolutions, one line of channels at a time: one pass, every value in a register.
 
-A line is LANES neighbouring channels of every pixel of an image of `rows` x WIDTH pixels. Images lie as (row, pixel, C);
-the last literals are the elements between rows, of each operand in turn. `norm` holds what BatchNorm needs, five rows of C:
-scale, shift, mean, mean gradient, slope (see kernels/fused/norm.py). Vectors wider than the CPU's are split by LLVM.
+A line is LANES neighbouring channels of every pixel of an image of `rows` x WIDTH pixels. Images lie as (row, pixel,
+C); the last literals are the elements between rows, of each operand in turn. `norm` holds what BatchNorm needs, five
+rows of C: scale, shift, mean, mean gradient, slope (kernels/fused/norm.py). LLVM splits vectors wider than the CPU's.
 
-Sums run in two chains, over the even and the odd columns of all rows, joined as even + odd and added to a float64 total.
+Sums run in two chains, over the even and the odd columns of all rows, joined as even + odd, added to a float64 total.
 """
 
 from __future__ import annotations
@@ -41,13 +41,15 @@ class _Emitter:
 
     def __init__(self, context: Any, builder: ir.IRBuilder, signature: Any, args: Any, lanes: int) -> None:
         self.builder, self.vector = builder, Lanes(builder, lanes)
-        self._of = lambda i: pointer(context, builder, signature.args[i], args[i], args[i + 1])
+        self._context, self._types, self._args = context, signature.args, args
 
     def operand(self, index: int) -> ir.Value:
         """Address of the array at argument `index`, offset at the next one."""
-        return self._of(index)
+        return pointer(self._context, self.builder, self._types[index], self._args[index], self._args[index + 1])
 
-    def load(self, base: ir.Value, row: ir.Value, row_step: int, column: ir.Value, step: int, more: int = 0) -> ir.Value:
+    def load(
+        self, base: ir.Value, row: ir.Value, row_step: int, column: ir.Value, step: int, more: int = 0
+    ) -> ir.Value:
         """The line of a pixel."""
         return self.vector.load(at(self.builder, base, (row, row_step), (column, step)), more)
 
@@ -89,8 +91,14 @@ def apply_line(typingctx, z, z_at, norm, n_at, s, s_at, a, a_at, rows, C, LANES,
             if mode == ADD:
                 y = builder.fadd(y, e.load(sp, row, srow, column, sstep))
             if mode == AVERAGE:
-                v = [e.load(sp, row, srow, column, sstep, i * (srow // 2) + j * (sstep // 2)) for i in (0, 1) for j in (0, 1)]
-                y = builder.fadd(y, builder.fmul(builder.fadd(builder.fadd(v[0], v[1]), builder.fadd(v[2], v[3])), quarter))
+                v = [
+                    e.load(sp, row, srow, column, sstep, i * (srow // 2) + j * (sstep // 2))
+                    for i in (0, 1)
+                    for j in (0, 1)
+                ]
+                y = builder.fadd(
+                    y, builder.fmul(builder.fadd(builder.fadd(v[0], v[1]), builder.fadd(v[2], v[3])), quarter)
+                )
             e.store(e.positive(y, y), ap, row, arow, column, c)
 
         _each_pixel(builder, args[8], width, pixel)
@@ -102,7 +110,7 @@ def apply_line(typingctx, z, z_at, norm, n_at, s, s_at, a, a_at, rows, C, LANES,
 
 @intrinsic
 def moments_line(typingctx, z, z_at, norm, n_at, total, t_at, rows, C, LANES, WIDTH, ZROW):
-    """total[0], total[1] += sum of d, of d * d (one fma), for d = z - norm's mean: then a guess of it (kernels/fused/norm.py)."""
+    """total[0], total[1] += sum of d, of d * d (one fma); d = z - norm's mean, now a guess of it."""
     shape = literals(C, LANES, WIDTH, ZROW)
     if shape is None:
         return None
@@ -156,7 +164,7 @@ def gradient_line(typingctx, g, g_at, z, z_at, norm, n_at, dz, d_at, rows, C, LA
 def mask_line(
     typingctx, da, da_at, a, a_at, z, z_at, norm, n_at, g, g_at, total, t_at, rows, C, LANES, MODE, WIDTH, ZROW, AROW
 ):
-    """g = (da [+ g, where MODE is ADD]) where a > 0, else 0; total[0], total[1] += sum of g, of g * (z - mean) (one fma).
+    """g = (da [+ g, if MODE is ADD]) where a > 0, else 0; total[0], total[1] += sum of g, of g * (z - mean), one fma.
 
     da and g lie as z does.
     """
@@ -257,7 +265,7 @@ def fill_line(typingctx, dy, y_at, da, da_at, rows, C, LANES, PIXELS, WIDTH, ZRO
         e = _Emitter(context, builder, signature, args, lanes)
         yp, dp = e.operand(0), e.operand(2)
         share = builder.fdiv(e.vector.load(yp, 0), ir.Constant(e.vector.type, [float(pixels)] * lanes))
-        _each_pixel(builder, args[4], width, lambda row, column, parity: e.store(share, dp, row, zrow, column, c))
+        _each_pixel(builder, args[4], width, lambda row, column, _: e.store(share, dp, row, zrow, column, c))
         return context.get_dummy_value()
 
     return types.void(dy, y_at, da, da_at, rows, C, LANES, PIXELS, WIDTH, ZROW), codegen

@@ -58,14 +58,14 @@ def correlate_blocks(channels: int, width: int) -> tuple[int, Split]:
 
 
 def outer_blocks(s_taps: int, inputs: int, outputs: int) -> tuple[int, Split]:
-    """(vectors of output channels a block, split of the input channels): their product with s_taps fits the registers."""
+    """(vectors of output channels a block, split of the input channels); with s_taps they fit the registers."""
     vectors = padded(outputs) // lanes(outputs)
     blocks = 2 if vectors % 2 == 0 else 1
     room = 24 if isa.level() == "avx512" else _REGISTERS[isa.level()].accumulators
     return blocks, split(inputs, max(1, room // s_taps // blocks))
 
 
-#: Winograd tiles transformed at a time. Decides the order of additions of a weight gradient: must not depend on the CPU.
+#: Winograd tiles transformed at a time. Decides a weight gradient's order of additions: must not depend on the CPU.
 TILES = 16
 
 #: Elements more between the sixteen positions of what is transformed, so that they do not share a set of the cache.

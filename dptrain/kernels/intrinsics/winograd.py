@@ -138,15 +138,21 @@ def tile_products(typingctx, v, u, m, C, K):
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
         vp, up, mp = (pointer(context, builder, signature.args[i], args[i], const(0)) for i in range(3))
-        with cgutils.for_range(builder, const(16)) as position:
-            with cgutils.for_range(builder, const(k // lanes // blocks)) as group:
-                weights = at(builder, up, (position.index, c * k), (group.index, blocks * c * lanes))
-                with cgutils.for_range(builder, const(plan.TILES // tiles)) as part:
-                    x = at(builder, vp, (position.index, _position(c)), (part.index, tiles * c))
-                    y = at(
-                        builder, mp, (position.index, _position(k)), (part.index, tiles * k), (group.index, blocks * lanes)
-                    )
-                    product.emit(builder, x, weights, y)
+        with (
+            cgutils.for_range(builder, const(16)) as position,
+            cgutils.for_range(builder, const(k // lanes // blocks)) as group,
+        ):
+            weights = at(builder, up, (position.index, c * k), (group.index, blocks * c * lanes))
+            with cgutils.for_range(builder, const(plan.TILES // tiles)) as part:
+                x = at(builder, vp, (position.index, _position(c)), (part.index, tiles * c))
+                y = at(
+                    builder,
+                    mp,
+                    (position.index, _position(k)),
+                    (part.index, tiles * k),
+                    (group.index, blocks * lanes),
+                )
+                product.emit(builder, x, weights, y)
         return context.get_dummy_value()
 
     return types.void(v, u, m, C, K), codegen
@@ -165,16 +171,21 @@ def tile_sums(typingctx, v, d, sums, C, K):
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
         vp, dp, sp = (pointer(context, builder, signature.args[i], args[i], const(0)) for i in range(3))
-        with cgutils.for_range(builder, const(16)) as position:
-            with cgutils.for_range(builder, const(k // lanes // blocks)) as group:
-                dy = at(builder, dp, (position.index, _position(k)), (group.index, blocks * lanes))
-                with cgutils.for_range(builder, const(c // channels)) as part:
-                    x = at(builder, vp, (position.index, _position(c)), (part.index, channels))
-                    dw = at(
-                        builder, sp, (position.index, c * k), (group.index, blocks * c * lanes), (part.index, channels * lanes)
-                    )
-                    product.emit(builder, x, dy, dw, None)
+        with (
+            cgutils.for_range(builder, const(16)) as position,
+            cgutils.for_range(builder, const(k // lanes // blocks)) as group,
+        ):
+            dy = at(builder, dp, (position.index, _position(k)), (group.index, blocks * lanes))
+            with cgutils.for_range(builder, const(c // channels)) as part:
+                x = at(builder, vp, (position.index, _position(c)), (part.index, channels))
+                dw = at(
+                    builder,
+                    sp,
+                    (position.index, c * k),
+                    (group.index, blocks * c * lanes),
+                    (part.index, channels * lanes),
+                )
+                product.emit(builder, x, dy, dw, None)
         return context.get_dummy_value()
 
     return types.void(v, d, sums, C, K), codegen
-
