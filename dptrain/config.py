@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 from dptrain.configrules import Value, check, convert, nearest
 from dptrain.errors import UsageError
 
-
 _T = TypeVar("_T")
 
 

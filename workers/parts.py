@@ -10,9 +10,10 @@ import numpy as np
 from dptrain.cluster.state import TrainingState
 from dptrain.config import Config
 from dptrain.data import ShardSource, open_source
+from dptrain.engine import build
 from dptrain.kernels import philox
 from dptrain.model import Model
-from dptrain.nn import build, initial_buffers, initial_params
+from dptrain.nn import initial_buffers, initial_params
 from dptrain.optim.optimizer import make_optimizer
 from dptrain.types import I64, U8
 

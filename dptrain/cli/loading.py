@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dptrain.cluster.state import layout_digest
+from dptrain.engine import build
 from dptrain.errors import CheckpointError
 from dptrain.model import Model
-from dptrain.nn import build
 from dptrain.run.checkpoint import load
 from dptrain.run.facts import RunFacts
 from dptrain.run.shelf import find

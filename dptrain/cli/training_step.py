@@ -12,8 +12,9 @@ from dptrain.cluster.state import TrainingState
 from dptrain.cluster.tree import Tree
 from dptrain.cluster.update import apply
 from dptrain.config import Config
-from dptrain.model import ShardResult
-from dptrain.nn import NetworkModel, build, initial_buffers, initial_params
+from dptrain.engine import build
+from dptrain.model import Model, ShardResult
+from dptrain.nn import initial_buffers, initial_params
 from dptrain.optim.optimizer import make_optimizer
 
 _LR = 0.01
@@ -63,7 +64,7 @@ def describe(config: Config, shape: dict[str, int]) -> dict[str, Any]:
     return shape | {"shard": size, "text": text}
 
 
-def _model(config: Config, shape: dict[str, int]) -> NetworkModel:
+def _model(config: Config, shape: dict[str, int]) -> Model:
     image = (shape["image"], shape["image"], shape["channels"])
     grey = [127.5] * shape["channels"]
     return build(config.model, image, shape["classes"], grey, [64.0] * shape["channels"])

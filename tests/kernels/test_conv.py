@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dptrain.kernels import conv
-from dptrain.kernels.conv import plan, reference
+from dptrain.kernels.conv import reference
+from dptrain.kernels.intrinsics import plan
 
 # channels around one vector, two vectors and no multiple of either; sides around a block of pixels and prime
 CHANNELS = st.sampled_from([1, 3, 5, 8, 16, 17, 32])

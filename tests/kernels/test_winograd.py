@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from dptrain.kernels.conv import plan, reference, winograd
+from dptrain.kernels.conv import reference, winograd
+from dptrain.kernels.intrinsics import plan
 
 SHAPES = [
     (1, 2, 2, 8, 8),
@@ -62,6 +63,7 @@ def test_only_three_by_three_stride_one_over_channels_in_eights_goes_this_way():
 @pytest.mark.parametrize("channels", [8, 16, 24, 40, 64])
 def test_register_blocks_divide_what_they_cover(channels):
     vectors, tiles = plan.winograd_blocks(channels)
-    assert plan.winograd_tiles(channels) % tiles == 0
+    assert plan.TILES % tiles == 0
     assert channels % (plan.lanes(channels) * vectors) == 0
-    assert channels % plan.winograd_channels(channels) == 0
+    vectors, inputs = plan.winograd_sums(channels, channels)
+    assert channels % (plan.lanes(channels) * vectors) == channels % inputs == 0

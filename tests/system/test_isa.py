@@ -11,7 +11,7 @@ from dptrain.kernels import isa
 
 PROGRAM = """
 import json, numpy as np
-from dptrain import nn
+from dptrain import engine, nn
 from dptrain.config import ModelConfig
 from dptrain.kernels import isa
 out = {}
@@ -20,7 +20,7 @@ for name, options, size, channels in [
     ("resnet8-f8-avgpool", {"n": 1, "filters": 8, "shortcut": "avgpool", "hidden": (12,)}, 12, 1),
     ("plain8-f4", {"n": 1, "filters": 4, "residual": False}, 10, 3),
 ]:
-    model = nn.build(ModelConfig(**options), (size, size, channels), 10, [120.0] * channels, [60.0] * channels)
+    model = engine.build(ModelConfig(**options), (size, size, channels), 10, [120.0] * channels, [60.0] * channels)
     rng = np.random.default_rng(0)
     x, y = rng.integers(0, 256, (5, size, size, channels), dtype=np.uint8), rng.integers(0, 10, 5)
     params, buffers = nn.initial_params(model.params, 0), nn.initial_buffers(model.buffers)

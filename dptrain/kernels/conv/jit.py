@@ -16,14 +16,15 @@ import numpy as np
 
 from dptrain.kernels import aligned
 from dptrain.kernels._jit import kernel
-from dptrain.kernels.conv import plan, winograd
+from dptrain.kernels.conv import winograd
 from dptrain.kernels.conv.halo import framed
-from dptrain.kernels.intrinsics.correlate import correlate_block, outer_block
+from dptrain.kernels.intrinsics import plan
+from dptrain.kernels.intrinsics.correlate import correlate_rows, outer_rows
 from dptrain.types import F32
 
 
 @kernel
-def _pack(weights: F32, out: F32, r0: int, s0: int, step: int, flip: bool) -> None:  # noqa: FBT001
+def pack(weights: F32, out: F32, r0: int, s0: int, step: int, flip: bool) -> None:  # noqa: FBT001
     """Weights (k, c, r, s) to blocks out (b, R, S, c, lanes); lanes run over k.
 
     flip: lanes run over c instead and taps r0 + step * (R - 1 - i) are taken: the weights of an input gradient.
@@ -47,7 +48,7 @@ def _pack(weights: F32, out: F32, r0: int, s0: int, step: int, flip: bool) -> No
 
 
 @kernel
-def _unpack(packed: F32, out: F32) -> None:
+def unpack(packed: F32, out: F32) -> None:
     """Blocks (b, r, s, c, lanes) back to (k, c, r, s)."""
     k, c, r_taps, s_taps = out.shape
     width = packed.shape[4]
@@ -59,75 +60,33 @@ def _unpack(packed: F32, out: F32) -> None:
 
 
 @cache
-def _correlate(  # noqa: PLR0913  # closure of plain ints: what the cache needs
-    C: int, K: int, R: int, S: int, XROW: int, XSTEP: int, YSTEP: int, WIDTH: int
-) -> Callable[..., None]:
-    """One sweep: n images of `rows` rows of WIDTH outputs, every output channel; compiled for the shape."""
-    LANES = plan.lanes(K)
-    BLOCKS, (PIXELS, BIG, SMALL) = plan.correlate_blocks(K, WIDTH)
-    MORE = PIXELS + 1
-    GROUPS = plan.padded(K) // LANES // BLOCKS
-    W_STEP = BLOCKS * R * S * C * LANES
-    Y_STEP = BLOCKS * LANES
+def _correlate(C: int, K: int, R: int, S: int, XROW: int, XSTEP: int, YSTEP: int, WIDTH: int) -> Callable[..., None]:
+    """One sweep: n images of `rows` rows of WIDTH outputs; compiled for the shape: a closure of plain ints."""
 
     @kernel
-    def sweep(  # noqa: PLR0913
+    def sweep(
         x: F32, x_start: int, x_image: int, x_row: int, w: F32,
         y: F32, y_start: int, y_image: int, y_row: int, n: int, rows: int,
     ) -> None:  # fmt: skip
         for i in range(n):
-            for g in range(GROUPS):
-                for h in range(rows):
-                    x_at = x_start + i * x_image + h * x_row
-                    y_at = y_start + i * y_image + h * y_row + g * Y_STEP
-                    if BIG:  # a constant: Numba drops the branch before it compiles the block
-                        for _ in range(BIG):
-                            correlate_block(
-                                x, x_at, w, g * W_STEP, y, y_at, C, R, S, XROW, XSTEP, YSTEP, LANES, MORE, BLOCKS
-                            )
-                            x_at += MORE * XSTEP
-                            y_at += MORE * YSTEP
-                    for _ in range(SMALL):
-                        correlate_block(
-                            x, x_at, w, g * W_STEP, y, y_at, C, R, S, XROW, XSTEP, YSTEP, LANES, PIXELS, BLOCKS
-                        )
-                        x_at += PIXELS * XSTEP
-                        y_at += PIXELS * YSTEP
+            correlate_rows(
+                x, x_start + i * x_image, x_row, w, 0, y, y_start + i * y_image, y_row, rows,
+                C, K, R, S, XROW, XSTEP, YSTEP, WIDTH,
+            )  # fmt: skip
 
     return sweep
 
 
 @cache
-def _outer(  # noqa: PLR0913
-    C: int, K: int, R: int, S: int, PITCH: int, STRIDE: int, WIDTH: int
-) -> Callable[..., None]:
+def _outer(C: int, K: int, R: int, S: int, XROW: int, STRIDE: int, WIDTH: int) -> Callable[..., None]:
     """The weight gradient of n images, added to dw[k / lanes][r][s][c][lanes]; compiled for the shape."""
-    LANES, KP = plan.lanes(K), plan.padded(K)
-    CHANNELS, BIG, SMALL = plan.outer_channels(S, C)
-    MORE = CHANNELS + 1
-    XROW, XSTEP, YROW = STRIDE * PITCH * C, STRIDE * C, WIDTH * KP
+    KP = plan.padded(K)
+    YROW = WIDTH * KP
 
     @kernel
     def sweep(x: F32, x_image: int, dy: F32, dw: F32, n: int, rows: int) -> None:
         for i in range(n):
-            for b in range(KP // LANES):
-                y_at = i * rows * YROW + b * LANES
-                for r in range(R):
-                    x_at = i * x_image + r * PITCH * C
-                    w_at = (b * R + r) * S * C * LANES
-                    if BIG:
-                        for _ in range(BIG):
-                            outer_block(
-                                x, x_at, dy, y_at, dw, w_at, rows, C, S, XROW, XSTEP, YROW, KP, WIDTH, LANES, MORE
-                            )
-                            x_at += MORE
-                            w_at += MORE * LANES
-                    for _ in range(SMALL):
-                        outer_block(
-                            x, x_at, dy, y_at, dw, w_at, rows, C, S, XROW, XSTEP, YROW, KP, WIDTH, LANES, CHANNELS
-                        )
-                        x_at += CHANNELS
-                        w_at += CHANNELS * LANES
+            outer_rows(x, i * x_image, dy, i * rows * YROW, dw, rows, C, K, R, S, XROW, STRIDE, YROW, KP, WIDTH)
 
     return sweep
 
@@ -142,7 +101,7 @@ def forward(x: F32, weights: F32, stride: int, pad: int) -> F32:
     halo = framed(x, (pad, pad), (h + 2 * pad, w + 2 * pad))
     width, kp = plan.lanes(k), plan.padded(k)
     packed = aligned.empty((kp // width, r_taps, s_taps, c, width))
-    _pack(weights, packed, 0, 0, 1, False)  # noqa: FBT003
+    pack(weights, packed, 0, 0, 1, False)  # noqa: FBT003
     y = aligned.empty((n, p, q, kp))
     pitch = halo.shape[2] * c
     sweep = _correlate(c, k, r_taps, s_taps, pitch, stride * c, kp, q)
@@ -178,7 +137,7 @@ def input_gradient(dy: F32, weights: F32, size: tuple[int, int], stride: int, pa
             if not r.taps or not s.taps:
                 continue  # no tap reaches these pixels: a 1 x 1 convolution with stride 2
             packed = aligned.empty((cp // width, r.taps, s.taps, k, width))
-            _pack(weights, packed, r.first, s.first, stride, True)  # noqa: FBT003
+            pack(weights, packed, r.first, s.first, stride, True)  # noqa: FBT003
             sweep = _correlate(k, c, r.taps, s.taps, pitch, k, stride * cp, s.count)
             sweep(
                 halo.reshape(-1), (top + r.start) * pitch + (left + s.start) * k, halo.shape[1] * pitch, pitch,
@@ -201,10 +160,10 @@ def weight_gradient(x: F32, dy: F32, taps: tuple[int, int], stride: int, pad: in
         wide[..., :k] = dy
         dy = wide
     packed = aligned.zeros((kp // width, *taps, c, width))
-    sweep = _outer(c, k, *taps, halo.shape[2], stride, q)
+    sweep = _outer(c, k, *taps, halo.shape[2] * c, stride, q)
     sweep(halo.reshape(-1), halo.shape[1] * halo.shape[2] * c, dy.reshape(-1), packed.reshape(-1), n, p)
     dw = np.empty((k, c, *taps), np.float32)
-    _unpack(packed, dw)
+    unpack(packed, dw)
     return dw
 
 

@@ -14,13 +14,14 @@ from collections.abc import Callable
 from functools import cache
 
 import numpy as np
+from numba import literally
 
 from dptrain.kernels import aligned
 from dptrain.kernels._jit import kernel
-from dptrain.kernels.conv import plan
 from dptrain.kernels.conv.halo import framed
-from dptrain.kernels.intrinsics.correlate import correlate_block, outer_block
-from dptrain.kernels.intrinsics.winograd import gradient_tile, input_tile, output_tile
+from dptrain.kernels.intrinsics import plan
+from dptrain.kernels.intrinsics.plan import TILES
+from dptrain.kernels.intrinsics.winograd import gradient_tile, input_tile, output_tile, tile_products, tile_sums
 from dptrain.types import F32
 
 POSITIONS = 16
@@ -61,7 +62,7 @@ def transform_weights(weights: F32, out: F32, flip: bool) -> None:  # noqa: FBT0
 
 
 @kernel
-def _weights_from_sums(sums: F32, out: F32) -> None:
+def weights_from_sums(sums: F32, out: F32) -> None:
     """Sums (position, k / lanes, c, lanes) to G' s G = dw (k, c, 3, 3)."""
     k, c = out.shape[:2]
     lanes = sums.shape[3]
@@ -80,96 +81,91 @@ def _weights_from_sums(sums: F32, out: F32) -> None:
                 out[o, i, r, 0], out[o, i, r, 1], out[o, i, r, 2] = t[r, 0] + both, difference, both + t[r, 3]
 
 
+@kernel
+def convolve(
+    x: F32, x_at: int, x_image: int, u: F32, y: F32, y_at: int, y_image: int,
+    images: int, rows: int, columns: int, v: F32, m: F32, C: int, K: int, XROW: int, YROW: int,
+) -> None:  # fmt: skip
+    """y = x convolved with what u was made of, images of rows x columns tiles, framed with zeros. C... are literals.
+
+    v, m: (16 * (TILES * C + SPREAD),), (16 * (TILES * K + SPREAD),), scratch.
+    """
+    literally(C), literally(K), literally(XROW), literally(YROW)
+    i, row, column = 0, 0, 0
+    for first in range(0, images * rows * columns, TILES):
+        count = min(TILES, images * rows * columns - first)
+        i0, row0, column0 = i, row, column
+        for tile in range(count):
+            input_tile(x, x_at + i * x_image + 2 * (row * XROW + column * C), v, tile, C, XROW)
+            column += 1
+            if column == columns:
+                row, column = row + 1, 0
+                if row == rows:
+                    i, row = i + 1, 0
+        tile_products(v, u, m, C, K)
+        i, row, column = i0, row0, column0
+        for tile in range(count):
+            output_tile(m, tile, y, y_at + i * y_image + 2 * (row * YROW + column * K), K, YROW)
+            column += 1
+            if column == columns:
+                row, column = row + 1, 0
+                if row == rows:
+                    i, row = i + 1, 0
+
+
+@kernel
+def add_sums(
+    x: F32, x_at: int, x_image: int, dy: F32, y_at: int, y_image: int, sums: F32,
+    images: int, rows: int, columns: int, v: F32, d: F32, C: int, K: int, XROW: int, YROW: int,
+) -> None:  # fmt: skip
+    """sums (position, k / lanes, c, lanes) += the sixteen products' sums over all tiles; v, d as in `convolve`."""
+    literally(C), literally(K), literally(XROW), literally(YROW)
+    i, row, column = 0, 0, 0
+    for first in range(0, images * rows * columns, TILES):
+        count = min(TILES, images * rows * columns - first)
+        if count < TILES:
+            v[:] = 0
+            d[:] = 0
+        for tile in range(count):
+            input_tile(x, x_at + i * x_image + 2 * (row * XROW + column * C), v, tile, C, XROW)
+            gradient_tile(dy, y_at + i * y_image + 2 * (row * YROW + column * K), d, tile, K, YROW)
+            column += 1
+            if column == columns:
+                row, column = row + 1, 0
+                if row == rows:
+                    i, row = i + 1, 0
+        tile_sums(v, d, sums, C, K)
+
+
 @cache
 def _sweep(C: int, K: int, XROW: int, YROW: int) -> Callable[..., None]:
-    """Convolves n images of rows x columns tiles; compiled for the shape."""
-    TILES = plan.winograd_tiles(C)
-    XLANES, LANES = plan.lanes(C), plan.lanes(K)
-    BLOCKS, PIXELS = plan.winograd_blocks(K)
-    GROUPS = K // LANES // BLOCKS
-    VPOS, MPOS, UPOS, USTEP = TILES * C, TILES * K, C * K, BLOCKS * C * LANES
-    XSTEP, ZERO, ONE = C, 0, 1
+    """`convolve` for the shape; a closure of plain ints is what the cache needs."""
 
     @kernel
-    def sweep(  # noqa: PLR0913
-        x: F32, x_image: int, u: F32, y: F32, y_image: int, n: int, rows: int, columns: int, v: F32, m: F32
+    def sweep(
+        x: F32, x_image: int, u: F32, y: F32, y_image: int, images: int, rows: int, columns: int, v: F32, m: F32
     ) -> None:
-        i, row, column = 0, 0, 0
-        for first in range(0, n * rows * columns, TILES):
-            count = min(TILES, n * rows * columns - first)
-            i0, row0, column0 = i, row, column
-            for t in range(count):
-                x_at = i * x_image + 2 * row * XROW + 2 * column * C
-                for c in range(0, C, XLANES):
-                    input_tile(x, x_at + c, v, t * C + c, XROW, XSTEP, VPOS, XLANES)
-                column += 1
-                if column == columns:
-                    row, column = row + 1, 0
-                    if row == rows:
-                        i, row = i + 1, 0
-            for position in range(POSITIONS):
-                for g in range(GROUPS):
-                    u_at = position * UPOS + g * USTEP
-                    m_at = position * MPOS + g * BLOCKS * LANES
-                    for t in range(0, TILES, PIXELS):
-                        correlate_block(
-                            v, position * VPOS + t * C, u, u_at, m, m_at + t * K,
-                            C, ONE, ONE, ZERO, C, K, LANES, PIXELS, BLOCKS,
-                        )  # fmt: skip
-            i, row, column = i0, row0, column0
-            for t in range(count):
-                y_at = i * y_image + 2 * row * YROW + 2 * column * K
-                for k in range(0, K, LANES):
-                    output_tile(m, t * K + k, y, y_at + k, MPOS, YROW, K, LANES)
-                column += 1
-                if column == columns:
-                    row, column = row + 1, 0
-                    if row == rows:
-                        i, row = i + 1, 0
+        convolve(x, 0, x_image, u, y, 0, y_image, images, rows, columns, v, m, C, K, XROW, YROW)
 
     return sweep
 
 
 @cache
-def _outer_sweep(C: int, K: int, XROW: int, YROW: int) -> Callable[..., None]:
-    """Adds the sixteen products' sums over all tiles to sums (position, k / lanes, c, lanes); compiled for a shape."""
-    TILES = plan.winograd_sum_tiles(C, K)
-    XLANES, LANES = plan.lanes(C), plan.lanes(K)
-    CHANNELS = plan.winograd_channels(C)
-    VPOS, DPOS, SPOS = TILES * C, TILES * K, C * K
-    ZERO, ONE = 0, 1
+def _sum_sweep(C: int, K: int, XROW: int, YROW: int) -> Callable[..., None]:
+    """`add_sums` for the shape."""
 
     @kernel
-    def sweep(  # noqa: PLR0913
-        x: F32, x_image: int, dy: F32, y_image: int, sums: F32, n: int, rows: int, columns: int, v: F32, d: F32
+    def sweep(
+        x: F32, x_image: int, dy: F32, y_image: int, sums: F32, images: int, rows: int, columns: int, v: F32, d: F32
     ) -> None:
-        i, row, column = 0, 0, 0
-        for first in range(0, n * rows * columns, TILES):
-            count = min(TILES, n * rows * columns - first)
-            if count < TILES:
-                v[:] = 0
-                d[:] = 0
-            for t in range(count):
-                x_at = i * x_image + 2 * row * XROW + 2 * column * C
-                y_at = i * y_image + 2 * row * YROW + 2 * column * K
-                for c in range(0, C, XLANES):
-                    input_tile(x, x_at + c, v, t * C + c, XROW, C, VPOS, XLANES)
-                for k in range(0, K, LANES):
-                    gradient_tile(dy, y_at + k, d, t * K + k, YROW, K, DPOS, LANES)
-                column += 1
-                if column == columns:
-                    row, column = row + 1, 0
-                    if row == rows:
-                        i, row = i + 1, 0
-            for position in range(POSITIONS):
-                for k in range(0, K, LANES):
-                    for c in range(0, C, CHANNELS):
-                        outer_block(
-                            v, position * VPOS + c, d, position * DPOS + k, sums, position * SPOS + k * C + c * LANES,
-                            1, C, ONE, ZERO, C, ZERO, K, TILES, LANES, CHANNELS,
-                        )  # fmt: skip
+        add_sums(x, 0, x_image, dy, 0, y_image, sums, images, rows, columns, v, d, C, K, XROW, YROW)
 
     return sweep
+
+
+def scratch(channels: int) -> F32:
+    """Room for TILES tiles of this many channels, transformed."""
+    return aligned.zeros((POSITIONS * (TILES * channels + plan.SPREAD),))
 
 
 def _even(x: F32, border: int) -> F32:
@@ -185,11 +181,10 @@ def _convolve(x: F32, weights: F32, outputs: int, *, flip: bool) -> F32:
     u = aligned.empty((POSITIONS, outputs // lanes, c, lanes))
     transform_weights(weights, u, flip)
     y = aligned.empty((n, h + h % 2, w + w % 2, outputs))
-    tiles = plan.winograd_tiles(c)
     sweep = _sweep(c, outputs, halo.shape[2] * c, y.shape[2] * outputs)
     sweep(
         halo.reshape(-1), halo[0].size, u.reshape(-1), y.reshape(-1), y[0].size, n, y.shape[1] // 2, y.shape[2] // 2,
-        aligned.zeros((POSITIONS * tiles * c,)), aligned.empty((POSITIONS * tiles * outputs,)),
+        scratch(c), scratch(outputs),
     )  # fmt: skip
     return y if y.shape[1:3] == (h, w) else np.ascontiguousarray(y[:, :h, :w])
 
@@ -209,14 +204,14 @@ def weight_gradient(x: F32, dy: F32) -> F32:
     n, _, _, c = x.shape
     k = dy.shape[3]
     halo, gradient = _even(x, 1), _even(dy, 0)
-    lanes, tiles = plan.lanes(k), plan.winograd_sum_tiles(c, k)
+    lanes = plan.lanes(k)
     sums = aligned.zeros((POSITIONS, k // lanes, c, lanes))
-    sweep = _outer_sweep(c, k, halo.shape[2] * c, gradient.shape[2] * k)
+    sweep = _sum_sweep(c, k, halo.shape[2] * c, gradient.shape[2] * k)
     sweep(
         halo.reshape(-1), halo[0].size, gradient.reshape(-1), gradient[0].size, sums.reshape(-1),
         n, gradient.shape[1] // 2, gradient.shape[2] // 2,
-        aligned.empty((POSITIONS * tiles * c,)), aligned.empty((POSITIONS * tiles * k,)),
+        scratch(c), scratch(k),
     )  # fmt: skip
     dw = np.empty((k, c, 3, 3), np.float32)
-    _weights_from_sums(sums, dw)
+    weights_from_sums(sums, dw)
     return dw

@@ -28,11 +28,19 @@ def pointer(context: Any, builder: ir.IRBuilder, array_type: Any, value: Any, at
     return builder.gep(context.make_array(array_type)(context, builder, value).data, [at])
 
 
+def at(builder: ir.IRBuilder, base: ir.Value, *terms: tuple[ir.Value, int]) -> ir.Value:
+    """Address of base[sum of index * stride]."""
+    for index, stride in terms:
+        base = builder.gep(base, [builder.mul(index, const(stride))])
+    return base
+
+
 class Lanes:
     """Operations on vectors of `lanes` float32. Loads and stores assume 4-byte alignment only."""
 
     def __init__(self, builder: ir.IRBuilder, lanes: int) -> None:
         self.builder = builder
+        self.lanes = lanes
         self.type = ir.VectorType(F32, lanes)
         self._mask = ir.Constant(ir.VectorType(I32, lanes), [0] * lanes)
         self._undefined = ir.Constant(self.type, ir.Undefined)
@@ -59,6 +67,17 @@ class Lanes:
     def fma(self, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
         """a * b + c, rounded once."""
         return self.builder.call(self._fma, [a, b, c])
+
+    def accumulators(self, count: int) -> list[ir.Value]:
+        """Zeros that stay in registers: LLVM lifts the stack slots."""
+        slots = [cgutils.alloca_once(self.builder, self.type) for _ in range(count)]
+        for slot in slots:
+            self.builder.store(self.zero, slot)
+        return slots
+
+    def accumulate(self, slot: ir.Value, a: ir.Value, b: ir.Value) -> None:
+        """slot = a * b + slot, rounded once."""
+        self.builder.store(self.fma(a, b, self.builder.load(slot)), slot)
 
     def _vector_pointer(self, base: ir.Value, offset: int) -> ir.Value:
         return self.builder.bitcast(self.builder.gep(base, [const(offset)]), self.type.as_pointer())

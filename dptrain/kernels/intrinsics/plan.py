@@ -26,6 +26,11 @@ class Split(NamedTuple):
     big: int
     small: int
 
+    def parts(self) -> list[tuple[int, int, int]]:
+        """(start, how many, size of each) of the big parts and of the small ones; what there is none of is left out."""
+        big = (0, self.big, self.size + 1)
+        return [part for part in (big, (self.big * (self.size + 1), self.small, self.size)) if part[1]]
+
 
 def split(total: int, limit: int) -> Split:
     """Cuts `total` into the fewest parts of at most `limit`."""
@@ -52,31 +57,32 @@ def correlate_blocks(channels: int, width: int) -> tuple[int, Split]:
     return blocks, split(width, _REGISTERS[isa.level()].accumulators // blocks)
 
 
-def outer_channels(s_taps: int, channels: int) -> Split:
-    """Split of the input channels so that a block's s_taps x channels accumulators fit the registers."""
+def outer_blocks(s_taps: int, inputs: int, outputs: int) -> tuple[int, Split]:
+    """(vectors of output channels a block, split of the input channels); with s_taps they fit the registers."""
+    vectors = padded(outputs) // lanes(outputs)
+    blocks = 2 if vectors % 2 == 0 else 1
     room = 24 if isa.level() == "avx512" else _REGISTERS[isa.level()].accumulators
-    return split(channels, max(1, room // s_taps))
+    return blocks, split(inputs, max(1, room // s_taps // blocks))
 
 
-def winograd_tiles(channels: int) -> int:
-    """Tiles transformed at a time: their 16 positions and products should stay in the nearest caches."""
-    return 32 if channels <= 16 else 16
+#: Winograd tiles transformed at a time. Decides a weight gradient's order of additions: must not depend on the CPU.
+TILES = 16
 
-
-def winograd_sum_tiles(inputs: int, outputs: int) -> int:
-    """Tiles added up at a time in a weight gradient. Decides the order of additions: must not depend on the CPU."""
-    return 8 if inputs * outputs <= 256 else 32  # what the 32 KB nearest cache wants: measured in docs/LOG.md
+#: Elements more between the sixteen positions of what is transformed, so that they do not share a set of the cache.
+SPREAD = 16
 
 
 def winograd_blocks(outputs: int) -> tuple[int, int]:
-    """(vectors of output channels, tiles) a register block; tiles divide both 16 and 32."""
+    """(vectors of output channels, tiles) a register block; the tiles divide TILES."""
     vectors = outputs // lanes(outputs)
     if isa.level() == "avx512":
         return 1, 16
     return (2, 4) if vectors % 2 == 0 else (1, 8)
 
 
-def winograd_channels(inputs: int) -> int:
-    """Input channels a register block of a weight gradient: the largest divisor that fits."""
-    room = 16 if isa.level() == "avx512" else 8
-    return room if inputs % room == 0 else 8
+def winograd_sums(inputs: int, outputs: int) -> tuple[int, int]:
+    """(vectors of output channels, input channels) a register block of a weight gradient; both divide evenly."""
+    vectors = outputs // lanes(outputs)
+    if isa.level() == "avx512" and inputs % 16 == 0:
+        return 1, 16
+    return (2, 4) if vectors % 2 == 0 and isa.level() != "avx512" else (1, 8)

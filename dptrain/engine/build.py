@@ -1,0 +1,57 @@
+"""Which networks the engine can lower, and the one door to a model of either kind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from dptrain import nn
+from dptrain.config import ModelConfig
+from dptrain.engine.geometry import Map
+from dptrain.engine.model import EngineModel
+from dptrain.engine.plan import KINDS, plan
+from dptrain.model import Model, ParamLayout
+from dptrain.nn.containers import Sequential
+from dptrain.nn.pooling import GlobalAverage
+
+
+def obstacle(config: ModelConfig, image: tuple[int, int, int]) -> str:
+    """Why the engine cannot lower this network; "" where it can. Depends on nothing but the arguments."""
+    if config.network != "resnet":
+        return f"network {config.network!r} is not the residual network of the paper"
+    if config.block != "paper":
+        return f"block {config.block!r}: only 'paper' is lowered"
+    if config.residual and config.shortcut not in KINDS:
+        return f"shortcut {config.shortcut!r}: only {', '.join(KINDS)} are lowered"
+    if config.filters % 8:
+        return f"filters {config.filters}: only multiples of 8 are lowered"
+    if config.criterion != "cross-entropy" or config.class_weights or config.l2:
+        return "only the plain cross-entropy is lowered"
+    if min(image[:2]) < 8:
+        return f"images of {image[0]}x{image[1]}: only sides of 8 and more are lowered"
+    return ""
+
+
+def build(  # noqa: PLR0913  # as nn.build
+    config: ModelConfig,
+    image: tuple[int, int, int],
+    classes: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    *,
+    seed: int = 0,
+    files: tuple[str, ...] = (),
+) -> Model:
+    """As `nn.build`. Lowered where the engine can, layer by layer elsewhere: the configuration decides, so the bits are
+    the same everywhere.
+    """
+    model = nn.build(config, image, classes, mean, std, seed=seed, files=files)
+    network = model.network.network
+    if obstacle(config, image) or not isinstance(network, Sequential):
+        return model
+    behind = next(i for i, layer in enumerate(network.layers) if isinstance(layer, GlobalAverage)) + 1
+    layouts: tuple[ParamLayout, ParamLayout] = (model.params, model.buffers)
+    lowered = plan(config, Map(*image), *layouts)
+    pixels = (np.asarray(mean, np.float32), np.asarray(std, np.float32))
+    return EngineModel(lowered, Sequential(network.layers[behind:]), layouts, pixels, seed)

@@ -1,0 +1,81 @@
+"""The engine as the trainer sees it: uint8 in, sums over the shard out (the seam `dptrain.model.Model`)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dptrain.engine.arena import Arena
+from dptrain.engine.passes import Passes
+from dptrain.engine.plan import Plan
+from dptrain.engine.weights import Weights
+from dptrain.kernels import loss
+from dptrain.kernels.fused import norm
+from dptrain.model import ParamLayout, ShardResult
+from dptrain.nn.containers import Sequential
+from dptrain.nn.layer import Chance, Run
+from dptrain.types import F32, I64, U8
+
+_CHUNK = 8  #: samples scored at a time: their maps stay in the cache
+
+
+class EngineModel:
+    """A lowered network; one thread at a time. The affine layers behind the means are `nn`'s: 0.1 % of the work."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        head: Sequential,
+        layouts: tuple[ParamLayout, ParamLayout],
+        pixels: tuple[F32, F32],
+        seed: int = 0,
+    ) -> None:
+        self.plan, self._head, self._seed = plan, head, seed
+        self.params, self.buffers = layouts
+        self._passes = Passes(plan, *pixels)
+        self._weights = Weights(plan, self.params.size)
+        self._arena: Arena | None = None
+
+    def gradient(self, params: F32, x: U8, y: I64, step: int = 0, shard: int = 0) -> ShardResult:
+        """Forward and backward of one shard. x: (n, h, w, c) uint8, y: (n,). BatchNorm over the shard. Sums."""
+        samples = len(x)
+        arena = self._load(params, x, samples)
+        flat, statistics = np.zeros(self.params.size, np.float32), np.zeros(self.buffers.size, np.float32)
+        self._passes.forward(arena, self._weights, samples, statistics)
+        run = Run(self.params.views(self._weights.params), {}, training=True, chance=Chance(self._seed, step, shard))
+        logits, backward = self._head(run, self._means(arena, samples))
+        losses, dlogits = loss.cross_entropy(logits, y)
+        dmeans = backward(dlogits, self.params.views(flat))
+        views = self.buffers.views(statistics)
+        for name, batch in run.statistics.items():
+            views[name][...] = batch * np.float32(samples)
+        self._passes.backward(arena, self._weights, samples, dmeans, flat)
+        hits = int((loss.ranks(logits, y) == 0).sum())
+        return ShardResult(flat, statistics, sum(losses.tolist()), hits, samples)
+
+    def logits(self, params: F32, buffers: F32, x: U8) -> F32:
+        """(n, h, w, c) uint8 -> (n, classes), with running statistics: a score never depends on its batch mates."""
+        run = Run(self.params.views(params), self.buffers.views(buffers), training=False)
+        arena = self._load(params, x[:_CHUNK], min(len(x), _CHUNK))
+        own = np.array(buffers, np.float32)
+        for layer, at in zip(self.plan.convolutions, arena.norms, strict=True):
+            norm.running(at.row, self._weights.params, layer.norm_at, own, layer.statistics_at)
+        parts = []
+        for first in range(0, len(x), _CHUNK):
+            part = x[first : first + _CHUNK]
+            arena.pixels[: len(part)] = part
+            self._passes.forward(arena, self._weights, len(part), None)
+            parts.append(self._head(run, self._means(arena, len(part)))[0])
+        return np.concatenate(parts)
+
+    def _load(self, params: F32, x: U8, samples: int) -> Arena:
+        image = self.plan.convolutions[0].inputs
+        if x.ndim != 4 or x.shape[1:] != (image.height, image.width, image.channels):
+            raise ValueError(f"images of shape {x.shape[1:]}; the network was built for {image}")
+        if self._arena is None or self._arena.capacity < samples:
+            self._arena = Arena(self.plan, samples)
+        self._weights.use(params)
+        self._arena.pixels[:samples] = x
+        return self._arena
+
+    def _means(self, arena: Arena, samples: int) -> F32:
+        return arena.means.reshape(arena.capacity, -1)[:samples]

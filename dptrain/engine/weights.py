@@ -1,0 +1,80 @@
+"""The weights as the passes read them: packed once for all shards of a step, and on the way back unpacked again."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dptrain.engine.plan import Convolution, Plan
+from dptrain.kernels import aligned
+from dptrain.kernels.conv.jit import pack, unpack
+from dptrain.kernels.conv.winograd import POSITIONS, transform_weights, weights_from_sums
+from dptrain.kernels.intrinsics.plan import lanes
+from dptrain.types import F32, I64
+
+_CLASSES = ((1, 1), (1, 2), (2, 1), (2, 2))  #: taps that reach a pixel, by the parity of its row and column
+
+
+class LayerWeights:
+    """Of one convolution: packed for both directions, and the sums its weight gradient is made from."""
+
+    def __init__(self, layer: Convolution) -> None:
+        c, k = layer.inputs.channels, layer.outputs.channels
+        self._layer, self._shape = layer, (k, c, 3, 3)
+        self._slice = slice(layer.weight_at, layer.weight_at + k * c * 9)
+        self.winograd = layer.index > 0 and layer.stride == 1
+        if self.winograd:
+            self._forward = aligned.empty((POSITIONS, k // lanes(k), c, lanes(k)))
+            self._backward = [aligned.empty((POSITIONS, c // lanes(c), k, lanes(c)))]
+            self._sums = aligned.empty(self._forward.shape)
+            self.backward = self._backward[0].reshape(-1)
+            self.classes_at: I64 = np.zeros(4, np.int64)
+        else:
+            self._forward = aligned.empty((k // lanes(k), 3, 3, c, lanes(k)))
+            self._sums = aligned.empty(self._forward.shape)
+            self._backward, self.backward, self.classes_at = [], aligned.empty((0,)), np.zeros(4, np.int64)
+            if layer.index > 0:
+                self._make_classes(c, k)
+        self.forward, self.sums = self._forward.reshape(-1), self._sums.reshape(-1)
+
+    def _make_classes(self, c: int, k: int) -> None:
+        sizes = [r * s * c * k for r, s in _CLASSES]
+        self.backward = aligned.empty((sum(sizes),))
+        self.classes_at = np.cumsum([0, *sizes[:-1]])
+        parts = zip(_CLASSES, self.classes_at, sizes, strict=True)
+        width = lanes(c)
+        self._backward = [self.backward[a : a + n].reshape(c // width, r, s, k, width) for (r, s), a, n in parts]
+
+    def pack(self, params: F32) -> None:
+        """Reads the layer's weights out of the flat parameters."""
+        weights = params[self._slice].reshape(self._shape)
+        if self.winograd:
+            transform_weights(weights, self._forward, False)  # noqa: FBT003
+            transform_weights(weights, self._backward[0], True)  # noqa: FBT003
+            return
+        pack(weights, self._forward, 0, 0, 1, False)  # noqa: FBT003
+        for (r, s), packed in zip(_CLASSES, self._backward, strict=False):
+            pack(weights, packed, 2 - r, 2 - s, 2, True)  # noqa: FBT003
+
+    def unpack(self, gradient: F32) -> None:
+        """Writes the layer's weight gradient into the flat gradient, from the sums."""
+        out = gradient[self._slice].reshape(self._shape)
+        if self.winograd:
+            weights_from_sums(self._sums, out)
+        else:
+            unpack(self._sums, out)
+
+
+class Weights:
+    """Of all convolutions. Parameters that are the same as last time are not packed again: most shards of a step."""
+
+    def __init__(self, plan: Plan, size: int) -> None:
+        self.layers = [LayerWeights(layer) for layer in plan.convolutions]
+        self.params: F32 = np.full(size, np.nan, np.float32)  # differs from everything, also from itself
+
+    def use(self, params: F32) -> None:
+        """Packs these, unless they are in use already."""
+        if np.array_equal(params, self.params):
+            return
+        self.params[...] = params  # own, writable and aligned: kernels are compiled for one kind of array
+        for layer in self.layers:
+            layer.pack(self.params)

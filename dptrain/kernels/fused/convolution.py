@@ -1,0 +1,171 @@
+"""A convolution of the network, forward and backward, with all that is between it and its neighbours.
+
+Every factory closes over plain ints (kernels.md, section 3). C, H, W: the input map; K: output channels; STRIDE 1 goes
+Winograd's way, 2 the direct one. SROW, SIMAGE, KIND: of the halving shortcut, when the input comes through one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+from dptrain.kernels._jit import kernel
+from dptrain.kernels.conv.winograd import add_sums, convolve
+from dptrain.kernels.fused import image, norm
+from dptrain.kernels.fused.image import HALVING, PLAIN
+from dptrain.kernels.intrinsics.correlate import correlate_rows, outer_rows
+from dptrain.types import F32, F64, I64
+
+
+def even(side: int) -> int:
+    """Maps have even sides: Winograd's tiles are 2 x 2."""
+    return side + side % 2
+
+
+def line(channels: int) -> int:
+    """Channels a line kernel takes at a time: a cache line of them where there are as many."""
+    return 16 if channels % 16 == 0 else 8
+
+
+@cache
+def forward(C: int, K: int, H: int, W: int, STRIDE: int, WIDE: int, KIND: int, GROUP: int) -> Callable[..., None]:
+    """Input map (through the BatchNorm below, and the shortcut), convolution, moments.
+
+    KIND: of the halving shortcut the input may come through, 0 where it cannot; WIDE: width of what it halves.
+    """
+    LINE, OUTLINE, NARROW = line(C), line(K), min(line(C), max(C // 4, 1))
+    ZROW, AROW = even(W) * C, (even(W) + 2) * C
+    ZIMAGE, AIMAGE, INNER = even(H) * ZROW, (even(H) + 2) * AROW, AROW + C
+    P, Q = -(-H // STRIDE), -(-W // STRIDE)
+    YROW, ROWS, COLUMNS = even(Q) * K, even(P) // 2, even(Q) // 2
+    YIMAGE, PIXELS, XROW, XSTEP, TAPS = even(P) * YROW, P * Q, STRIDE * AROW, STRIDE * C, 3
+    SROW = (even(WIDE) + 2) * C // 2
+    SROWS, SINNER = 2 * SROW, SROW + C // 2
+
+    @kernel
+    def run(
+        mode: int, stored: int, z: F32, norm_in: F32, s: F32, s_image: int, a: F32, u: F32, y: F32,
+        train: int, norm_out: F32, total: F64, n: int, v: F32, m: F32,
+    ) -> None:  # fmt: skip
+        if train:
+            norm.begin(total, norm_out)
+        for first in range(0, n, GROUP):
+            count = min(GROUP, n - first)
+            base = first * AIMAGE if stored else 0
+            for i in range(count):
+                z_at, a_at = (first + i) * ZIMAGE, base + i * AIMAGE + INNER
+                if KIND and mode == HALVING:
+                    image.apply_halving(
+                        z, z_at, norm_in, s, (first + i) * s_image + SINNER, a, a_at,
+                        H, C, NARROW, W, ZROW, AROW, SROWS, KIND,
+                    )  # fmt: skip
+                else:
+                    s_at = (first + i) * AIMAGE + INNER
+                    image.apply(mode, z, z_at, norm_in, s, s_at, a, a_at, H, C, LINE, W, ZROW, AROW)
+            if STRIDE == 1:
+                convolve(a, base, AIMAGE, u, y, first * YIMAGE, YIMAGE, count, ROWS, COLUMNS, v, m, C, K, AROW, YROW)
+            else:
+                for i in range(count):
+                    correlate_rows(
+                        a,
+                        base + i * AIMAGE,
+                        XROW,
+                        u,
+                        0,
+                        y,
+                        (first + i) * YIMAGE,
+                        YROW,
+                        P,
+                        C,
+                        K,
+                        TAPS,
+                        TAPS,
+                        AROW,
+                        XSTEP,
+                        K,
+                        Q,
+                    )
+            if train:
+                for i in range(first, first + count):
+                    image.moments(y, i * YIMAGE, norm_out, total, P, K, OUTLINE, Q, YROW)
+                    if i == 0:
+                        norm.guess(total, norm_out, PIXELS)
+                        image.moments(y, 0, norm_out, total, P, K, OUTLINE, Q, YROW)
+
+    return run
+
+
+@cache
+def backward(C: int, K: int, H: int, W: int, STRIDE: int, KIND: int, GROUP: int) -> Callable[..., None]:
+    """Gradient before BatchNorm, of the weights, of the input map, after the BatchNorm below, and that one's sums.
+
+    KIND: of the halving shortcut around this convolution, 0 where there is none.
+    """
+    LINE, OUTLINE = line(C), line(K)
+    ZROW, AROW = even(W) * C, (even(W) + 2) * C
+    ZIMAGE, AIMAGE, INNER = even(H) * ZROW, (even(H) + 2) * AROW, AROW + C
+    P, Q = -(-H // STRIDE), -(-W // STRIDE)
+    YROW, DROW, ROWS, COLUMNS = even(Q) * K, (even(Q) + 2) * K, even(P) // 2, even(Q) // 2
+    YIMAGE, DIMAGE, DINNER = even(P) * YROW, (even(P) + 2) * DROW, DROW + K
+    ONE, TWO, TAPS, DOUBLE, TWICE = 1, 2, 3, 2 * ZROW, 2 * C
+    P1, Q1 = H // 2, W // 2  # odd rows and columns of the input
+
+    @kernel
+    def run(
+        mode: int, recompute: int, g: F32, y: F32, norm_out: F32, norm_in: F32, z: F32, a: F32, g_in: F32, coarse: F32,
+        u: F32, u_at: I64, sums: F32, total: F64, n: int, dz: F32, da: F32, v: F32, d: F32, m: F32,
+    ) -> None:  # fmt: skip
+        sums[:] = 0
+        total[:] = 0
+        for first in range(0, n, GROUP):
+            count = min(GROUP, n - first)
+            base = 0 if recompute else first * AIMAGE
+            for i in range(count):
+                image.gradient(
+                    g, y, (first + i) * YIMAGE, norm_out, dz, i * DIMAGE + DINNER, P, K, OUTLINE, Q, YROW, DROW
+                )
+                if recompute:
+                    image.apply(
+                        PLAIN, z, (first + i) * ZIMAGE, norm_in, a, 0, a, i * AIMAGE + INNER, H, C, LINE, W, ZROW, AROW
+                    )
+            if STRIDE == 1:
+                add_sums(a, base, AIMAGE, dz, DINNER, DIMAGE, sums, count, ROWS, COLUMNS, v, d, C, K, AROW, DROW)
+                convolve(dz, 0, DIMAGE, u, da, 0, ZIMAGE, count, ROWS, COLUMNS, d, m, K, C, DROW, ZROW)
+            else:
+                for i in range(count):
+                    x_at, dz_at, da_at = base + i * AIMAGE, i * DIMAGE + DINNER, i * ZIMAGE
+                    outer_rows(a, x_at, dz, dz_at, sums, P, C, K, TAPS, TAPS, AROW, STRIDE, DROW, K, Q)
+                    # Pixels by the parity of their row and column: 1, 2, 2 or 4 taps reach them (kernels/conv/jit.py).
+                    correlate_rows(dz, dz_at, DROW, u, 0, da, da_at, DOUBLE, P, K, C, ONE, ONE, DROW, K, TWICE, Q)
+                    correlate_rows(
+                        dz, dz_at, DROW, u, u_at[1], da, da_at + C, DOUBLE, P, K, C, ONE, TWO, DROW, K, TWICE, Q1
+                    )
+                    correlate_rows(
+                        dz, dz_at, DROW, u, u_at[2], da, da_at + ZROW, DOUBLE, P1, K, C, TWO, ONE, DROW, K, TWICE, Q
+                    )
+                    correlate_rows(
+                        dz,
+                        dz_at,
+                        DROW,
+                        u,
+                        u_at[3],
+                        da,
+                        da_at + ZROW + C,
+                        DOUBLE,
+                        P1,
+                        K,
+                        C,
+                        TWO,
+                        TWO,
+                        DROW,
+                        K,
+                        TWICE,
+                        Q1,
+                    )
+                    if KIND and mode == HALVING:
+                        image.spread(coarse, (first + i) * YIMAGE, da, da_at, P, C, LINE, KIND, Q, YROW, ZROW)
+            for i in range(count):
+                z_at, a_at = (first + i) * ZIMAGE, base + i * AIMAGE + INNER
+                image.mask(mode, da, i * ZIMAGE, a, a_at, z, g_in, z_at, norm_in, total, H, C, LINE, W, ZROW, AROW)
+
+    return run

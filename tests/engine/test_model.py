@@ -1,0 +1,162 @@
+"""The engine against nn: the same function, as near to float64 as nn's own float32."""
+
+import numpy as np
+import pytest
+
+from dptrain import engine, nn
+from dptrain.config import ModelConfig
+from dptrain.engine.build import obstacle
+from dptrain.engine.model import EngineModel
+from dptrain.kernels import loss, pixels
+from dptrain.nn.layer import Run
+
+CASES = [
+    (ModelConfig(n=1, filters=16), (32, 32, 3), 5),
+    (ModelConfig(n=2, filters=8, shortcut="avgpool", hidden=(12,)), (28, 28, 1), 4),
+    (ModelConfig(n=2, filters=8), (18, 14, 1), 3),
+    (ModelConfig(n=1, filters=8, residual=False), (16, 24, 3), 1),
+    (ModelConfig(n=1, filters=32), (8, 8, 3), 32),
+]
+MEAN, STD = [120.0, 110.0, 100.0], [60.0, 64.0, 70.0]
+
+
+def named(case):
+    config, image, samples = case
+    kind = config.shortcut if config.residual else "plain"
+    return f"n{config.n}-f{config.filters}-{kind}-{image[0]}x{image[1]}x{image[2]}-shard{samples}"
+
+
+@pytest.fixture(scope="module", params=CASES, ids=named)
+def case(request):
+    config, image, samples = request.param
+    arguments = (config, image, 10, MEAN[: image[2]], STD[: image[2]])
+    return engine.build(*arguments), nn.build(*arguments), image, samples
+
+
+def shard(image, samples, seed):
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, (samples, *image), dtype=np.uint8), rng.integers(0, 10, samples)
+
+
+def parameters(model):
+    rng = np.random.default_rng(9)
+    return nn.initial_params(model.params, 0) + np.float32(0.05) * rng.normal(size=model.params.size).astype(np.float32)
+
+
+def exact_gradient(model, params, x, y):
+    """nn in float64."""
+    wide = params.astype(np.float64)
+    channels = x.shape[3]
+    values = (x - np.float32(MEAN[:channels])) / np.float32(STD[:channels])
+    run, flat = Run(model.params.views(wide), {}, training=True), np.zeros_like(wide)
+    logits, backward = model.network.network(run, values.astype(np.float64))
+    losses, dlogits = loss.cross_entropy(logits, y)
+    backward(dlogits, model.params.views(flat))
+    return flat, losses.sum(), run.statistics
+
+
+def distance(a, b):
+    return float(np.linalg.norm(a - b) / np.linalg.norm(b))
+
+
+def test_a_network_it_can_lower_is_lowered(case):
+    model, network, _, _ = case
+    assert isinstance(model, EngineModel)
+    assert model.params == network.params
+    assert model.buffers == network.buffers
+
+
+def test_gradients_are_as_near_to_float64_as_nns(case):
+    """Median over shards: where a ReLU's input is next to 0, float32 may take the other side, engine or nn."""
+    model, network, image, samples = case
+    params, ours, theirs = parameters(model), [], []
+    for seed in range(5):
+        x, y = shard(image, samples, seed)
+        exact, total, _ = exact_gradient(network, params, x, y)
+        result = model.gradient(params, x, y)
+        assert result.loss == pytest.approx(total, rel=1e-5)
+        assert result.samples == samples
+        ours.append(distance(result.gradient, exact))
+        theirs.append(distance(network.gradient(params, x, y).gradient, exact))
+    assert np.median(ours) < 2 * np.median(theirs) + 1e-6
+    assert np.median(ours) < 1e-4
+
+
+def test_every_parameter_gets_its_own_gradient(case):
+    model, network, image, samples = case
+    params = parameters(model)
+    x, y = shard(image, samples, 0)
+    ours, theirs = model.gradient(params, x, y), network.gradient(params, x, y)
+    whole = np.linalg.norm(theirs.gradient)
+    for name, view in model.params.views(ours.gradient).items():
+        other = model.params.views(theirs.gradient)[name]
+        # A flipped ReLU moves a tensor by a percent, a mistake by more; a shift before a BatchNorm has a gradient of 0.
+        assert np.linalg.norm(view - other) < 0.05 * np.linalg.norm(other) + 1e-5 * whole, name
+    assert np.allclose(ours.statistics, theirs.statistics, rtol=1e-4, atol=1e-4)
+    assert ours.hits == theirs.hits
+
+
+def test_scores_equal_nns_and_do_not_depend_on_batch_mates(case):
+    model, network, image, _ = case
+    params = parameters(model)
+    buffers = nn.initial_buffers(model.buffers) + np.float32(0.25)
+    x, _ = shard(image, 11, 3)
+    scores = model.logits(params, buffers, x)
+    assert np.allclose(scores, network.logits(params, buffers, x), rtol=1e-4, atol=1e-4)
+    alone = np.concatenate([model.logits(params, buffers, x[i : i + 1]) for i in range(11)])
+    assert scores.tobytes() == alone.tobytes()
+
+
+def test_what_came_before_leaves_no_trace(case):
+    """Shards of other sizes, other weights, scoring: the next shard's bits are those of a fresh engine."""
+    model, _, image, samples = case
+    params = parameters(model)
+    x, y = shard(image, samples, 1)
+    first = model.gradient(params, x, y).digest()
+    model.gradient(params * np.float32(2), *shard(image, samples + 3, 2))
+    model.logits(params, nn.initial_buffers(model.buffers), shard(image, 9, 4)[0])
+    if samples > 1:
+        model.gradient(params, x[1:], y[1:])
+    assert model.gradient(params, x, y).digest() == first
+    arrived = params.copy()
+    arrived.flags.writeable = False  # as from the wire
+    assert model.gradient(arrived, x, y).digest() == first
+
+
+def test_a_diverged_network_shows_it():
+    config, image, samples = CASES[3]
+    model = engine.build(config, image, 10, MEAN, STD)
+    params = parameters(model)
+    params[:100] = np.nan
+    result = model.gradient(params, *shard(image, samples, 0))
+    assert np.isnan(result.loss)
+    assert np.isnan(result.gradient).any()
+
+
+def test_images_of_another_size_are_refused():
+    config, image, _ = CASES[3]
+    model = engine.build(config, image, 10, MEAN, STD)
+    with pytest.raises(ValueError, match="height=16"):
+        model.gradient(parameters(model), np.zeros((1, 16, 16, 3), np.uint8), np.zeros(1, np.int64))
+
+
+@pytest.mark.parametrize(
+    ("config", "image"),
+    [
+        (ModelConfig(filters=4), (16, 16, 3)),
+        (ModelConfig(block="preactivation"), (16, 16, 3)),
+        (ModelConfig(), (6, 6, 3)),
+    ],
+)
+def test_what_cannot_be_lowered_says_why(config, image):
+    assert obstacle(config, image)
+
+
+def test_the_standardised_pixel_is_nns_bit_for_bit():
+    from dptrain.kernels import aligned
+    from dptrain.kernels.fused.ends import pixel_values
+
+    table = aligned.empty((3, 256))
+    pixel_values(np.float32(MEAN), np.float32(STD), table)
+    every = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None, None], 3, axis=3)
+    assert np.array_equal(table.T, pixels.standardise(every, np.float32(MEAN), np.float32(STD))[0, :, 0])
