@@ -21,8 +21,9 @@ from dptrain.run.metrics import TIMING_KEYS, read
 pytestmark = pytest.mark.system
 
 #: 9 steps an epoch of a tiny network: a second or two once its kernels are compiled.
-FLAGS = ["--dataset", "shapes32", "--validation", "500", "--augment", "crop:4,flip", "--filters", "4", "--epochs", "2"]
-FLAGS += ["--batch-size", "500", "--shard-size", "125", "--hash-every", "1", "--log-interval", "0.01"]
+TINY = ["--dataset", "shapes32", "--validation", "500", "--augment", "crop:4,flip", "--filters", "4"]
+TINY += ["--batch-size", "500", "--shard-size", "125", "--hash-every", "1", "--log-interval", "0.01"]
+FLAGS = [*TINY, "--epochs", "2"]
 
 
 @pytest.fixture(scope="module")
@@ -107,11 +108,10 @@ def test_another_seed_is_another_run_and_verify_says_from_which_step_on(whole, t
 
 
 def test_sigterm_leaves_a_checkpoint_and_says_how_to_continue_and_nobody_else_gets_in(tmp_path, dptrain):
-    command = [sys.executable, "-m", "dptrain", "train", *FLAGS, "--epochs", "500", "--name", "a", "-n", "1"]
+    command = [sys.executable, "-m", "dptrain", "train", *TINY, "--epochs", "500", "--name", "a", "-n", "1"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        for line in process.stdout:
-            if "samples/s" in line:
-                break
+        begun = any("samples/s" in line for line in process.stdout)
+        assert begun, process.stderr.read()
         second = dptrain("train", "--resume", "runs/a")
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=30)
