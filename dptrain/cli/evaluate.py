@@ -29,6 +29,7 @@ def evaluate(
     /,
     *,
     split: Annotated[Literal["test", "validation", "train"], Parameter(help="samples to score")] = "test",
+    five: Annotated[bool, Parameter(negative=(), help="mean over the middle and the four corner crops")] = False,
     per_class: Annotated[bool, Parameter(negative=(), help="also accuracy class by class")] = False,
     json_lines: Annotated[bool, Parameter("--json", negative=(), help="one JSON object")] = False,
     **flags: str | bool,
@@ -49,7 +50,7 @@ def evaluate(
         )
     if source.size(split) == 0:
         raise DataError(f"{trained.path}: the run has no {split} split (validation = {config.data.validation})")
-    losses, ranks, labels = _score(trained, source, split)
+    losses, ranks, labels = _score(trained, source, split, five=five)
     figures = {
         "split": split,
         "samples": len(labels),
@@ -71,15 +72,16 @@ def evaluate(
     return 0
 
 
-def _score(trained: Trained, source: ShardSource, split: str) -> tuple[F64, I64, I64]:
+def _score(trained: Trained, source: ShardSource, split: str, *, five: bool) -> tuple[F64, I64, I64]:
     """Loss, rank of the right class, and class of every sample."""
-    from dptrain.kernels import loss  # imports Numba
+    from dptrain.cli.views import scores, views  # imports Numba
+    from dptrain.kernels import loss
 
+    seen = views(source, five=five)
     losses, ranks, labels = [], [], []
     size = source.size(split)
     for at in range(0, size, _BATCH):
-        x, y = source.evaluation(split, at, min(size, at + _BATCH))
-        logits = trained.model.logits(trained.params, trained.buffers, x)
+        logits, y = scores(trained, source, split, (at, min(size, at + _BATCH)), seen)
         losses.append(loss.cross_entropy(logits, y)[0])
         ranks.append(loss.ranks(logits, y))
         labels.append(y)
