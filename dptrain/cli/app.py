@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from cyclopts import App, CycloptsError
 
 from dptrain import __version__
+from dptrain.cli.seedflags import translated
 from dptrain.errors import DptrainError
 
 USAGE = 64  #: exit code of a command line that cannot be understood
@@ -57,8 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(format="dptrain: %(levelname)s: %(message)s", level=logging.WARNING)
     logging.addLevelName(logging.WARNING, "warning")
     logging.addLevelName(logging.ERROR, "error")
-    tokens = list(sys.argv[1:] if argv is None else argv)
     try:
+        tokens, notes = translated(sys.argv[1:] if argv is None else argv)
+        sys.stderr.write("".join(f"dptrain: note: {note}\n" for note in notes))
         code = build_app(listing=not tokens or tokens[0] not in VERBS)(tokens, exit_on_error=False, print_error=False)
     except CycloptsError as error:
         return complain(str(error), USAGE)
