@@ -1,6 +1,9 @@
 """What people get wrong, typed into a real process: one line that says what and what to do, exit code, nothing left."""
 
+import gzip
 import json
+import os
+import pickle
 
 import numpy as np
 import pytest
@@ -40,6 +43,10 @@ CASES = [
         CONFIGURATION,
         "bad.toml: unknown key 'batchsize' in [training]; did you mean batch_size?",
     ),
+    (["train", "--epochs", "-3"], CONFIGURATION, "--epochs: epochs = '-3': must be a whole number from 1 to 100000"),
+    (["train", "--lr", "nan"], CONFIGURATION, "--lr: lr = 'nan': must be a number above 0 and at most 100"),
+    (["train", "--name", "../up"], CONFIGURATION, "--name: name = '../up': must be a directory name of letters"),
+    (["train", "--isa", "avx"], CONFIGURATION, "--isa: isa = 'avx': must be one of auto, avx512, avx2, portable"),
     (["train", "-n", "0", "--bind", "tcp://127.0.0.1:0"], CONFIGURATION, "workers = 0 trains inside this process"),
     (["train", "--resume", "runs/typo"], CONFIGURATION, "--resume runs/typo: no such directory"),
     (["doctor", "--connect", "here"], CONFIGURATION, "--connect here: must be tcp://HOST:PORT"),
@@ -86,6 +93,58 @@ def test_a_process_ends_with_one_line_and_the_right_code(dptrain, tmp_path, argu
     assert is_one_line(done.err), done.err
     assert message in done.err
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+# --- data files
+
+
+class _Call:
+    """Pickled, it asks whoever unpickles it to make a file."""
+
+    def __reduce__(self):
+        return os.mkdir, ("owned",)
+
+
+def _cut_gzip(path):
+    """MNIST's four files, as a download that broke off leaves them."""
+    for name in IDX:
+        (path / f"{name}.gz").write_bytes(gzip.compress(bytes(4000))[:-12])
+
+
+def _idx_of_doubles(path):
+    for name in IDX:
+        (path / name).write_bytes(bytes([0, 0, 0x0E, 3]) + bytes(12))
+
+
+def _foreign_pickle(path):
+    for name in ("data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "test_batch"):
+        (path / name).write_bytes(pickle.dumps({"data": _Call()}))
+
+
+IDX = ["train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "spoil", "message"),
+    [
+        ("mnist", lambda path: None, "mnist: none of train-images-idx3-ubyte[.gz]"),
+        ("mnist", _cut_gzip, "train-images-idx3-ubyte.gz"),
+        ("mnist", _idx_of_doubles, "train-images-idx3-ubyte begins with 00 00 0e 03"),
+        ("cifar10", _foreign_pickle, "data_batch_1 names posix.mkdir, which no CIFAR batch holds"),
+    ],
+    ids=["missing", "cut-gzip", "idx-of-doubles", "foreign-pickle"],
+)
+def test_damaged_data_is_one_line_and_leaves_no_run(tmp_path, monkeypatch, capsys, dataset, spoil, message):
+    monkeypatch.chdir(tmp_path)
+    data = tmp_path / "data"
+    data.mkdir()
+    spoil(data)
+    assert main(["train", "--dataset", dataset, "--data-dir", "data", "-n", "0"]) == CONFIGURATION
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert is_one_line(err)
+    assert message in err
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
 # --- runs and checkpoints
@@ -148,16 +207,20 @@ def test_a_checkpoint_of_another_identity_is_refused_with_what_differs(run, here
     assert "last.safetensors belongs to another run (data set: abababababab -> 93a7a429e415; layout: " in err
 
 
+def _with_a_bit_turned(content):
+    return content[:-5] + bytes([content[-5] ^ 4]) + content[-4:]
+
+
+@pytest.mark.parametrize("damage", [_with_a_bit_turned, lambda content: content[:-40], lambda content: content[:100]])
 @pytest.mark.parametrize("verb", [["eval"], ["predict", "x.png"]])
-def test_a_damaged_checkpoint_is_refused_by_name(run, here, capsys, verb):
+def test_a_damaged_checkpoint_is_refused_by_name(run, here, capsys, verb, damage):
     path = run / "checkpoints" / "last.safetensors"
-    content = bytearray(path.read_bytes())
-    content[-5] ^= 4
-    path.write_bytes(content)
+    path.write_bytes(damage(path.read_bytes()))
     assert main([verb[0], str(run), *verb[1:]]) == CONFIGURATION
     err = capsys.readouterr().err
     assert is_one_line(err)
-    assert "last.safetensors is damaged" in err
+    assert "last.safetensors is " in err
+    assert "damaged" in err
 
 
 def test_eval_refuses_other_data_than_the_checkpoint_was_trained_on(run, here, capsys):
