@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from dptrain.cluster.events import EvaluationTask, Failure, GradientTask, Prepared, PrepareTask, Score, Task
 from dptrain.cluster.state import layout_digest
@@ -21,8 +22,9 @@ from .parts import Parts, canary_digest, open_parts
 class RunComputer:
     """A `Computer` for whatever run it is welcomed to."""
 
-    def __init__(self, data_dir: str, augmenters: Sequence[str] = ()) -> None:
+    def __init__(self, data_dir: str, augmenters: Sequence[str] = (), networks: tuple[str, ...] = ()) -> None:
         self._data_dir = data_dir
+        self._networks = networks
         self._augmenters = augmenters
         self._parts: Parts | None = None
         self._feed: Feed | None = None
@@ -52,10 +54,9 @@ class RunComputer:
 
     def _prepare(self, welcome: Welcome) -> Prepared:
         self.close()
-        config = from_identity_json(welcome.config)
-        parts = open_parts(config, self._data_dir)
+        parts = self.parts_for(welcome.config)
         self._parts = parts
-        training, model, data = config.training, parts.model, parts.source.dataset
+        training, model, data = parts.config.training, parts.model, parts.source.dataset
         if self._augmenters:
             shards = training.batch_size // training.shard_size
             shape = (training.shard_size, *parts.source.image_shape)
@@ -63,10 +64,16 @@ class RunComputer:
         layout = layout_digest(model.params, model.buffers)
         return Prepared(layout, data.sha256, canary_digest(parts), model.params, model.buffers)
 
+    def parts_for(self, told: str) -> Parts:
+        """Of the run the coordinator describes. Which code may be run for it is this worker's word, not the wire's."""
+        config = from_identity_json(told)
+        deployment = replace(config.deployment, networks=self._networks)
+        return open_parts(replace(config, deployment=deployment), self._data_dir)
+
     def _gradient(self, task: GradientTask) -> ShardResult:
         assert self._parts is not None, "the coordinator admits nobody who is not prepared"
         x, y = self._shard(self._parts, task.step, task.shard)
-        return self._parts.model.gradient(task.params, x, y)
+        return self._parts.model.gradient(task.params, x, y, task.step, task.shard)
 
     def _shard(self, parts: Parts, step: int, shard: int) -> tuple[U8, I64]:
         if self._feed is not None:

@@ -32,6 +32,7 @@ class Options:
     data_dir: str = ""
     name: str = ""  #: for people; "": host and process id
     isa: str = "auto"  #: set before the kernels are imported
+    networks: tuple[str, ...] = ()  #: Python files whose networks this worker may run
     launcher: int = 0  #: process id of the launcher; 0: a person
     incarnation: str = ""  #: "": a random one
 
@@ -50,7 +51,7 @@ def work(options: Options) -> int:
 
     name = options.name or f"{socket.gethostname()}:{os.getpid()}"
     identity = Identity(options.incarnation or secrets.token_hex(16), name, os.getpid(), isa.NUMERICS, isa.level())
-    computer = RunComputer(options.data_dir, augmenters)
+    computer = RunComputer(options.data_dir, augmenters, networks=options.networks)
     log.info("worker %s, process %d, %s: connecting to %s", name, os.getpid(), isa.level(), address)
     with StopSignals(launched=options.launcher > 0) as stop:
         ended = run_worker(Worker(identity), DealerLink(address), computer, stop, PATIENCE)
@@ -86,6 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--connect", required=True)
     parser.add_argument("--augmenters", default="", help="addresses, separated by commas")
     parser.add_argument("--data-dir", default="")
+    parser.add_argument("--networks", default="", help="Python files, separated by commas")
     parser.add_argument("--name", default="")
     parser.add_argument("--isa", default="auto")
     parser.add_argument(LAUNCHER, type=int, default=0)
@@ -95,6 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         die_with(given.launcher)
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO)
     given.augmenters = tuple(filter(None, given.augmenters.split(",")))
+    given.networks = tuple(filter(None, given.networks.split(",")))
     try:
         return work(Options(**vars(given)))
     except DptrainError as error:

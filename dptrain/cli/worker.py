@@ -13,7 +13,7 @@ from dptrain.cli.flags import takes_config, texts
 from dptrain.configfile import resolve
 
 
-@takes_config("data_dir", "isa")
+@takes_config("data_dir", "isa", "networks")
 def worker(
     *,
     connect: Annotated[str, Parameter(help="coordinator, tcp://HOST:PORT; default $DPTRAIN_COORDINATOR")] = "",
@@ -34,6 +34,7 @@ def worker(
             data_dir=deployment.data_dir,
             name=worker_name,
             isa=deployment.isa,
+            networks=deployment.networks,
         )
     )
     return code

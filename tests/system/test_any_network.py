@@ -1,0 +1,109 @@
+"""A network that is no ResNet, from a file of the user's, trains under the same machines: the same bits."""
+
+import json
+import sys
+
+import pytest
+from safetensors import safe_open
+
+from dptrain.cli import main
+from dptrain.config import build, identity_json
+from dptrain.errors import UsageError
+from dptrain.run.metrics import read
+from dptrain.workers.compute import RunComputer
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
+
+NETWORK = '''
+"""LeNet's shape with tanh and dropout, two branches, no BatchNorm anywhere."""
+from dptrain.nn.containers import Sequential
+from dptrain.nn.convolution import Convolution
+from dptrain.nn.dropout import Dropout
+from dptrain.nn.linear import Linear
+from dptrain.nn.pooling import AveragePooling, MaxPooling
+from dptrain.nn.reshape import Reshape
+from dptrain.nn.squash import LogSoftMax, Tanh
+from dptrain.nn.table import CAddTable, ConcatTable
+
+def net(config, image, classes):
+    f = config.filters
+    return Sequential((
+        Convolution("conv1", image.channels, f, taps=5, stride=2, pad=2, first=True, bias=True, init="xavier"),
+        Tanh(),
+        ConcatTable((MaxPooling(3, 2, 1), AveragePooling(3, 2, 1))),
+        CAddTable(),
+        Dropout("drop1", 0.1),
+        Convolution("conv2", f, 2 * f, taps=5, stride=2, pad=2, bias=True, init="xavier"),
+        Tanh(),
+        Reshape(),
+        Dropout("drop2", 0.3),
+        Linear("linear", (image.height // 8) * (image.width // 8) * 2 * f, classes),
+        LogSoftMax(),
+    ))
+'''
+FLAGS = ["--dataset", "shapes32", "--validation", "500", "--augment", "crop:4,flip", "--filters", "8", "--epochs", "2"]
+FLAGS += ["--batch-size", "500", "--shard-size", "125", "--hash-every", "1", "--network", "mine:net"]
+FLAGS += ["--criterion", "nll", "--optimizer", "adam", "--lr", "0.02", "--l2", "1e-4", "--wd", "0"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("any")
+    (folder / "mine.py").write_text(NETWORK)
+    return folder
+
+
+@pytest.fixture
+def here(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    yield folder
+    sys.modules.pop("dptrain_network_mine", None)
+
+
+@pytest.fixture(scope="module")
+def whole(folder):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert main(["train", *FLAGS, "--networks", "mine.py", "--name", "whole", "-n", "0"]) == 0
+    return folder / "runs" / "whole"
+
+
+def test_two_workers_a_stop_and_a_resume_give_the_bits_of_one_process(whole, here, capsys):
+    assert main(["train", *FLAGS, "--networks", "mine.py", "--name", "again", "-n", "1", "--max-steps", "4"]) == 0
+    assert main(["train", "--name", "again", "--resume", "auto", "-n", "2", "--networks", "mine.py"]) == 0
+    capsys.readouterr()
+    assert main(["verify", str(whole), "runs/again"]) == 0
+    assert capsys.readouterr().out == "identical over 18 common steps (1 to 18)\n"
+
+
+def test_it_learns_and_its_checkpoint_names_every_tensor_of_the_optimizer(whole):
+    losses = [record["train/loss"] for record in read(whole / "metrics.jsonl") if "train/loss" in record]
+    assert losses[-1] < losses[0] - 0.1
+    with safe_open(whole / "checkpoints" / "last.safetensors", "numpy") as checkpoint:
+        names = set(checkpoint.keys())
+    assert {"model.conv1.weight", "optim.mean.conv1.weight", "optim.square.linear.bias"} <= names
+    assert not any("running" in name for name in names)
+
+
+def test_it_is_scored_where_the_file_is_allowed_and_refused_where_it_is_not(whole, here, capsys):
+    assert main(["eval", str(whole), "--networks", "mine.py", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["acc"] > 0.1
+    for verb in (["eval", str(whole)], ["train", "--resume", str(whole)], ["train", *FLAGS, "--name", "b"]):
+        assert main(verb) == 78
+        assert "this host was not told to run it" in capsys.readouterr().err
+
+
+def test_a_changed_file_is_another_network_and_does_not_go_on_with_the_run(whole, here, tmp_path, capsys):
+    other = tmp_path / "mine.py"
+    other.write_text(NETWORK.replace("0.3", "0.4"))
+    assert main(["eval", str(whole), "--networks", str(other)]) == 78
+    assert "another layout of the network" in capsys.readouterr().err
+
+
+def test_a_worker_runs_no_network_that_only_the_wire_names(here):
+    """The coordinator's configuration names the file's function; the worker's own command line must name the file."""
+    config = build({"network": "mine:net", "dataset": "shapes32"})
+    computer = RunComputer("")
+    with pytest.raises(UsageError, match="this host was not told to run it"):
+        computer.parts_for(identity_json(config))
+    assert RunComputer("", networks=("mine.py",)).parts_for(identity_json(config)).model.params.origin
