@@ -14,6 +14,11 @@ class Map:
     channels: int
 
     @property
+    def pixels(self) -> int:
+        """Of an image."""
+        return self.height * self.width
+
+    @property
     def bare(self) -> int:
         """Elements an image takes where a convolution writes it."""
         return self._even(self.height) * self._even(self.width) * self.channels

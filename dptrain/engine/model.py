@@ -31,16 +31,16 @@ class EngineModel:
     ) -> None:
         self.plan, self._head, self._seed = plan, head, seed
         self.params, self.buffers = layouts
-        self._passes = Passes(plan, *pixels)
+        self._pixels = pixels
         self._weights = Weights(plan, self.params.size)
-        self._arena: Arena | None = None
+        self._bound: tuple[Arena, Passes] | None = None  #: to the largest shard so far
 
     def gradient(self, params: F32, x: U8, y: I64, step: int = 0, shard: int = 0) -> ShardResult:
         """Forward and backward of one shard. x: (n, h, w, c) uint8, y: (n,). BatchNorm over the shard. Sums."""
         samples = len(x)
-        arena = self._load(params, x, samples)
+        arena, passes = self.load(params, x)
         flat, statistics = np.zeros(self.params.size, np.float32), np.zeros(self.buffers.size, np.float32)
-        self._passes.forward(arena, self._weights, samples, statistics)
+        passes.forward(samples, statistics)
         run = Run(self.params.views(self._weights.params), {}, training=True, chance=Chance(self._seed, step, shard))
         logits, backward = self._head(run, self._means(arena, samples))
         losses, dlogits = loss.cross_entropy(logits, y)
@@ -48,14 +48,14 @@ class EngineModel:
         views = self.buffers.views(statistics)
         for name, batch in run.statistics.items():
             views[name][...] = batch * np.float32(samples)
-        self._passes.backward(arena, self._weights, samples, dmeans, flat)
+        passes.backward(samples, dmeans, flat)
         hits = int((loss.ranks(logits, y) == 0).sum())
         return ShardResult(flat, statistics, sum(losses.tolist()), hits, samples)
 
     def logits(self, params: F32, buffers: F32, x: U8) -> F32:
         """(n, h, w, c) uint8 -> (n, classes), with running statistics: a score never depends on its batch mates."""
         run = Run(self.params.views(params), self.buffers.views(buffers), training=False)
-        arena = self._load(params, x[:_CHUNK], min(len(x), _CHUNK))
+        arena, passes = self.load(params, x[:_CHUNK])
         own = np.array(buffers, np.float32)
         for layer, at in zip(self.plan.convolutions, arena.norms, strict=True):
             norm.running(at.row, self._weights.params, layer.norm_at, own, layer.statistics_at)
@@ -63,19 +63,21 @@ class EngineModel:
         for first in range(0, len(x), _CHUNK):
             part = x[first : first + _CHUNK]
             arena.pixels[: len(part)] = part
-            self._passes.forward(arena, self._weights, len(part), None)
+            passes.forward(len(part), None)
             parts.append(self._head(run, self._means(arena, len(part)))[0])
         return np.concatenate(parts)
 
-    def _load(self, params: F32, x: U8, samples: int) -> Arena:
+    def load(self, params: F32, x: U8) -> tuple[Arena, Passes]:
+        """The passes, with these weights packed and these images where the stem reads them."""
         image = self.plan.convolutions[0].inputs
         if x.ndim != 4 or x.shape[1:] != (image.height, image.width, image.channels):
             raise ValueError(f"images of shape {x.shape[1:]}; the network was built for {image}")
-        if self._arena is None or self._arena.capacity < samples:
-            self._arena = Arena(self.plan, samples)
+        if self._bound is None or self._bound[0].capacity < len(x):
+            arena = Arena(self.plan, len(x))
+            self._bound = arena, Passes(self.plan, arena, self._weights, self._pixels)
         self._weights.use(params)
-        self._arena.pixels[:samples] = x
-        return self._arena
+        self._bound[0].pixels[: len(x)] = x
+        return self._bound
 
     def _means(self, arena: Arena, samples: int) -> F32:
         return arena.means.reshape(arena.capacity, -1)[:samples]

@@ -1,10 +1,11 @@
-"""The plan bound to kernels: forward from the stem to the means, backward from the means to the stem."""
+"""The plan bound to kernels and an arena: a list of calls, forward from the stem to the means, backward from them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
-from dptrain.engine.arena import Arena, Norm
+from dptrain.engine.arena import Arena
 from dptrain.engine.plan import Convolution, Plan
 from dptrain.engine.weights import Weights
 from dptrain.kernels import aligned
@@ -13,118 +14,134 @@ from dptrain.kernels.fused.image import HALVING, IDENTITY, PLAIN
 from dptrain.types import F32
 
 
-class Passes:
-    """Runs the plan over an arena. `n` images lie in the arena's pixels."""
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """One line of the way forward. `layer` is None for the tail."""
 
-    def __init__(self, plan: Plan, mean: F32, std: F32) -> None:
-        self.plan = plan
-        stem, last = plan.convolutions[0], plan.convolutions[-1].outputs
-        image, width = stem.inputs, self._halved_width(len(plan.convolutions))
-        self._table = aligned.empty((image.channels, 256))
-        ends.pixel_values(mean, std, self._table)
-        shape = (image.channels, stem.outputs.channels, image.height, image.width)
-        self._stem, self._stem_back = ends.stem_forward(*shape), ends.stem_backward(*shape)
-        tail = (last.channels, last.height, last.width)
-        self._tail = ends.tail_forward(*tail, width, plan.kind if width else 0)
-        self._tail_back = ends.tail_backward(*tail)
-        self._forward = [self._bind_forward(layer) for layer in plan.convolutions[1:]]
-        self._backward = [self._bind_backward(layer) for layer in plan.convolutions[1:]]
+    layer: Convolution | None
+    run: Callable[[int, int], None]  #: (1 for training or 0, images)
+
+
+@dataclass(frozen=True, slots=True)
+class Backward:
+    """One line of the way back: the gradients of this layer's weights, and of what lies below it."""
+
+    layer: Convolution | None
+    run: Callable[[int], None]  #: (images)
+
+
+class Passes:
+    """Every line of the plan, with its arrays. `n` images lie in the arena's pixels."""
+
+    def __init__(self, plan: Plan, arena: Arena, weights: Weights, pixels: tuple[F32, F32]) -> None:
+        self._plan, self._arena, self._weights = plan, arena, weights
+        stem, *layers = plan.convolutions
+        table = aligned.empty((stem.inputs.channels, 256))
+        ends.pixel_values(*pixels, table)
+        self.forward_lines = [self._stem(stem, table), *(self._layer(layer) for layer in layers), self._tail()]
+        back = [self._layer_back(layer) for layer in reversed(layers)]
+        self.backward_lines = [self._tail_back(), *back, self._stem_back(stem, table)]
+
+    def forward(self, n: int, statistics: F32 | None) -> None:
+        """From the arena's pixels to its means. statistics (buffers.size,): filled with the shard's; None: the norms'
+        rows hold scale and shift already, and stay.
+        """
+        for line in self.forward_lines:
+            line.run(int(statistics is not None), n)
+            if statistics is not None and line.layer is not None:
+                self._finish(line.layer, statistics, n)
+
+    def backward(self, n: int, dmeans: F32, gradient: F32) -> None:
+        """From the gradient of the means (n, c) to that of every convolution and BatchNorm, in the flat gradient."""
+        self._arena.means[: dmeans.size] = dmeans.reshape(-1)
+        for line in self.backward_lines:
+            layer = line.layer
+            if layer is not None:
+                at, count = self._arena.norms[layer.index], n * layer.outputs.pixels
+                norm.backward(at.total, at.row, at.inverse, gradient, layer.norm_at, count)
+            line.run(n)
+            if layer is not None:
+                self._weights.layers[layer.index].unpack(gradient)
+
+    def _finish(self, layer: Convolution, statistics: F32, n: int) -> None:
+        at, params, count = self._arena.norms[layer.index], self._weights.params, n * layer.outputs.pixels
+        norm.finish(at.total, at.row, at.inverse, params, layer.norm_at, statistics, layer.statistics_at, count, n)
+
+    def _stem(self, layer: Convolution, table: F32) -> Forward:
+        kernel, arena, at = ends.stem_forward(*_ends(layer)), self._arena, self._arena.norms[0]
+        u, frame, out = self._weights.layers[0].forward, arena.image_frame, arena.outputs[0]
+        return Forward(layer, lambda train, n: kernel(arena.pixels, table, frame, u, out, train, at.row, at.total, n))
+
+    def _stem_back(self, layer: Convolution, table: F32) -> Backward:
+        kernel, arena, at = ends.stem_backward(*_ends(layer)), self._arena, self._arena.norms[0]
+        sums, g, dz = self._weights.layers[0].sums, arena.outer[layer.outputs], arena.gradients[layer.outputs]
+        frame, out = arena.image_frame, arena.outputs[0]
+        return Backward(layer, lambda n: kernel(arena.pixels, table, frame, g, out, at.row, sums, dz, n))
+
+    def _layer(self, layer: Convolution) -> Forward:
+        i, a, wide = layer.index, layer.inputs, self._halved_width(layer.index)
+        kernel = convolution.forward(
+            a.channels, layer.outputs.channels, a.height, a.width, layer.stride,
+            wide, self._plan.kind if wide else 0, layer.group,
+        )  # fmt: skip
+        arena, below, at = self._arena, self._arena.norms[i - 1], self._arena.norms[i]
+        before = (
+            layer.mode, int(layer.begins_block), arena.outputs[i - 1], below.row, *self._shortcut(i, layer.mode),
+            arena.kept_input(layer), self._weights.layers[i].forward, arena.outputs[i],
+        )  # fmt: skip
+        v, m = arena.tiles[:2]
+        return Forward(layer, lambda train, n: kernel(*before, train, at.row, at.total, n, v, m))
+
+    def _layer_back(self, layer: Convolution) -> Backward:
+        i, a = layer.index, layer.inputs
+        kernel = convolution.backward(
+            a.channels, layer.outputs.channels, a.height, a.width, layer.stride,
+            self._plan.kind if layer.stride == 2 else 0, layer.group,
+        )  # fmt: skip
+        arena, below, packed = self._arena, self._arena.norms[i - 1], self._weights.layers[i]
+        outer, inner = arena.outer, arena.inner
+        # The shortcut's gradient waits where the block ended; an identity's lies where this one's sum will.
+        mode = PLAIN if not layer.begins_block or not self._plan.kind else HALVING if layer.stride == 2 else IDENTITY
+        before = (
+            mode, int(not layer.begins_block), inner[layer.outputs] if layer.begins_block else outer[layer.outputs],
+            arena.outputs[i], arena.norms[i].row, below.row, arena.outputs[i - 1], arena.kept_input(layer),
+            outer[a] if layer.begins_block else inner[a], outer[layer.outputs],
+            packed.backward, packed.classes_at, packed.sums, below.total,
+        )  # fmt: skip
+        after = (arena.gradient_frames[layer.outputs], arena.gradients[a], *arena.tiles)
+        return Backward(layer, lambda n: kernel(*before, n, *after))
+
+    def _tail(self) -> Forward:
+        end, mode, arena = len(self._plan.convolutions), self._plan.tail_mode, self._arena
+        last, wide = self._plan.convolutions[-1].outputs, self._halved_width(end)
+        kernel = ends.tail_forward(last.channels, last.height, last.width, wide, self._plan.kind if wide else 0)
+        row, shortcut, kept = arena.norms[-1].row, self._shortcut(end, mode), arena.kept[end]
+        return Forward(None, lambda _, n: kernel(mode, arena.outputs[-1], row, *shortcut, kept, arena.means, n))
+
+    def _tail_back(self) -> Backward:
+        layers, arena = self._plan.convolutions, self._arena
+        last, at = layers[-1].outputs, arena.norms[-1]
+        kernel = ends.tail_backward(last.channels, last.height, last.width)
+        kept, g, da = arena.kept[len(layers)], arena.outer[last], arena.gradients[last]
+        return Backward(None, lambda n: kernel(arena.means, kept, arena.outputs[-1], at.row, g, at.total, da, n))
 
     def _halved_width(self, index: int) -> int:
         """Width of the wider map, where the map in front of layer `index` is one that can come through a halving
         shortcut; 0 elsewhere. All layers of such a map share a kernel, whether they do or not.
         """
-        layers = self.plan.convolutions
+        layers = self._plan.convolutions
         here = layers[index - 1].outputs
         halving = [layer for layer in layers[:index] if layer.index and layer.stride == 2 and layer.outputs == here]
-        return halving[-1].inputs.width if halving and self.plan.kind else 0
+        return halving[-1].inputs.width if halving and self._plan.kind else 0
 
-    def _bind_forward(self, layer: Convolution) -> Callable[..., None]:
-        wide = self._halved_width(layer.index)
-        a, k = layer.inputs, layer.outputs.channels
-        return convolution.forward(
-            a.channels, k, a.height, a.width, layer.stride, wide, self.plan.kind if wide else 0, layer.group
-        )
-
-    def _bind_backward(self, layer: Convolution) -> Callable[..., None]:
-        a, k = layer.inputs, layer.outputs.channels
-        kind = self.plan.kind if layer.stride == 2 else 0
-        return convolution.backward(a.channels, k, a.height, a.width, layer.stride, kind, layer.group)
-
-    def forward(self, arena: Arena, weights: Weights, n: int, statistics: F32 | None) -> None:
-        """From the arena's pixels to its means. statistics (buffers.size,): filled with the shard's; None: the norms'
-        rows hold scale and shift already, and stay.
+    def _shortcut(self, index: int, mode: int) -> tuple[F32, int]:
+        """The map that is added to the one in front of layer `index`, the input of the block that ends there, and its
+        elements an image.
         """
-        params, train = weights.params, int(statistics is not None)
-        stem, layers = self.plan.convolutions[0], self.plan.convolutions
-        norms = arena.norms
-        self._stem(
-            arena.pixels, self._table, arena.image_frame, weights.layers[0].forward, arena.outputs[0],
-            train, norms[0].row, norms[0].total, n,
-        )  # fmt: skip
-        if statistics is not None:
-            self._finish(stem, norms[0], params, statistics, n)
-        for layer, run in zip(layers[1:], self._forward, strict=True):
-            i = layer.index
-            shortcut, size = self._shortcut(arena, i, layer.mode)
-            run(
-                layer.mode, int(layer.begins_block), arena.outputs[i - 1], norms[i - 1].row, shortcut, size,
-                arena.kept_input(layer), weights.layers[i].forward, arena.outputs[i],
-                train, norms[i].row, norms[i].total, n, arena.tiles[0], arena.tiles[1],
-            )  # fmt: skip
-            if statistics is not None:
-                self._finish(layer, norms[i], params, statistics, n)
-        end, mode = len(layers), self.plan.tail_mode
-        shortcut, size = self._shortcut(arena, end, mode)
-        self._tail(mode, arena.outputs[-1], norms[-1].row, shortcut, size, arena.kept[end], arena.means, n)
-
-    @staticmethod
-    def _finish(layer: Convolution, at: Norm, params: F32, statistics: F32, n: int) -> None:
-        count = n * layer.outputs.height * layer.outputs.width
-        norm.finish(
-            at.total, at.row, at.inverse, params, layer.norm_at, statistics, layer.statistics_at, count, n
-        )  # fmt: skip
-
-    def _shortcut(self, arena: Arena, index: int, mode: int) -> tuple[F32, int]:
-        """The map that is added to the one in front of layer `index`: the input of the block that ends there."""
         if mode == PLAIN:
-            return arena.kept.get(index, arena.image_frame), 0
-        return arena.kept[index - 2], self.plan.convolutions[index - 2].inputs.framed
+            return self._arena.image_frame, 0  # not looked at
+        return self._arena.kept[index - 2], self._plan.convolutions[index - 2].inputs.framed
 
-    def backward(self, arena: Arena, weights: Weights, n: int, dmeans: F32, gradient: F32) -> None:
-        """From the gradient of the means (n, c) to that of every convolution and BatchNorm, in the flat gradient."""
-        layers, norms = self.plan.convolutions, arena.norms
-        last = layers[-1]
-        arena.means[: dmeans.size] = dmeans.reshape(-1)
-        self._tail_back(
-            arena.means, arena.kept[len(layers)], arena.outputs[-1], norms[-1].row, arena.outer[last.outputs],
-            norms[-1].total, arena.gradients[last.outputs], n,
-        )  # fmt: skip
-        for layer, run in zip(reversed(layers[1:]), reversed(self._backward), strict=True):
-            i, below, packed = layer.index, norms[layer.index - 1], weights.layers[layer.index]
-            self._finish_backward(layer, norms[i], gradient, n)
-            # The shortcut's gradient waits where the block ended; an identity's lies where this one's sum will.
-            mode = PLAIN if not layer.begins_block or not self.plan.kind else HALVING if layer.stride == 2 else IDENTITY
-            run(
-                mode, int(not layer.begins_block),
-                arena.inner[layer.outputs] if layer.begins_block else arena.outer[layer.outputs],
-                arena.outputs[i], norms[i].row, below.row, arena.outputs[i - 1], arena.kept_input(layer),
-                arena.outer[layer.inputs] if layer.begins_block else arena.inner[layer.inputs],
-                arena.outer[layer.outputs],
-                packed.backward, packed.classes_at, packed.sums, below.total, n,
-                arena.gradient_frames[layer.outputs], arena.gradients[layer.inputs], *arena.tiles,
-            )  # fmt: skip
-            packed.unpack(gradient)
-        stem = layers[0]
-        self._finish_backward(stem, norms[0], gradient, n)
-        packed = weights.layers[0]
-        self._stem_back(
-            arena.pixels, self._table, arena.image_frame, arena.outer[stem.outputs], arena.outputs[0], norms[0].row,
-            packed.sums, arena.gradients[stem.outputs], n,
-        )  # fmt: skip
-        packed.unpack(gradient)
 
-    @staticmethod
-    def _finish_backward(layer: Convolution, at: Norm, gradient: F32, n: int) -> None:
-        count = n * layer.outputs.height * layer.outputs.width
-        norm.backward(at.total, at.row, at.inverse, gradient, layer.norm_at, count)
+def _ends(stem: Convolution) -> tuple[int, int, int, int]:
+    return stem.inputs.channels, stem.outputs.channels, stem.inputs.height, stem.inputs.width

@@ -1,0 +1,51 @@
+"""What this core can do at best: the floor beside which `dptrain bench --layers` puts the passes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from dptrain.kernels import aligned
+from dptrain.kernels._jit import kernel
+from dptrain.kernels.intrinsics.correlate import correlate_rows
+from dptrain.types import F32
+
+_TIMES = 2000
+_TAKES = 7
+_COPIED = 1 << 16  #: elements: 256 KB read, 256 KB written, in the second cache
+
+
+@kernel
+def _products(x: F32, w: F32, y: F32, times: int) -> None:
+    for _ in range(times):
+        correlate_rows(x, 0, 64, w, 0, y, 0, 256, 1, 64, 16, 1, 1, 64, 64, 16, 16)
+
+
+@kernel
+def _copy(x: F32, y: F32, times: int) -> None:
+    for _ in range(times):
+        for i in range(len(x)):
+            y[i] = x[i]
+
+
+def fma_gflops() -> float:
+    """GFLOP/s of a register block with everything in the first cache: fused multiply-adds, two each."""
+    x, w, y = aligned.zeros((16 * 64,)), aligned.zeros((64 * 16,)), aligned.zeros((256,))
+    return 2e-9 * 16 * 64 * 16 * _TIMES / _best(lambda: _products(x, w, y, _TIMES))
+
+
+def copy_gbytes() -> float:
+    """GB/s, read and written, of a copy in the second cache."""
+    x, y = aligned.zeros((_COPIED,)), aligned.zeros((_COPIED,))
+    times = _TIMES // 20
+    return 8e-9 * _COPIED * times / _best(lambda: _copy(x, y, times))
+
+
+def _best(run: Callable[[], None]) -> float:
+    run()  # compiles
+    seconds = []
+    for _ in range(_TAKES):
+        begin = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - begin)
+    return min(seconds)
