@@ -35,7 +35,9 @@ class DataConfig:
     validation: int = -1  #: samples split off the training set; -1: a tenth; 0: none (the last weights are tested)
     augment: tuple[str, ...] = ()  #: in order, e.g. ("crop:4", "flip")
     samples: int = later(0)  #: train on so many only, of what validation leaves; 0: on all
-    replacement: bool = later(False)  #: draw every sample of an epoch anew (the seeds' way), instead of each one once
+    replacement: bool = later(
+        default=False
+    )  #: draw every sample of an epoch anew (the seeds' way), instead of each one once
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,7 @@ class TrainingConfig:
     precision: str = "fp32"
     warmup_factor: float = later(0.0)  #: 0: the rate rises during the warm-up; else it is this times lr until its end
     rates: tuple[float, ...] = later(())  #: schedule "table": factors of lr, one an epoch; the last one stays
+    bn_momentum: float = later(0.1)  #: share of a batch in BatchNorm's running statistics; 0: their mean over the epoch
     optimizer: str = later("sgd")  #: the update rule: a name of dptrain.optim.optimizer
     beta1: float = later(0.9)  #: adam: of the running mean
     beta2: float = later(0.999)  #: adam: of the running mean of squares

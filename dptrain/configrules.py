@@ -185,6 +185,7 @@ RULES: dict[str, Rule] = {
     "precision": Choice(("fp32", "bf16")),
     "warmup_factor": Real(0.0, 1.0),
     "rates": Several(Real(0.0, 1e6, above=True), 100_000),
+    "bn_momentum": Real(0.0, 1.0),
     "optimizer": Choice(("sgd", "adam", "rmsprop", "adagrad", "adadelta")),
     "beta1": Real(0.0, 0.9999),
     "beta2": Real(0.0, 0.999999),
@@ -286,13 +287,16 @@ def _combinations(config: Config) -> list[tuple[bool, str]]:
         (t.warmup > t.epochs, f"warmup = {t.warmup:g} epochs is longer than the run (epochs = {t.epochs})"),
         (
             t.weight_decay > 0.0 and config.model.l2 > 0.0,
-            f"weight_decay = {t.weight_decay:g} and l2 = {config.model.l2:g}: the same thing twice; set one of them to 0",
+            f"weight_decay = {t.weight_decay:g} and l2 = {config.model.l2:g}: the same thing twice; one must be 0",
         ),
         (
             t.warmup_factor > 0.0 and t.warmup == 0.0,
             f"warmup_factor = {t.warmup_factor:g} is the rate during the warm-up, but warmup = 0",
         ),
-        (bool(t.rates) and t.schedule != "table", f'rates is used by schedule = "table" only, but schedule is "{t.schedule}"'),
+        (
+            bool(t.rates) and t.schedule != "table",
+            f'rates is used by schedule = "table" only, but schedule is "{t.schedule}"',
+        ),
         (t.schedule == "table" and not t.rates, 'schedule = "table" needs rates: factors of lr, one an epoch'),
         (
             bool(config.model.class_weights) and config.model.criterion in ("hinge", "bce"),

@@ -5,6 +5,8 @@
 #                                                                killed at any instant, checkpoint writes included
 #   launch/soak.sh endure [--minutes 45] [--seed S]              one long run; workers join, die, pause and return all the
 #                                                                time; memory, descriptors, sockets, disk are measured
+#   launch/soak.sh simulate [--schedules 1000000] [--seed S]     no processes: the machines in a simulated world, where
+#                                                                everything goes wrong; one seed a history
 #   launch/soak.sh --folder DIR chaos ...                        where everything is written; it is kept if something is found
 set -euo pipefail
 
@@ -24,4 +26,7 @@ python=$(cd "$venv/bin" && pwd)/python
 export PYTHONPATH=$PWD/tests${PYTHONPATH:+:$PYTHONPATH}
 
 cd "$here"
+if [ "$1" = simulate ]; then
+    exec "$python" -m dptrain.cluster.soak "${@:2}"
+fi
 exec "$python" -m soak "$@"

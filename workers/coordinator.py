@@ -109,6 +109,7 @@ def _machine(parts: Parts, life: Life) -> Coordinator:
         stop_after=deployment.max_steps,
         checkpoint_every=deployment.checkpoint_every,
         hash_every=deployment.hash_every,
+        bn_momentum=config.training.bn_momentum,
         audit=deployment.audit,
         max_wait=deployment.max_wait,
     )

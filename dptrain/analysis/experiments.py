@@ -93,6 +93,17 @@ def _solver(_: Config, values: Sequence[str]) -> list[Variant]:
     ]
 
 
+def _bn_momentum(_: Config, values: Sequence[str]) -> list[Variant]:
+    """How fast BatchNorm's running statistics follow; gcr's four, with 0 for the mean over the epoch."""
+    try:
+        shares = [float(value) for value in values or ("1", "0.1", "0.01", "0")]
+    except ValueError as error:
+        raise UsageError(f"--values {','.join(values)}: momentum is a number from 0 to 1") from error
+    return [
+        Variant(f"momentum {share:g}" if share else "mean of the epoch", {"bn_momentum": share}) for share in shares
+    ]
+
+
 def _choices(name: str) -> Callable[[Config, Sequence[str]], list[Variant]]:
     def variants(_: Config, values: Sequence[str]) -> list[Variant]:
         rule = RULES[name]
@@ -113,6 +124,7 @@ EXPERIMENTS: dict[str, Callable[[Config, Sequence[str]], list[Variant]]] = {
     "filters": _filters,
     "shards": _shards,
     "solver": _solver,
+    "bn-momentum": _bn_momentum,
     "block": _choices("block"),
     "shortcut": _choices("shortcut"),
 }

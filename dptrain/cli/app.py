@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from cyclopts import App, CycloptsError
 
 from dptrain import __version__
+from dptrain.cli.helping import Columns
 from dptrain.cli.seedflags import translated
 from dptrain.errors import DptrainError
 
@@ -47,7 +48,7 @@ def build_app(*, listing: bool = True) -> App:
         help="Trains residual networks on CPUs: one process or many, always the same bits.",
         version=__version__,
         help_format="plaintext",
-        help_formatter="plain",
+        help_formatter=Columns(),
         result_action="return_value",
         suppress_keyboard_interrupt=False,
     )

@@ -13,7 +13,7 @@ from dptrain.cli.flags import takes_config, texts
 from dptrain.configfile import resolve
 from dptrain.errors import DataError, UsageError
 
-data = App(name="data", help_format="plaintext", help_formatter="plain", result_action="return_value")
+data = App(name="data", help_format="plaintext", result_action="return_value")
 
 
 @data.command(name="list")

@@ -24,7 +24,18 @@ if TYPE_CHECKING:
     from dptrain.analysis.experiments import Variant
     from dptrain.analysis.outcome import Outcome, Result
 
-Name = Literal["depth", "residual", "augmentation", "pad", "filters", "shards", "solver", "block", "shortcut"]
+Name = Literal[
+    "depth",
+    "residual",
+    "augmentation",
+    "pad",
+    "filters",
+    "shards",
+    "solver",
+    "bn-momentum",
+    "block",
+    "shortcut",
+]
 
 #: Settings that an experiment chooses itself, run by run.
 _OWN = ("name", "resume", "max_steps")

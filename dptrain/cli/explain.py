@@ -25,7 +25,6 @@ explain = App(
     name="explain",
     help="Pictures of a trained network: filters, mistakes, confusion, saliency, fooling images.",
     help_format="plaintext",
-    help_formatter="plain",
     result_action="return_value",
 )
 

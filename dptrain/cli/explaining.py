@@ -67,11 +67,17 @@ def open_explained(checkpoint: Path, data_dir: str, networks: tuple[str, ...]) -
 
 
 def classified_right(explained: Explained, scores: Scores, of: str) -> I64:
-    """Numbers of the samples; `of`: only this class."""
+    """Numbers of the samples, of each class in turn (a split may be sorted by class); `of`: only this class."""
     right = scores.guesses == scores.labels
     if of:
         right &= scores.labels == class_number(explained, of)
-    return np.flatnonzero(right)
+    numbers = np.flatnonzero(right)
+    labels = scores.labels[numbers]
+    turn = np.empty(len(numbers), np.int64)  # how many of its class come before it
+    for label in np.unique(labels):
+        own = labels == label
+        turn[own] = np.arange(own.sum())
+    return numbers[np.argsort(turn, kind="stable")]
 
 
 def class_number(explained: Explained, name: str) -> int:

@@ -49,6 +49,7 @@ HELP = {
     "warmup": "epochs of linear warm-up",
     "warmup_factor": "during the warm-up the rate is this times lr; 0: it rises",
     "rates": "with schedule table: factors of lr, one an epoch, with commas",
+    "bn_momentum": "share of a batch in BatchNorm's running statistics; 0: their mean",
     "optimizer": "the update rule",
     "beta1": "of adam: running mean of gradients",
     "beta2": "of adam: running mean of their squares",

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 from cyclopts import Parameter
-from PIL import Image, ImageOps, UnidentifiedImageError
 
 from dptrain.cli.app import complain
 from dptrain.cli.flags import takes_config, texts
@@ -63,33 +61,23 @@ def predict(
 
 def _files(targets: tuple[Path, ...]) -> Iterator[Path]:
     """Files as given; of directories every file with an image's suffix, in order of names."""
-    suffixes = Image.registered_extensions()
+    from dptrain.data.imagefile import SUFFIXES  # imports Numba
+
     for target in targets:
         if not target.is_dir():
             yield target
             continue
-        found = sorted(p for p in target.rglob("*") if p.suffix.lower() in suffixes and p.is_file())
+        found = sorted(p for p in target.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
         if not found:
             raise DataError(f"{target} holds no image file")
         yield from found
 
 
 def _pixels(path: Path, shape: tuple[int, int, int]) -> U8:
-    """(1, h, w, c) uint8: turned upright, grey or colour as the network wants, resized, cropped in the middle."""
-    height, width, channels = shape
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as file:
-                image = ImageOps.exif_transpose(file).convert("L" if channels == 1 else "RGB")
-    except UnidentifiedImageError as error:
-        raise DataError(f"{path} is no image (of a kind Pillow knows)") from error
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: {error}") from error
-    except (OSError, SyntaxError, ValueError) as error:  # Pillow raises all three for damaged files
-        raise DataError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    fitted = ImageOps.fit(image, (width, height), Image.Resampling.BICUBIC)
-    return np.asarray(fitted, np.uint8).reshape(1, height, width, channels)
+    """(1, h, w, c) uint8, read as the images of a data set are."""
+    from dptrain.data.imagefile import Picture, read_images  # imports Numba
+
+    return read_images([Picture(path)], shape)
 
 
 def _best(logits: F32, topk: int) -> list[tuple[int, float]]:

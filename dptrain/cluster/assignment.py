@@ -47,6 +47,7 @@ class Book:
         self._attempts = [0] * shards
         self._live: dict[str, list[Assignment]] = defaultdict(list)  #: by holder, in the order given
         self._ever: dict[str, set[int]] = defaultdict(set)  #: by holder: all shards it was ever asked for
+        self._computed: dict[str, set[int]] = defaultdict(set)  #: by holder: shards that wait in it for their siblings
         self._moved: dict[str, float] = {}  #: by holder: when it took up its first assignment, or last finished a shard
 
     # --- choosing
@@ -62,15 +63,11 @@ class Book:
             out[shard] = False
         return out
 
-    def late(self, holders: set[str], taker: str) -> list[bool]:
-        """For each shard, whether one of `holders`, and nobody else, holds it, and `taker` was never asked for it."""
-        out = [False] * self.shards
-        for shard in range(self.shards):
-            if self._done[shard] or shard in self.aside or shard in self._ever[taker]:
-                continue
-            who = self.holding(shard)
-            out[shard] = len(who) == 1 and who <= holders
-        return out
+    def waiting(self, holder: str) -> list[int]:
+        """The shards it has still to compute, as far as is known here, in its order: the first one it may be at."""
+        mine = [shard for a in self._live[holder] for shard in range(*a.node)]
+        over = self._computed[holder]
+        return [s for s in mine if not self._done[s] and s not in over and s not in self.aside]
 
     def open_sibling(self, holder: str, chunk: int) -> Node | None:
         """A node that would make a bigger one together with what the worker holds: open as a whole, at most `chunk`."""
@@ -87,11 +84,10 @@ class Book:
         The sibling of what it holds; else the first chunk of the largest subtree that nobody has touched, so that
         workers stay apart and each one's sums grow as large as possible.
         """
-        return self.open_sibling(holder, chunk) or self.largest(self.open, chunk)
-
-    def largest(self, wanted: list[bool], chunk: int) -> Node | None:
-        """The first chunk of the largest subtree all of whose shards are wanted."""
-        node = max(_whole(Node(0, self.shards), wanted), key=lambda n: (n.size, -n.first), default=None)
+        beside = self.open_sibling(holder, chunk)
+        if beside is not None:
+            return beside
+        node = max(_whole(Node(0, self.shards), self.open), key=lambda n: (n.size, -n.first), default=None)
         while node is not None and node.size > chunk:
             node = children(node)[0]
         return node
@@ -105,6 +101,7 @@ class Book:
         if not self._live[holder]:
             self._moved[holder] = now
         self._live[holder].append(assignment)
+        self._computed[holder].difference_update(range(*node))
         self._ever[holder].update(range(*node))
         return assignment
 
@@ -155,6 +152,10 @@ class Book:
     def moved(self, holder: str) -> float:
         """When a worker that holds something took up the first of it, or last finished a shard."""
         return self._moved[holder]
+
+    def computed(self, holder: str, shard: int) -> None:
+        """The worker has a result that it will send as a part of a sum."""
+        self._computed[holder].add(shard)
 
     def finished_one(self, holder: str, now: float) -> float:
         """The worker has finished one more shard; returns the seconds since the one before."""

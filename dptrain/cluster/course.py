@@ -110,7 +110,7 @@ class Course:
         tensor = fault_of(total, state.params_layout, state.buffers_layout)
         if tensor:
             return self.diverged(f"step {done.step + 1}: the sum over all shards is not finite in {tensor}")
-        apply(state, self._optimizer, total, lr)
+        apply(state, self._optimizer, total, lr, self.job.take(done.step))
         tensor = first_not_finite(state.params, state.params_layout)
         tensor = tensor or first_not_finite(state.buffers, state.buffers_layout)
         if tensor:

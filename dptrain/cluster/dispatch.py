@@ -5,7 +5,9 @@ In this order: shards that need another opinion, shards that may kill, open shar
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import inf
 
 from dptrain.cluster.assignment import Terms
 from dptrain.cluster.jury import MOST
@@ -24,6 +26,7 @@ class Gift:
     member: Member
     node: Node
     terms: Terms
+    shared: str = ""  #: incarnation of who has it too, and is to send it by itself now
 
 
 class Dispatch:
@@ -40,8 +43,6 @@ class Dispatch:
             self._able.sort(key=lambda m: -m.heard)
             self._able = self._able[:1]  #: who was heard last is the likeliest to live
         self._chunk = current.chunk(len(ready))
-        self._usual = current.pace.usual(m.incarnation for m in self._sound)
-        self._late = self._late_holders()
 
     def next(self) -> Gift | None:
         """What is to be given now; None: nothing, or nobody is there for it."""
@@ -107,20 +108,42 @@ class Dispatch:
         return None if node is None else self._gift(taker, node)
 
     def _copy(self) -> Gift | None:
-        if self._usual is None or not self._late:
+        """One shard that somebody else has still to compute, from the end of its queue: they meet in the middle."""
+        usual, pace = self._usual, self._round.pace
+        if usual is None:
             return None
-        pace = self._round.pace
-        idle = [m for m in self._able if self._live(m) == 0]
-        for taker in idle:
-            if pace.of(taker.incarnation, self._usual) > 2 * self._usual:
+        for taker in self._able:
+            own = pace.of(taker.incarnation, usual)
+            if self._live(taker) or own > 2 * usual:
                 continue
-            late = self._book.late(self._late, taker.incarnation)
-            node = self._book.largest(late, min(self._chunk, max(1, sum(late) // len(idle))))
-            if node is not None:
-                return self._gift(taker, node)
+            found = [self._last_shard(holder, taker, usual) for holder in self._book.holders()]
+            worth = [f for f in found if f is not None and f[0] > WORTH * own]
+            if worth:
+                _, holder, shard = max(worth)
+                gift = self._gift(taker, Node(shard, shard + 1), alone=True)
+                return replace(gift, shared=holder)
+        return None
+
+    def _last_shard(self, holder: str, taker: Member, usual: float) -> tuple[float, str, int] | None:
+        """The last shard in its queue that only this worker has; after how many seconds it will come to be done."""
+        queue = self._book.waiting(holder)
+        for at, shard in reversed(list(enumerate(queue, 1))):
+            if self._book.holding(shard) == {holder} and not self._book.was_asked(
+                taker.incarnation, Node(shard, shard + 1)
+            ):
+                left = self._book.moved(holder) + at * self._round.pace.of(holder, usual) - self._now
+                return (inf if holder in self._late else left), holder, shard
         return None
 
     # --- reading
+
+    @cached_property
+    def _usual(self) -> float | None:
+        return self._round.pace.usual(m.incarnation for m in self._sound)
+
+    @cached_property
+    def _late(self) -> set[str]:
+        return {h for h in self._book.holders() if self._usual is not None and self._due(h) <= self._now}
 
     def _gift(self, member: Member, node: Node, *, alone: bool = False, only: bool = False, again: int = 0) -> Gift:
         lease = self._round.lease.length(node.size, self._book.attempt(node) + again)
@@ -135,9 +158,6 @@ class Dispatch:
     def _finish(self, member: Member, usual: float) -> float:
         shards = len(self._book.held(member.incarnation)) + self._chunk
         return shards * self._round.pace.of(member.incarnation, usual)
-
-    def _late_holders(self) -> set[str]:
-        return {h for h in self._book.holders() if self._usual is not None and self._due(h) <= self._now}
 
     def _due(self, holder: str) -> float:
         assert self._usual is not None

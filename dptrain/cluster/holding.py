@@ -39,11 +39,16 @@ class Holding:
             self._attempts[shard] = max(attempt, self._attempts.get(shard, 0))
         return new
 
-    def assign_alone(self, shard: int, attempt: int) -> list[int]:
-        """We were asked for one shard's own result: it is computed for that, whatever else we hold."""
-        new = [] if shard in self._alone else [shard]
+    def assign_alone(self, shard: int, attempt: int) -> tuple[list[int], list[Bundle]]:
+        """We were asked for one shard's own result: it is computed for that, unless it is about to be computed anyway.
+
+        Returns what is to be computed, and what need not wait for this shard any longer.
+        """
+        new = [] if self.awaits(shard) else [shard]
         self._alone[shard] = max(attempt, self._alone.get(shard, 0))
-        return new
+        if shard in self._attempts and shard not in self._seconds:
+            del self._attempts[shard]
+        return new, self._ripe()
 
     def awaits(self, shard: int) -> bool:
         """Whether the shard is ours and not computed yet."""

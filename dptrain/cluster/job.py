@@ -52,8 +52,13 @@ class Job:
     stop_after: int = 0  #: pause (with a checkpoint) once so many steps are applied; 0: no
     checkpoint_every: int = 0  #: steps; 0: at the end of each epoch
     hash_every: int = 0  #: steps; 0: only with checkpoints
+    bn_momentum: float = 0.1  #: 0: 1 / (1 + n) for the n-th step of an epoch, that is the mean over the epoch so far
     audit: float = 0.0  #: part of all shards that is computed by two workers and compared
     max_wait: float = 0.0  #: seconds without any worker after which the run stops (with a checkpoint); 0: never
+
+    def take(self, step: int) -> float:
+        """What the running statistics take of the batch of the update after `step` others."""
+        return self.bn_momentum or 1.0 / (1 + step % self.sampler.steps_per_epoch)
 
     def ends_epoch(self, step: int) -> bool:
         """Whether an epoch is over when `step` updates are applied."""

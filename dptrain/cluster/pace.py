@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 LATE = 1.5  #: times the usual seconds a shard: then an idle worker computes it too
-WORTH = 1.5  #: times the best worker's finish: nobody who would need longer is asked
+WORTH = 1.5  #: times the best worker's finish: who would need longer is not asked, and can be relieved by who is idle
 _NEWEST = 0.5  #: weight of the newest observation
 _FORGET = 0.98  #: a round. Who is slow is not asked, so not seen: after some 20 rounds (of 1.5 x) it is tried again
 

@@ -61,6 +61,10 @@ class StepRound:
         digest, shards = self.params.digest, self.book.shards
         return Assign(self.term, self.step, first, last, a.attempt, digest, shards, int(a.alone))
 
+    def apart(self, node: Node) -> Assign:
+        """What whoever holds a shard is sent when somebody else gets it too: no sum may depend on who is first."""
+        return Assign(self.term, self.step, *node, self.book.attempt(node), self.params.digest, self.book.shards, 1)
+
     def fault(self, m: NodeDone) -> str:
         """Why this answer cannot have come from a sound worker; "" where it can."""
         if not is_node(m.first, m.last, self.book.shards):
@@ -147,6 +151,9 @@ class ScoreRound:
         """What the holder is sent."""
         start, stop = self._range(a.node.first)
         return Evaluate(self.term, self.step, self.split, a.node.first, start, stop, a.attempt, self.params.digest)
+
+    def apart(self, node: Node) -> None:  # same signature as StepRound's
+        """Nothing is summed by the workers."""
 
     def fault(self, m: EvaluationDone) -> str:
         """Why this answer cannot have come from a sound worker; "" where it can."""

@@ -67,7 +67,7 @@ class Toy:
         """Of the whole run."""
         return self.steps_per_epoch * self.epochs
 
-    def job(self, term: int = 1, stop_after: int = 0, checkpoint_every: int = 0) -> Job:
+    def job(self, term: int = 1, stop_after: int = 0, checkpoint_every: int = 0, audit: float = 0.0) -> Job:
         """For one life of the coordinator."""
         return Job(
             term=term,
@@ -82,6 +82,7 @@ class Toy:
             stop_after=stop_after,
             checkpoint_every=checkpoint_every,
             hash_every=1,
+            audit=audit,
         )
 
     def rules(self) -> tuple[Optimizer, Schedule]:
@@ -104,6 +105,13 @@ class Toy:
                 return gradient(params, step, shard, len(self.sampler.shard(step, shard)))
             case EvaluationTask(split=split, index=index, start=start, stop=stop, params=params, buffers=buffers):
                 return score(params, buffers, f"{split} {index}", stop - start)
+
+    def compute_wrongly(self, task: Task) -> Prepared | ShardResult | Score:
+        """What a broken machine would say: one bit of every gradient is wrong."""
+        result = self.compute(task)
+        if isinstance(result, ShardResult):
+            result.gradient.view(np.uint32)[3] ^= np.uint32(1)
+        return result
 
 
 def _noise(seed: str, size: int) -> F32:

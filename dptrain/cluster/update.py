@@ -8,19 +8,19 @@ from dptrain.cluster.state import TrainingState
 from dptrain.model import ShardResult
 from dptrain.optim.optimizer import Optimizer
 
-#: running = KEEP * running + TAKE * (sum / samples), as torch.nn.BatchNorm2d with its momentum of 0.1
-KEEP, TAKE = np.float32(0.9), np.float32(0.1)
+#: running = (1 - take) * running + take * (sum / samples), as torch.nn.BatchNorm2d with its momentum
+TAKE = 0.1
 
 
-def apply(state: TrainingState, optimizer: Optimizer, total: ShardResult, lr: float) -> None:
+def apply(state: TrainingState, optimizer: Optimizer, total: ShardResult, lr: float, take: float = TAKE) -> None:
     """Divides the sums once, moves the running statistics and the weights, counts the step. Changes `state` in place.
 
     Every operation is one float32 rounding an element: gradient / samples, then the optimizer's own order.
     """
     samples = np.float32(total.samples)
     statistics = np.divide(total.statistics, samples)
-    np.multiply(statistics, TAKE, out=statistics)
-    np.multiply(state.buffers, KEEP, out=state.buffers)
+    np.multiply(statistics, np.float32(take), out=statistics)
+    np.multiply(state.buffers, np.float32(1.0 - take), out=state.buffers)
     np.add(state.buffers, statistics, out=state.buffers)
     optimizer.update(state.params, np.divide(total.gradient, samples), state.optimizer, lr, state.step)
     state.step += 1

@@ -155,6 +155,7 @@ class Work:
         elif current is not None:
             current.book.renew(member.incarnation, now)
             if m.done and m.step == current.step and current.book.live(member.incarnation):
+                current.book.computed(member.incarnation, m.first)
                 current.pace.observe(member.incarnation, current.book.finished_one(member.incarnation, now))
         return []
 
@@ -277,6 +278,9 @@ class Work:
         while (gift := self._dispatch(current, now).next()) is not None:
             order = current.order(current.book.give(gift.member.incarnation, gift.node, now, gift.terms))
             actions += [*self._weights(gift.member, current), Send(gift.member.peer, order)]
+            holder, apart = self._members.by_incarnation(gift.shared), current.apart(gift.node)
+            if holder is not None and apart is not None:
+                actions.append(Send(holder.peer, apart))
         return actions
 
     def _dispatch(self, current: Round, now: float) -> Dispatch:

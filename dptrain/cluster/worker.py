@@ -252,9 +252,9 @@ class Worker:
             return self._reconnect()
         self._holding = holding
         node = Node(m.first, m.last)
-        new = holding.assign_alone(m.first, m.attempt) if alone else holding.assign(node, m.attempt)
+        new, ripe = holding.assign_alone(m.first, m.attempt) if alone else (holding.assign(node, m.attempt), [])
         tasks = [Compute(GradientTask(m.step, shard, params.params)) for shard in new]
-        return [self._progress(m.step, m.first), *tasks]
+        return [self._progress(m.step, m.first), *tasks, *(self._bundle(params, bundle) for bundle in ripe)]
 
     def _evaluate(self, m: Evaluate) -> list[WorkerAction]:
         params = self._params

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from dptrain.data.dataset import Part
-from dptrain.data.unpickle import load_batch
+from dptrain.data.unpickle import load_batch, whole
 from dptrain.errors import DataError
 from dptrain.types import I64, U8
 
@@ -45,10 +45,7 @@ def read(paths: list[Path]) -> tuple[Part, Part]:
 def records(path: Path, labels: int) -> U8:
     """(n, labels + 3072): records of so many label bytes and 3,072 pixel bytes. Raises DataError."""
     size = labels + _PIXELS
-    try:
-        raw = np.frombuffer(path.read_bytes(), np.uint8)
-    except OSError as e:
-        raise DataError(f"{path} cannot be read: {e.strerror}") from e
+    raw = np.frombuffer(whole(path), np.uint8)
     if raw.size == 0 or raw.size % size:
         raise DataError(f"{path} has {raw.size} bytes; records of {size} bytes do not fill it: fetch it again")
     return raw.reshape(-1, size)

@@ -12,18 +12,22 @@ import numpy as np
 from dptrain.errors import DataError
 from dptrain.types import U8
 
+_MOST_BYTES = 1 << 30  #: unpacked; the largest known, EMNIST's, have 550 MB
+
 
 def read_idx(path: Path, dims: int) -> U8:
     """A file with `dims` dimensions. Gzip is noticed by content, not by name. Raises DataError, naming the file."""
     try:
-        raw = path.read_bytes()
+        with path.open("rb") as file:
+            packed = file.read(2) == b"\x1f\x8b"
+            file.seek(0)
+            raw = (gzip.GzipFile(fileobj=file) if packed else file).read(_MOST_BYTES + 1)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as e:
+        raise DataError(f"{path} is a damaged gzip file ({e}): fetch it again") from e
     except OSError as e:
         raise DataError(f"{path} cannot be read: {e.strerror}") from e
-    if raw[:2] == b"\x1f\x8b":
-        try:
-            raw = gzip.decompress(raw)
-        except (EOFError, OSError, zlib.error) as e:
-            raise DataError(f"{path} is a damaged gzip file ({e}): fetch it again") from e
+    if len(raw) > _MOST_BYTES:
+        raise DataError(f"{path} holds more than {_MOST_BYTES:,} bytes{' when unpacked' * packed}: refused")
     return parse_idx(raw, dims, str(path))
 
 

@@ -69,12 +69,22 @@ class _Unpickler(pickle.Unpickler):
         raise pickle.UnpicklingError(f"it refers to an outside object {pid!r}")
 
 
-def load_batch(path: Path) -> dict[str, Any]:
-    """The dictionary of one batch, with text keys and uint8 arrays. Raises DataError, naming the file."""
+_MOST_BYTES = 512 << 20  #: of a file; CIFAR-100's training file, the largest, has 155 MB
+
+
+def whole(path: Path) -> bytes:
+    """The file's bytes. Raises DataError, naming it."""
     try:
-        raw = path.read_bytes()
+        if path.stat().st_size > _MOST_BYTES:
+            raise DataError(f"{path} has {path.stat().st_size:,} bytes; at most {_MOST_BYTES:,} are read")
+        return path.read_bytes()
     except OSError as e:
         raise DataError(f"{path} cannot be read: {e.strerror}") from e
+
+
+def load_batch(path: Path) -> dict[str, Any]:
+    """The dictionary of one batch, with text keys and uint8 arrays. Raises DataError, naming the file."""
+    raw = whole(path)
     try:
         content = _Unpickler(io.BytesIO(raw), encoding="bytes").load()
     except _Foreign as e:

@@ -38,6 +38,17 @@ class RunDirectory:
         """Folder of the processes' logs."""
         return self.path / "logs"
 
+    def hold(self) -> None:
+        """Raises RunDirectoryError where a newer term has begun: on a file system without locks that is all that helps.
+
+        Raises OSError where that cannot be found out.
+        """
+        text = (self.path / "term").read_text(encoding="utf-8", errors="replace").strip()
+        if text != str(self.term):
+            raise RunDirectoryError(
+                f"{self.path} has been taken over by another coordinator (term {text[:40]}, this one is {self.term})"
+            )
+
     def close(self) -> None:
         """Gives the lock back. The directory stays."""
         os.close(self.lock)

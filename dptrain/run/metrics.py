@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from math import isfinite
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -11,6 +10,7 @@ from typing import Any, TypeAlias
 from dptrain.cluster.reports import EpochDone, Evaluated, StepDone
 from dptrain.errors import RunDirectoryError
 from dptrain.run.atomic import write_atomically
+from dptrain.run.patient import PatientFile
 
 Record: TypeAlias = dict[str, Any]
 
@@ -81,17 +81,21 @@ class JsonLines:
         self._kept_keys = set(map(_key, self.kept))
         if path.exists():
             write_atomically(path, b"".join(map(_line, self.kept)))
-        self._file = path.open("ab")
+        self._file = PatientFile(path)
+
+    @property
+    def fault(self) -> str:
+        """Why records wait in memory; "" while none does."""
+        return self._file.fault
 
     def write(self, record: Record) -> None:
-        """Writes through to the file (no fsync)."""
+        """Writes through to the file (no fsync); where the disk is full it waits in memory."""
         if _key(record) not in self._kept_keys:
             self._file.write(_line(record))
-            self._file.flush()
 
     def sync(self) -> None:
-        """Makes what was written durable: a checkpoint must not be ahead of the metrics."""
-        os.fsync(self._file.fileno())
+        """Makes what was written durable: a checkpoint must not be ahead of the metrics. Raises OSError."""
+        self._file.sync()
 
     def close(self) -> None:
         """Closes the file."""

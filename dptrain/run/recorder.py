@@ -23,10 +23,12 @@ from dptrain.run.atomic import write_atomically
 from dptrain.run.checkpoint import pack
 from dptrain.run.directory import RunDirectory, link_latest
 from dptrain.run.facts import RunFacts
+from dptrain.run.patient import PatientFile
 from dptrain.run.progress import Progress
 from dptrain.run.reporter import Reporter, texts
 from dptrain.run.shelf import Shelf
 from dptrain.run.summary import to_csv
+from dptrain.run.writer import CheckpointWriter, Outcome, copied
 
 
 class Recorder:
@@ -45,15 +47,21 @@ class Recorder:
         self._metrics = metrics.JsonLines(directory.path / "metrics.jsonl", step)
         self._hashes = metrics.JsonLines(directory.path / "hashes.jsonl", step)
         self._table = [r for r in self._metrics.kept if r["kind"] != "step"]
-        self._log = (directory.logs / "coordinator.log").open("a", encoding="utf-8")
+        self._log = PatientFile(directory.logs / "coordinator.log")
         self._shelf = Shelf(directory.checkpoints, facts.config.deployment.keep)
+        self._writer = CheckpointWriter(self._write_checkpoint)
         self._unsaved = ""  #: why the newest checkpoint could not be written
+        self._troubles: dict[str, str] = {}  #: what cannot be written now, and why, as it was told
         self._hashed = step  #: the last step that is in hashes.jsonl; that of the checkpoint we go on from is
         self._ending = texts.Ending(str(directory.path), complete_before=any("test/acc" in r for r in self._table))
         self.begun = False  #: the coordinator has reported its start
 
     def tell(self, report: Report) -> None:
-        """Records and shows one report."""
+        """Records and shows one report. Raises RunDirectoryError where another coordinator has taken over."""
+        self._look()
+        self._say(report)
+
+    def _say(self, report: Report) -> None:
         now = self._clock()
         self._progress.update(report, now)
         match report:
@@ -78,24 +86,51 @@ class Recorder:
         self._reporter.tell(report, self._progress, now)
 
     def checkpoint(self, state: TrainingState, best: bool) -> None:  # noqa: FBT001  # the coordinator's action has it so
-        """Writes the state as the last checkpoint, also as the best one if `best`; the metrics up to it first.
+        """Hands a copy of the state to the writer, as the last checkpoint, also as the best one if `best`.
 
-        A full disk does not stop the training: it is told, and the next checkpoint tries again.
+        Returns at once; a full disk does not stop the training: it is told, and tried again.
         """
         if state.step != self._hashed:
             self._hash(state.step, state.sha256(), state.tensor_hashes())
-        try:
-            self._metrics.sync()
-            self._hashes.sync()
-            self._shelf.put(pack(state, self._facts, self._directory.term), state.step, best=best)
-        except OSError as error:
-            self._unsaved = f"checkpoint of step {state.step} in {self._directory.checkpoints}: {error.strerror}"
-            self.tell(Notice("warning", f"{self._unsaved}; training goes on, the older checkpoint stays"))
+        self._writer.put(copied(state), best=best)
+        self._look()
+
+    def _write_checkpoint(self, state: TrainingState, best: bool) -> None:  # noqa: FBT001  # as the writer calls it
+        """On the writer's thread: the metrics up to the checkpoint first. Raises OSError and RunDirectoryError."""
+        self._directory.hold()
+        self._metrics.sync()
+        self._hashes.sync()
+        self._shelf.put(pack(state, self._facts, self._directory.term), state.step, best=best)
+
+    def _look(self) -> None:
+        """Tells what has become of the files meanwhile. Raises RunDirectoryError where they are somebody else's now."""
+        for outcome in self._writer.take():
+            self._judge(outcome)
+        for name, fault in (("metrics.jsonl", self._metrics.fault), ("hashes.jsonl", self._hashes.fault)):
+            self._trouble(name, fault, "what is to be written waits in memory")
+
+    def _judge(self, outcome: Outcome) -> None:
+        if outcome.fatal is not None:
+            raise outcome.fatal
+        text = f"checkpoint of step {outcome.step} in {self._directory.checkpoints}"
+        self._unsaved = f"{text}: {outcome.error}" if outcome.error else ""
+        self._trouble("checkpoints", self._unsaved and f"{text}: {outcome.error}", "the older checkpoint stays")
+
+    def _trouble(self, what: str, fault: str, remedy: str) -> None:
+        """Says it when it begins (or is another one now) and when it is over."""
+        if fault == self._troubles.get(what, ""):
             return
-        self._unsaved = ""
+        self._troubles[what] = fault
+        if fault:
+            told = fault if what == "checkpoints" else f"{self._directory.path / what}: {fault}"
+            self._say(Notice("warning", f"{told}; training goes on, {remedy}; it is tried again"))
+        else:
+            self._say(Notice("info", f"{self._directory.path / what}: can be written again"))
 
     def close(self) -> None:
         """Shows the result, closes the files. Raises RunDirectoryError where the last checkpoint is not written."""
+        for outcome in self._writer.close():
+            self._judge(outcome)
         self._reporter.closing(self._ending, self._progress, self._clock())
         self.abort()
         if self._unsaved:
@@ -103,6 +138,7 @@ class Recorder:
 
     def abort(self) -> None:
         """Closes files and terminal without a word: the error that ends the run speaks. Safe to call twice."""
+        self._writer.close()
         self._reporter.close()
         for file in (self._metrics, self._hashes, self._log):
             file.close()
@@ -115,12 +151,16 @@ class Recorder:
     def _tabulate(self, record: metrics.Record) -> None:
         self._metrics.write(record)
         self._table.append(record)
-        write_atomically(self._directory.path / "summary.csv", to_csv(self._table).encode())
+        fault = ""
+        try:
+            write_atomically(self._directory.path / "summary.csv", to_csv(self._table).encode())
+        except OSError as error:
+            fault = error.strerror or str(error)
+        self._trouble("summary.csv", fault, "the older one stays")
 
     def _hash(self, step: int, sha256: str, tensors: tuple[tuple[str, str], ...]) -> None:
         self._hashes.write(metrics.hash_record(step, sha256, tensors))
         self._hashed = step
 
     def _write_log(self, line: str) -> None:
-        self._log.write(f"{datetime.now(UTC).isoformat(timespec='milliseconds')} {line}\n")
-        self._log.flush()
+        self._log.write(f"{datetime.now(UTC).isoformat(timespec='milliseconds')} {line}\n".encode())

@@ -1,10 +1,13 @@
 """Experiments: what they vary, that every configuration is allowed, and what is made of the results."""
 
+from typing import get_args
+
 import pytest
 
 from dptrain.analysis.experiments import EXPERIMENTS, variants
 from dptrain.analysis.outcome import Outcome, Result, draw_outcome, mean_and_spread, outcome_table
 from dptrain.analysis.published import published
+from dptrain.cli.experiment import Name
 from dptrain.config import Config, build
 from dptrain.configrules import check
 from dptrain.errors import UsageError
@@ -39,6 +42,7 @@ def test_what_each_experiment_varies():
     assert changes("pad")[2] == {"augment": ("crop:4", "flip", "cutout:4")}
     assert changes("filters") == [{"filters": 8}, {"filters": 16}]
     assert changes("shards") == [{"shard_size": n} for n in (8, 16, 32, 64)]
+    assert [c["bn_momentum"] for c in changes("bn-momentum")] == [1.0, 0.1, 0.01, 0.0]
     assert [row.label for row in variants("solver", BASE, ["adam", "sgd"])] == ["sgd", "adam"]
 
 
@@ -50,12 +54,17 @@ def test_what_each_experiment_varies():
         ("pad", ["-1"], "--values -1"),
         ("augmentation", ["1"], "takes no --values"),
         ("solver", ["lamb"], "there is no solver 'lamb': there are nesterov, "),
+        ("bn-momentum", ["x"], "--values x: momentum is a number from 0 to 1"),
         ("block", ["odd"], "there is no block 'odd'"),
     ],
 )
 def test_values_that_make_no_sense_are_told(name, values, message):
     with pytest.raises(UsageError, match=message):
         variants(name, BASE, values)
+
+
+def test_the_command_offers_the_experiments_there_are():
+    assert get_args(Name) == tuple(EXPERIMENTS)
 
 
 def result(seed, test):

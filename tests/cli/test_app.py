@@ -29,7 +29,16 @@ def test_help_names_every_verb(capsys):
     assert main(["--help"]) == 0
     lines = capsys.readouterr().out.splitlines()
     for verb in VERBS:
-        assert any(line.strip().startswith(f"{verb}:") for line in lines), verb
+        assert any(line.startswith(f"  {verb} ") and VERBS[verb][1][:40] in line for line in lines), verb
+
+
+def test_no_line_of_help_is_wider_than_the_terminal_or_wraps_to_the_margin(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["train", "--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    panels = lines[lines.index("Parameters:") :]
+    assert all(line.startswith("  ") or line.endswith(":") or not line for line in panels)
 
 
 def test_a_printed_configuration_can_be_given_back_as_a_recipe(tmp_path, capsys):

@@ -240,7 +240,7 @@ def test_predict_names_what_is_no_image_and_goes_on_with_the_others(run, here, c
     out, err = capsys.readouterr()
     assert code == CONFIGURATION
     assert err.splitlines() == [
-        "dptrain: error: notes.txt is no image (of a kind Pillow knows)",
+        "dptrain: error: notes.txt is no image (of BMP, GIF, JPEG, PNG, PPM, TIFF, WEBP)",
         "dptrain: error: gone.png cannot be read: No such file or directory",
     ]
     objects = [json.loads(line) for line in out.splitlines()]

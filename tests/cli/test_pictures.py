@@ -191,6 +191,15 @@ def test_bad_input_is_one_line_and_leaves_nothing(here, capsys, arguments, messa
     assert list(here.iterdir()) == []
 
 
+def test_images_to_explain_come_from_each_class_in_turn():
+    from dptrain.analysis.scores import Scores
+    from dptrain.cli.explaining import classified_right
+
+    labels = np.array([0, 0, 0, 1, 1, 2, 1])
+    probabilities = np.eye(3)[[0, 0, 1, 1, 1, 2, 1]]
+    assert classified_right(None, Scores(labels, probabilities), "").tolist() == [0, 3, 5, 1, 4, 6]
+
+
 def test_a_class_that_is_not_there_is_told_with_those_that_are(run, here, capsys):
     assert main(["explain", "saliency", str(run), "--of", "bird"]) == 78
     assert "there is no class 'bird': there are disc, ring, " in capsys.readouterr().err

@@ -62,10 +62,11 @@ def test_a_late_shard_may_be_held_twice_and_the_first_answer_frees_only_its_send
     book = Book(4)
     book.give("a", Node(0, 2), 0.0, Terms(5.0))
     book.give("b", Node(2, 4), 0.0, Terms(5.0))
-    assert book.late({"a"}, "b") == [True, True, False, False]
-    assert book.late({"a"}, "a") == book.late({"b"}, "b") == [False] * 4
+    assert book.waiting("a") == [0, 1]
     book.give("b", Node(0, 1), 1.0, Terms(5.0))
-    assert book.late({"a"}, "c") == [False, True, False, False]
+    assert (book.holding(0), book.holding(1)) == ({"a", "b"}, {"a"})
+    book.computed("a", 1)
+    assert (book.waiting("a"), book.waiting("b")) == ([0], [2, 3, 0])
     book.answered("b", Node(0, 1))
     book.fill(Node(0, 1), "b")
     assert book.contested(Node(0, 1))

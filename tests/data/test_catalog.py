@@ -113,5 +113,6 @@ def test_the_real_mnist_is_read(shared_data, tmp_path):
     (tmp_path / "mnist").symlink_to(shared_data("mnist"))
     d = open_dataset("mnist", str(tmp_path))
     assert (len(d.train_labels), len(d.test_labels), d.image_shape) == (60_000, 10_000, (28, 28, 1))
+    assert d.sha256 == "67f8b46e4af92b111453d7510aaf447b1fd9ec8a9b2fbb05c47a06e7d6c11d67", "runs are named by it"
     assert abs(d.mean[0] / 255 - 0.1307) < 5e-5
     assert abs(d.std[0] / 255 - 0.3081) < 5e-5

@@ -5,9 +5,11 @@ from __future__ import annotations
 import gzip
 import hashlib
 import http.server
+import io
 import re
 import threading
 import time
+import urllib.request
 
 import pytest
 
@@ -45,6 +47,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.send_error(int(kind))
         elif kind == "file":
             self._head(302, {"Location": "file:///etc/passwd", "Content-Length": "0"})
+        elif kind == "ftp":
+            self._head(302, {"Location": "ftp://127.0.0.1/set.bin", "Content-Length": "0"})
         elif kind == "moved":
             self._head(302, {"Location": "/good/" + self.path.rsplit("/", 1)[1], "Content-Length": "0"})
         elif kind == "loop":
@@ -184,6 +188,7 @@ def test_the_next_mirror_is_asked_when_one_fails(get, server):
         ("503", "HTTP 503"),
         ("wrong", "the content has sha256:"),
         ("file", "file:///etc/passwd"),
+        ("ftp", "it redirects to ftp://127.0.0.1/set.bin: refused"),
         ("loop", "infinite loop"),
         ("huge", "it announces 1,125,899,906,842,624 bytes; at most"),
     ],
@@ -195,6 +200,14 @@ def test_what_cannot_be_had_is_told_with_address_path_and_digest(get, server, tm
         assert word in str(e.value)
     assert "\n" not in str(e.value)
     assert not (tmp_path / "down" / "set.bin").exists()
+
+
+def test_a_safe_address_never_leads_to_an_open_one():
+    redirects = fetching._Redirects()
+    given = urllib.request.Request("https://a/x")
+    assert redirects.redirect_request(given, io.BytesIO(), 302, "", {}, "https://b/x").full_url == "https://b/x"
+    with pytest.raises(fetching._Useless, match="it redirects to http://b/x: refused"):
+        redirects.redirect_request(given, io.BytesIO(), 302, "", {}, "http://b/x")
 
 
 def test_an_answer_from_another_place_is_refused(get, tmp_path):

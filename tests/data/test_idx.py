@@ -7,6 +7,7 @@ import gzip
 import numpy as np
 import pytest
 
+from dptrain.data import idx
 from dptrain.data.idx import read_idx
 from dptrain.errors import DataError
 
@@ -58,3 +59,14 @@ def test_a_wrong_file_is_refused_by_name_in_one_line(tmp_path, content, words):
 def test_an_unreadable_file_is_refused_by_name(tmp_path):
     with pytest.raises(DataError, match=r"labels cannot be read: No such file"):
         read_idx(tmp_path / "labels", 1)
+
+
+def test_what_unpacks_to_far_too_much_is_refused_before_it_fills_the_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(idx, "_MOST_BYTES", 100_000)
+    bomb = tmp_path / "bomb.gz"
+    bomb.write_bytes(gzip.compress(RAW + bytes(10_000_000)))
+    with pytest.raises(DataError, match=r"bomb\.gz holds more than 100,000 bytes when unpacked: refused"):
+        read_idx(bomb, 3)
+    (tmp_path / "plain").write_bytes(bytes(100_001))
+    with pytest.raises(DataError, match="plain holds more than 100,000 bytes: refused"):
+        read_idx(tmp_path / "plain", 3)

@@ -145,3 +145,10 @@ def test_an_attack_on_the_stand_ins_changes_nothing_for_the_next_file(tmp_path, 
 def test_the_standard_unpickler_would_have_run_it():
     # Keeps the attack above an attack: the same bytes do something where nothing is on guard.
     assert pickle.load(io.BytesIO(pickle.dumps(_Runs(eval, "6 * 7")))) == 42
+
+
+def test_a_file_that_is_far_too_long_is_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("dptrain.data.unpickle._MOST_BYTES", 1000)
+    (tmp_path / "batch").write_bytes(bytes(1001))
+    with pytest.raises(DataError, match="batch has 1,001 bytes; at most 1,000 are read"):
+        load_batch(tmp_path / "batch")

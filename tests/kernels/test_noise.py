@@ -32,6 +32,15 @@ def test_noise_is_the_reference(shape, strengths, seed):
     np.testing.assert_array_equal(out, ref)
 
 
+@pytest.mark.parametrize("strengths", [(100, 0, 0), (0, 255, 0), (0, 0, 100)])
+def test_many_values_are_the_reference_at_the_edges_of_its_tables_too(strengths):
+    x, words = _images((24, 40, 40, 3)), _words(8, 24)
+    ref, out = np.empty_like(x), np.empty_like(x)
+    reference.noise(x, words, strengths, ref)
+    noise(x, words, strengths, out)
+    np.testing.assert_array_equal(out, ref)
+
+
 def _noisy(strengths, value=100, n=40, side=32):
     x = np.full((n, side, side, 3), value, np.uint8)
     out = np.empty_like(x)

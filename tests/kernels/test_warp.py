@@ -57,6 +57,12 @@ def test_sampling_is_the_reference_at_any_place_in_and_out_of_the_image(shape, r
     np.testing.assert_array_equal(jit.sample(image, y, x, 9), reference.sample(image, y, x, 9))
 
 
+def test_large_images_are_the_reference_where_places_are_just_rounded_too():
+    x, words = _images((12, 64, 56, 3)), _words(6, 12)
+    _both("rotate", x, words, 45, 9)
+    _both("elastic", x, words, 40, tables.gaussian(6), 9)
+
+
 def test_sines_and_cosines_are_the_nearest_whole_numbers():
     angles = [Fraction(k, tables.STEPS) for k in range(180 * tables.STEPS + 1)]
     radians = [math.radians(angle) for angle in angles]

@@ -1,22 +1,28 @@
 """Networks by name and from files: what is built, what is refused, what a run's identity says of it."""
 
+import re
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from dptrain import nn
 from dptrain.config import ModelConfig
+from dptrain.configrules import RULES
 from dptrain.errors import UsageError
 from dptrain.nn.block import BLOCKS
 from dptrain.nn.convolution import Convolution
 from dptrain.nn.criterion import CRITERIONS, make_criterion
 from dptrain.nn.gradcheck import TOLERANCE, check_network, draws
+from dptrain.nn.initialise import INITIALISERS
 from dptrain.nn.layer import Run
 from dptrain.nn.linear import Linear
 from dptrain.nn.network import leaves
+from dptrain.nn.networks import NETWORKS
 from dptrain.nn.shortcut import Subsample
+from dptrain.optim.optimizer import OPTIMIZERS
 
 IMAGE, CLASSES = (8, 8, 3), 5
 SOURCE = """
@@ -205,3 +211,28 @@ def test_class_weights_must_be_one_a_class():
         make_criterion("nll", (1.0, 2.0), 5)
     with pytest.raises(UsageError, match="criterion 'mse' is unknown; there are cross-entropy, nll, hinge, bce"):
         make_criterion("mse", (), 5)
+
+
+def test_the_network_in_the_documentation_can_be_built_and_its_gradient_is_right(tmp_path):
+    text = (Path(__file__).parents[2] / "docs/networks.md").read_text()
+    (tmp_path / "doc.py").write_text(re.search(r"```python\n(.*?)```", text, re.S)[1])
+    network = build((str(tmp_path / "doc.py"),), network="doc:net", filters=4).network
+    sys.modules.pop("dptrain_network_doc")
+    x, labels = draws((3, *IMAGE)), np.array([0, 3, 1])
+    assert check_network(network.network, x, labels, CRITERIONS["cross-entropy"]) < TOLERANCE
+
+
+def test_the_documentation_names_every_choice_there_is():
+    text = (Path(__file__).parents[2] / "docs/networks.md").read_text()
+    for field in ("shortcut", "block", "conv_init", "linear_init", "gamma", "criterion", "schedule", "optimizer"):
+        assert [word for word in RULES[field].words if f"`{word}`" not in text] == [], field
+    assert [name for name in NETWORKS if f"`{name}`" not in text] == []
+
+
+def test_the_configuration_offers_what_the_library_has():
+    """Two lists of the same words: the configuration is read without importing the networks."""
+    assert set(RULES["block"].words) == set(BLOCKS)
+    assert set(RULES["criterion"].words) == set(CRITERIONS)
+    assert set(RULES["optimizer"].words) == set(OPTIMIZERS)
+    offered = {*RULES["conv_init"].words, *RULES["linear_init"].words, *RULES["gamma"].words}
+    assert offered == set(INITIALISERS) - {"zeros"}

@@ -3,6 +3,8 @@
 import io
 import json
 import re
+import resource
+import threading
 from dataclasses import replace
 
 import pytest
@@ -16,6 +18,7 @@ from dptrain.run.checkpoint import load
 from dptrain.run.metrics import TIMING_KEYS, read
 from dptrain.run.recorder import Recorder
 from dptrain.run.reporter import Banner, JsonReporter, LiveReporter, PlainReporter, choose
+from dptrain.run.shelf import Shelf
 
 STEPS, EPOCH = 6, 3
 
@@ -58,9 +61,21 @@ def play(recorder, make_state, first, last):
             recorder.tell(EpochDone(step // EPOCH, step, 0.5, 0.25, 0.1))
             recorder.tell(Evaluated(step, step // EPOCH, "validation", 0.7, 0.75, 1.0, 600, step == 3))
             recorder.checkpoint(make_state(step), best=step == 3)
+            settle(recorder, 1)  # else the older one may never be written
     if last == STEPS:
         recorder.tell(Evaluated(3, 1, "test", 0.6, 0.8, 1.0, 1000, best=False))
         recorder.checkpoint(make_state(last), best=False)
+
+
+def full(*_, **__):
+    raise OSError(28, "No space left on device")
+
+
+def settle(recorder, attempts):
+    """Waits until the writer has tried so often since it was last asked."""
+    writer = recorder._writer
+    with writer._condition:
+        assert writer._condition.wait_for(lambda: len(writer._outcomes) >= attempts, 20)
 
 
 def without_timings(path):
@@ -126,19 +141,91 @@ def test_a_resumed_run_leaves_the_files_of_an_uninterrupted_one(start, make_stat
     assert rows(comp) == rows(ref)
 
 
-def test_a_full_disk_is_told_and_does_not_stop_the_training(start, make_state, monkeypatch, capsys):
+def test_a_full_disk_is_told_and_does_not_stop_the_training_and_its_end_is_told_too(
+    start, make_state, monkeypatch, capsys
+):
     recorder, run = start()
     recorder.checkpoint(make_state(1), best=False)
+    settle(recorder, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr("dptrain.run.shelf.write_atomically", full)
+        recorder.checkpoint(make_state(2), best=False)
+        settle(recorder, 1)
+        recorder.tell(step_report(3))
+        assert "warning: checkpoint of step 2" in capsys.readouterr().out
+        assert load(run.checkpoints / "last.safetensors").step == 1
+    recorder.checkpoint(make_state(4), best=False)
+    settle(recorder, 1)
+    recorder.tell(step_report(5))
+    assert "checkpoints: can be written again" in capsys.readouterr().out
+    assert load(run.checkpoints / "last.safetensors").step == 4
+    recorder.close()
 
-    def full(*_, **__):
-        raise OSError(28, "No space left on device")
 
+def test_a_disk_that_is_full_to_the_end_is_an_error(start, make_state, monkeypatch):
+    recorder, run = start()
+    recorder.checkpoint(make_state(1), best=False)
+    settle(recorder, 1)
     monkeypatch.setattr("dptrain.run.shelf.write_atomically", full)
     recorder.checkpoint(make_state(2), best=False)
-    assert "warning: checkpoint of step 2" in capsys.readouterr().out
-    assert load(run.checkpoints / "last.safetensors").step == 1
     with pytest.raises(RunDirectoryError, match=r"end of the run is not saved: checkpoint of step 2 .*No space left"):
         recorder.close()
+    assert load(run.checkpoints / "last.safetensors").step == 1
+
+
+def test_a_file_size_limit_of_the_system_leaves_the_older_checkpoint_whole(start, make_state, capsys):
+    """A real OSError out of write(2)."""
+    recorder, run = start()
+    recorder.checkpoint(make_state(1), best=False)
+    settle(recorder, 1)
+    size = (run.checkpoints / "last.safetensors").stat().st_size
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size - 1, before[1]))
+    try:
+        recorder.checkpoint(make_state(2), best=False)
+        settle(recorder, 1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    recorder.tell(step_report(3))
+    assert "File too large; training goes on, the older checkpoint stays" in capsys.readouterr().out
+    assert load(run.checkpoints / "last.safetensors").step == 1
+    recorder.close()
+    assert load(run.checkpoints / "last.safetensors").step == 2
+
+
+def test_a_coordinator_that_was_succeeded_writes_no_checkpoint_and_ends(start, make_state):
+    recorder, run = start()
+    (run.path / "term").write_text("2\n")
+    recorder.checkpoint(make_state(1), best=False)
+    settle(recorder, 1)
+    with pytest.raises(
+        RunDirectoryError, match=r"has been taken over by another coordinator \(term 2, this one is 1\)"
+    ):
+        recorder.tell(step_report(2))
+    assert list(run.checkpoints.iterdir()) == []
+    recorder.abort()
+
+
+def test_a_checkpoint_holds_the_state_as_it_was_however_training_goes_on(start, make_state, monkeypatch):
+    recorder, run = start()
+    gate = threading.Event()
+    write = Shelf.put
+
+    def slow(*arguments, **more):
+        gate.wait(10)
+        return write(*arguments, **more)
+
+    monkeypatch.setattr(Shelf, "put", slow)
+    state = make_state(1)
+    wanted = state.sha256()
+    recorder.checkpoint(state, best=False)
+    for array in (state.params, state.buffers, state.optimizer["velocity"]):
+        array += 1
+    state.step = 2
+    gate.set()
+    recorder.close()
+    found = load(run.checkpoints / "last.safetensors")
+    assert found.state(state.params_layout, state.buffers_layout).sha256() == wanted
 
 
 def test_plain_lines_have_no_control_characters_and_come_once_an_interval(start, make_state, capsys, facts):

@@ -1,17 +1,18 @@
-"""A seeded simulator: one coordinator, any number of workers, a virtual clock, and everything that goes wrong.
+"""One simulated history: real machines, a virtual clock, and everything that goes wrong.
 
-Links are ordered and reliable while they last, as ZeroMQ's are; messages are lost only together with their connection.
-(Only duplicates are more than ZeroMQ does: they test idempotence.) After every event the machines' own invariants
-hold, and the state is the oracle's, bit for bit. One seed replays everything; a failure carries it and the last events.
+A link is ordered, and reliable unless a fault says otherwise, as ZeroMQ's are; lost or duplicated single messages are
+more than ZeroMQ does. After every event the machines' own invariants hold, and the state is the oracle's, bit for bit
+(I2); steps are applied once, in order (I1); a term has one leader and whoever was succeeded writes nothing (I3); once
+nothing goes wrong any more the run ends in time (I4); nothing piles up (I5). One seed replays everything; a failure
+carries it and the last events.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections import deque
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from math import inf
 
 import numpy as np
@@ -34,214 +35,304 @@ from dptrain.cluster.events import (
     Reply,
     SaveCheckpoint,
     Send,
-    StopRequested,
-    Task,
     Tell,
     Tick,
     WorkerAction,
     WorkerEvent,
 )
 from dptrain.cluster.reports import Evaluated, Report, StepDone
-from dptrain.cluster.state import TrainingState
-from dptrain.cluster.toy import BUFFERS, NUMERICS, PARAMS, Expected, Toy
+from dptrain.cluster.simulation.actors import TO_COORDINATOR, TO_WORKER, Clock, Life, Link, Process
+from dptrain.cluster.simulation.disk import Disk
+from dptrain.cluster.simulation.scenario import Scenario
+from dptrain.cluster.toy import BUFFERS, NUMERICS, PARAMS, Expected
 from dptrain.cluster.worker import Identity, Worker
+from dptrain.errors import RemoteProtocolError
 from dptrain.wire.codec import Limits, decode, encode
 from dptrain.wire.messages import FromCoordinator, FromWorker
 
 LIMITS = Limits(PARAMS.size, BUFFERS.size, 0)
-TICK = 0.5  #: seconds
-PATIENCE = 900.0  #: virtual seconds a run may take once nothing goes wrong any more
-FAULTS = ("kill", "cut", "pause", "freeze", "join", "leave", "crash", "interrupt")
+TICK = 1.0  #: seconds
+PATIENCE = 2_000.0  #: virtual seconds a run may take once nothing goes wrong any more
+MOST_QUEUED = 400  #: events on the heap: what is on its way, the ticks, the faults
+RESTARTS = (75, 137, 70)  #: exit codes after which somebody starts it again
 
 
-@dataclass(frozen=True, slots=True)
-class Scenario:
-    """What happens, in distribution; the seed decides what exactly."""
-
-    toy: Toy = field(default_factory=Toy)
-    workers: int = 3
-    delay: float = 0.05  #: seconds a message takes at most
-    shard_seconds: float = 0.4  #: a shard takes at most, on the fastest worker; the slowest takes 10 x
-    duplicates: float = 0.0  #: probability that a message is delivered twice
-    faults: tuple[str, ...] = ()  #: of FAULTS
-    every: float = 2.0  #: mean seconds between faults
-    until: float = 30.0  #: no faults after this time
-    checkpoint_every: int = 0
-
-
-@dataclass(slots=True)
-class Link:
-    """One connection; a reconnect makes another one."""
-
-    peer: bytes
-    up: bool = True
-    last: list[float] = field(default_factory=lambda: [0.0, 0.0])  #: latest delivery to coordinator, to worker
-
-
-@dataclass(slots=True)
-class Process:
-    """One worker process."""
-
-    name: str
-    machine: Worker
-    slowness: float
-    link: Link | None = None
-    alive: bool = True
-    paused_until: float = 0.0
-    queue: deque[Task] = field(default_factory=deque)
-    running: bool = False
-    exit_code: int | None = None
-
-
-class Simulation:
-    """One replayable history. `run` it once."""
+class World:
+    """Clock, network, disk and processes of one history; `Simulation` adds the faults."""
 
     def __init__(self, scenario: Scenario, expected: Expected, seed: int) -> None:
         self.scenario, self.expected, self.seed = scenario, expected, seed
         self.now = 0.0
-        self._history: list[tuple[float, str, object]] = []  #: every event but ticks
         self.reports: list[Report] = []
         self.processes: list[Process] = []
-        self.coordinator: Coordinator | None = None
-        self.codes: list[int] = []  #: exit code of each finished life of the coordinator
-        self.late = self.duplicate = 0  #: messages that changed nothing, over all lives
+        self.life: Life | None = None  #: the newest life of the coordinator; None while it is down
+        self.lives: list[Life] = []
+        self.codes: list[int] = []  #: exit code of each finished life
+        self.late = self.duplicate = self.agreed = self.quarantined = 0  #: over all lives
+        self.disk = Disk(scenario.toy.state())
+        self.over_at = inf
+        self.events = 0
+        self.history: list[tuple[float, str, object]] = []  #: every event but ticks
         self._rng = np.random.default_rng(seed)
         self._heap: list[tuple[float, int, Callable[[], None]]] = []
         self._count = 0
-        self._term = 0
-        self._saved: TrainingState = scenario.toy.state()
-        self._links: dict[bytes, tuple[Link, Process]] = {}
-        self._applied: list[int] = []  #: steps of StepDone in this life
 
     @property
     def trace(self) -> list[str]:
         """What happened (ticks left out), a line an event; the same for the same seed."""
-        return [_line(*entry) for entry in self._history]
+        return [_line(*entry) for entry in self.history]
 
     # --- the clock
 
-    def _at(self, when: float, what: Callable[[], None]) -> None:
+    def at(self, when: float, what: Callable[[], None]) -> None:
+        """Something happens later."""
         self._count += 1
         heapq.heappush(self._heap, (max(when, self.now), self._count, what))
 
-    def _chance(self, probability: float) -> bool:
-        return bool(self._rng.random() < probability)
+    def chance(self, probability: float) -> bool:
+        """True with this probability."""
+        return probability > 0.0 and bool(self._rng.random() < probability)
 
-    def _up_to(self, seconds: float) -> float:
+    def up_to(self, seconds: float) -> float:
+        """Uniform from 0."""
         return float(self._rng.random()) * seconds
 
-    def run(self) -> None:
+    def below(self, number: int) -> int:
+        """A whole number from 0."""
+        return int(self._rng.integers(number))
+
+    def note(self, what: str, value: object) -> None:
+        """Into the history."""
+        self.history.append((self.now, what, value))
+
+    def play(self) -> None:
         """Until the run is complete; AssertionError (with seed and history) where anything is not as it must be."""
+        limit = max(self.now, self.scenario.until) + PATIENCE
         try:
-            self._start_coordinator()
-            for _ in range(self.scenario.workers):
-                self._at(self._up_to(1.0), self._start_worker)
-            if self.scenario.faults:
-                self._at(self._up_to(2 * self.scenario.every), self._fault)
-            self._at(self.scenario.until, self._relief)
-            while not (self.coordinator is not None and self.coordinator.finished and self._settled()):
-                self.now, _, what = heapq.heappop(self._heap)
-                assert self.now < self.scenario.until + PATIENCE, "the run does not come to its end"
-                what()
+            while not self.settled:
+                self._next()
+                assert self.now < limit, "I4: the run does not come to its end"
         except AssertionError as error:
-            history = "\n  ".join(_line(*entry) for entry in self._history[-60:])
+            history = "\n  ".join(_line(*entry) for entry in self.history[-60:])
             raise AssertionError(f"seed {self.seed} at {self.now:.3f} s: {error}\n  {history}") from error
 
-    def _settled(self) -> bool:
-        """Whether the run is over, and every worker has heard of it, or cannot."""
-        return self._over() and not any(
-            p.alive and p.link and p.link.up and p.paused_until < inf for p in self.processes
-        )
+    def begin(self) -> None:
+        """The first life of the coordinator, and the first workers."""
+        self.start_coordinator()
+        for _ in range(self.scenario.workers):
+            self.at(self.up_to(1.0), self.start_worker)
 
-    def _over(self) -> bool:
-        toy = self.scenario.toy
-        return self._saved.tested if toy.test else self._saved.step == toy.total_steps
+    def pass_time(self, seconds: float) -> None:
+        """All that happens in so many seconds, or until the run is complete."""
+        until = self.now + seconds
+        while not self.settled and self._heap[0][0] <= until:
+            self._next()
+
+    def _next(self) -> None:
+        self.now, _, what = heapq.heappop(self._heap)
+        assert len(self._heap) < MOST_QUEUED, "I5: events pile up"
+        what()
+        self.events += 1
+
+    @property
+    def settled(self) -> bool:
+        """Whether the run is over, and every worker has heard of it, or cannot."""
+        return self.over and not any(p.alive and p.link and p.link.up and p.paused_until < inf for p in self.processes)
+
+    @property
+    def over(self) -> bool:
+        """Whether the complete run is on the disk, and its coordinator has gone."""
+        if self.life is not None and self.life.alive:
+            return False
+        toy, state = self.scenario.toy, self.disk.newest
+        return state.tested if toy.test else state.step == toy.total_steps
 
     # --- the coordinator
 
-    def _start_coordinator(self) -> None:
-        self._term += 1
-        self._applied = []
-        job = self.scenario.toy.job(self._term, checkpoint_every=self.scenario.checkpoint_every)
-        self.coordinator = Coordinator(job, deepcopy(self._saved), *self.scenario.toy.rules())
-        self._history.append((self.now, f"coordinator starts from step {self._saved.step}, term", self._term))
-        self._tick_coordinator(self.coordinator)
+    def start_coordinator(self) -> None:
+        """A new life, on what is on the disk."""
+        scenario, disk = self.scenario, self.disk
+        term = disk.next_term()
+        assert all(life.term < term for life in self.lives), "I3: two lives of one term"
+        job = scenario.toy.job(term, checkpoint_every=scenario.checkpoint_every, audit=scenario.audit)
+        machine = Coordinator(job, disk.load(), *scenario.toy.rules())
+        self.life = Life(term, machine, Clock())
+        self.lives.append(self.life)
+        self.note(f"coordinator starts from step {machine.state.step}, term", term)
+        self._tick_coordinator(self.life)
 
-    def _tick_coordinator(self, machine: Coordinator) -> None:
-        if self.coordinator is machine and not machine.finished:
-            self._coordinate(Tick())
-            self._at(self.now + TICK, lambda: self._tick_coordinator(machine))
+    def _tick_coordinator(self, life: Life) -> None:
+        if life.alive:
+            self.coordinate(life, Tick())
+            self.at(self.now + TICK, lambda: self._tick_coordinator(life))
 
-    def _coordinate(self, event: CoordinatorEvent) -> None:
-        machine = self.coordinator
-        if machine is None:
+    def coordinate(self, life: Life, event: CoordinatorEvent) -> None:
+        """The coordinator handles an event."""
+        if not life.alive:
             return
+        machine, now = life.machine, life.clock.read(self.now)
         if not isinstance(event, Tick):
-            self._history.append((self.now, "coordinator <-", event))
-        actions = machine.handle(event, self.now)
-        machine.validate(self.now)
+            self.note(f"coordinator {life.term} <-", event)
+        actions = machine.handle(event, now)
+        machine.validate(now)
         step = machine.state.step
-        assert machine.state.sha256() == self.expected.states[step], f"I2: other bits after step {step}"
+        if step != life.checked:
+            assert machine.state.sha256() == self.expected.states[step], f"I2: other bits after step {step}"
+            life.checked = step
         for action in actions:
             match action:
                 case Send(peer, message):
-                    self._send(peer, message)
+                    self._send(life, peer, message)
                 case Drop(peer, _):
-                    self._links.pop(peer, None)
+                    life.links.pop(peer, None)
                 case Tell(report):
-                    self._told(report)
+                    self._told(life, report)
                 case SaveCheckpoint():
-                    self._saved = deepcopy(machine.state)
+                    self._save(life, deepcopy(machine.state))
                 case Finish(code, _):
-                    self.codes.append(code)
-        if machine.finished:
-            self._down(machine)
+                    self._finish(life, code)
+        self._wake(life)
 
-    def _down(self, machine: Coordinator) -> None:
-        """A life ends, in good order or not; where work is left, another one follows."""
-        self.late += machine.counters.late
-        self.duplicate += machine.counters.duplicate
-        if machine.finished and self.codes[-1] == 0:
+    def _wake(self, life: Life) -> None:
+        """A tick when the coordinator asks for one, as its loop does."""
+        now = life.clock.read(self.now)
+        due = life.machine.wake_at(now)
+        if due is not None and now < due != life.wake:
+            life.wake = due
+            self.at(self.now + (due - now) / life.clock.rate, lambda: self.coordinate(life, Tick()))
+
+    def _save(self, life: Life, state: object) -> None:
+        """Handed to the writer; a newer one takes the place of one that still waits."""
+        idle = life.waiting is None
+        life.waiting = state  # type: ignore[assignment]  # deepcopy of a TrainingState
+        if idle:
+            self.at(self.now + self.up_to(1.0), lambda: self._write(life))
+
+    def _write(self, life: Life) -> None:
+        if not life.alive or life.waiting is None:
             return
-        for link, _ in self._links.values():
-            link.up = False
-        self._links.clear()
-        self.coordinator = None
-        self._at(self.now + self._up_to(20.0), self._start_coordinator)
+        try:
+            written = self.disk.write(life.term, life.waiting)
+        except PermissionError:
+            self.down(life, 75)
+            return
+        if written:
+            life.waiting = None
+        else:
+            self.at(self.now + 1.0, lambda: self._write(life))
 
-    def _told(self, report: Report) -> None:
+    def _finish(self, life: Life, code: int) -> None:
+        """The last checkpoint is written before the process ends; where that fails, it ends with an error."""
+        if life.waiting is not None:
+            try:
+                code = code if self.disk.write(life.term, life.waiting) else 75
+            except PermissionError:
+                code = 75
+        self.down(life, code)
+
+    def down(self, life: Life, code: int) -> None:
+        """A life ends, in good order or not; where work is left, another one follows."""
+        counters = life.machine.counters
+        self.late += counters.late
+        self.duplicate += counters.duplicate
+        self.agreed += counters.agreed
+        self.quarantined += counters.quarantined
+        self.codes.append(code)
+        life.alive, life.waiting = False, None
+        if code != 0:  # a process that ends in good order has flushed its sockets
+            for link in life.links.values():
+                link.up = False
+            life.links.clear()
+        if self.life is life:
+            self.life = None
+            if not self.over:
+                self.at(self.now + self.up_to(20.0), self._restart_coordinator)
+
+    def _restart_coordinator(self) -> None:
+        if self.life is None:
+            self.start_coordinator()
+
+    def _told(self, life: Life, report: Report) -> None:
         self.reports.append(report)
-        self._history.append((self.now, "told", report))
+        self.note("told", report)
         if isinstance(report, StepDone):
-            assert not self._applied or report.step == self._applied[-1] + 1, "I1: steps are applied once, in order"
-            self._applied.append(report.step)
+            assert life.applied < 0 or report.step == life.applied + 1, "I1: steps are applied once, in order"
+            life.applied = report.step
             assert report.state_sha256 == self.expected.states[report.step]
             assert report.loss == self.expected.losses[report.step - 1]
         if isinstance(report, Evaluated):
             key = (report.step, report.split, report.loss, report.accuracy, report.best)
             assert key in self.expected.scores, f"{key} is not among {self.expected.scores}"
 
-    def _send(self, peer: bytes, message: FromCoordinator) -> None:
-        found = self._links.get(peer)
-        if found is None or not found[0].up:
-            self._at(self.now, lambda: self._coordinate(PeerGone(peer, "host unreachable")))
+    def _send(self, life: Life, peer: bytes, message: FromCoordinator) -> None:
+        link = life.links.get(peer)
+        if link is None or not link.up:
+            self.at(self.now, lambda: self.coordinate(life, PeerGone(peer, "host unreachable")))
             return
-        link, process = found
-        frames = encode(message)
-        self._post(link, 1, lambda: self._deliver_to_worker(process, link, frames))
+        self._post(link, TO_WORKER, message)
 
-    def _post(self, link: Link, direction: int, deliver: Callable[[], None]) -> None:
-        for _ in range(2 if self._chance(self.scenario.duplicates) else 1):
-            link.last[direction] = max(link.last[direction], self.now + self._up_to(self.scenario.delay))
-            self._at(link.last[direction], deliver)
+    # --- the wire
+
+    def _post(self, link: Link, direction: int, message: FromWorker | FromCoordinator) -> None:
+        process = link.process
+        if self.now < process.lossy_until and self.chance(0.3):
+            return
+        dark = process.dark_until[direction]
+        if self.now < dark and process.dark_loses:
+            return
+        frames = [bytearray(frame) for frame in encode(message)]
+        if process.corrupt and self.chance(0.5):
+            process.corrupt -= 1
+            self._damage(frames)
+        delay = self.scenario.delay * (50.0 if self.now < process.slow_until else 1.0)
+        deliver = self._deliver_to_worker if direction == TO_WORKER else self._deliver_to_coordinator
+        for _ in range(2 if self.chance(self.scenario.duplicates) else 1):
+            link.last[direction] = max(link.last[direction], dark, self.now + self.up_to(delay))
+            self.at(link.last[direction], lambda: deliver(link, frames))
+
+    def _damage(self, frames: list[bytearray]) -> None:
+        frame = frames[self.below(len(frames))]
+        if frame:
+            frame[self.below(len(frame))] ^= 1 << self.below(8)
+
+    def _deliver_to_worker(self, link: Link, frames: list[bytearray]) -> None:
+        process = link.process
+        if not (process.alive and link.up and process.link is link):
+            return
+        if process.paused_until > self.now:  # what comes in waits, in its order
+            self.at(process.paused_until, lambda: self._deliver_to_worker(link, frames))
+            return
+        try:
+            message = decode([bytearray(frame) for frame in frames], LIMITS)
+        except RemoteProtocolError as error:
+            self.work(process, LinkLost(str(error)))
+            return
+        self.work(process, Arrived(message))  # type: ignore[arg-type]  # the codec's union holds both directions
+
+    def _deliver_to_coordinator(self, link: Link, frames: list[bytearray]) -> None:
+        life = link.life
+        if not (link.up and link.peer in life.links):
+            return
+        try:
+            message = decode([bytearray(frame) for frame in frames], LIMITS)
+        except RemoteProtocolError as error:
+            del life.links[link.peer]
+            self.coordinate(life, PeerGone(link.peer, f"dropped: {error}"))
+            return
+        self.coordinate(life, Received(link.peer, message))  # type: ignore[arg-type]  # as above
 
     # --- the workers
 
-    def _start_worker(self) -> None:
+    def start_worker(self) -> None:
+        """A new process."""
         incarnation = self._rng.bytes(16).hex()
         name = f"w{len(self.processes)}"
         machine = Worker(Identity(incarnation, name, 100 + len(self.processes), NUMERICS, "toy"), give_up=120.0)
-        process = Process(name, machine, slowness=1.0 + self._up_to(9.0))
+        fixed = self.scenario.slowness
+        slowness = 1.0 + self.up_to(self.scenario.slowest - 1.0)
+        process = Process(name, machine, fixed[len(self.processes)] if len(self.processes) < len(fixed) else slowness)
+        if len(self.processes) < self.scenario.wrong:
+            process.wrong_since = self.up_to(self.scenario.until)
         self.processes.append(process)
         self._connect(process)
         self._tick_worker(process)
@@ -249,24 +340,28 @@ class Simulation:
     def _tick_worker(self, process: Process) -> None:
         if process.alive:
             if process.paused_until <= self.now:
-                self._work(process, Tick())
-            self._at(self.now + TICK, lambda: self._tick_worker(process))
+                self.work(process, Tick())
+            self.at(self.now + TICK, lambda: self._tick_worker(process))
 
     def _connect(self, process: Process) -> None:
-        if process.alive:
-            process.link = link = Link(f"peer{self._count}".encode(), up=self.coordinator is not None)
-            self._links[link.peer] = (link, process)
-            self._work(process, Connected())
+        if not process.alive:
+            return
+        life = self.life or self.lives[-1]
+        process.link = link = Link(f"peer{self._count}".encode(), process, life, up=life.alive)
+        if life.alive:
+            life.links[link.peer] = link
+        self.work(process, Connected())
 
-    def _work(self, process: Process, event: WorkerEvent) -> None:
+    def work(self, process: Process, event: WorkerEvent) -> None:
+        """The worker handles an event."""
         if not process.alive:
             return
         if process.paused_until > self.now:  # what comes in waits, in its order
-            self._at(process.paused_until, lambda: self._work(process, event))
+            self.at(process.paused_until, lambda: self.work(process, event))
             return
         if not isinstance(event, Tick):
-            self._history.append((self.now, f"{process.name} <-", event))
-        actions = process.machine.handle(event, self.now)
+            self.note(f"{process.name} <-", event)
+        actions = process.machine.handle(event, process.clock.read(self.now))
         process.machine.validate()
         for action in actions:
             self._act(process, action)
@@ -275,7 +370,8 @@ class Simulation:
     def _act(self, process: Process, action: WorkerAction) -> None:
         match action:
             case Reply(message):
-                self._reply(process, message)
+                assert process.link is not None, f"{process.name} sends {message} without a connection"
+                self._post(process.link, TO_COORDINATOR, message)
             case Compute(task):
                 process.queue.append(task)
                 self._compute_next(process)
@@ -284,102 +380,39 @@ class Simulation:
             case Reconnect(delay):
                 if process.link is not None:
                     process.link.up = False
-                process.link = None
-                self._at(self.now + delay, lambda: self._connect(process))
+                    process.link = None
+                self.at(self.now + delay, lambda: self._connect(process))
             case Exit(code, _):
-                self._end(process, code)
-
-    def _reply(self, process: Process, message: FromWorker) -> None:
-        link = process.link
-        assert link is not None, f"{process.name} sends {message} without a connection"
-        frames = encode(message)
-        self._post(link, 0, lambda: self._deliver_to_coordinator(link, frames))
+                self.end(process, code)
 
     def _compute_next(self, process: Process) -> None:
         if process.running or not process.queue:
             return
         task, process.running = process.queue.popleft(), True
-        seconds = process.slowness * self._up_to(self.scenario.shard_seconds)
+        most = process.slowness * self.scenario.shard_seconds
+        seconds = most if self.scenario.slowness else self.up_to(most)
 
         def done() -> None:
             if not process.alive:
                 return
             if process.paused_until > self.now:
-                self._at(process.paused_until, done)
+                self.at(process.paused_until, done)
                 return
             process.running = False
-            self._work(process, Computed(task, self.scenario.toy.compute(task), seconds))
+            compute = self.scenario.toy.compute_wrongly if self.now > process.wrong_since else self.scenario.toy.compute
+            self.work(process, Computed(task, compute(task), seconds))
             self._compute_next(process)
 
-        self._at(self.now + seconds, done)
+        self.at(self.now + seconds, done)
 
-    def _end(self, process: Process, code: int) -> None:
+    def end(self, process: Process, code: int) -> None:
         """The process is no more; what it had sent before may still arrive."""
         process.alive, process.exit_code = False, code
-        assert code in (0, 75, 143, 137), f"{process.name} exits with {code}"
-        if code in (75, 137) or (code == 0 and not self._over()):
-            self._at(self.now + self._up_to(10.0), self._start_worker)
-
-    # --- the wire
-
-    def _deliver_to_worker(self, process: Process, link: Link, frames: list[bytes | memoryview]) -> None:
-        if not (process.alive and link.up and process.link is link):
-            return
-        if process.paused_until > self.now:  # what comes in waits, in its order
-            self._at(process.paused_until, lambda: self._deliver_to_worker(process, link, frames))
-            return
-        message = decode([bytearray(frame) for frame in frames], LIMITS)
-        self._work(process, Arrived(message))  # type: ignore[arg-type]  # the codec's union holds both directions
-
-    def _deliver_to_coordinator(self, link: Link, frames: list[bytes | memoryview]) -> None:
-        if link.up and link.peer in self._links:
-            message = decode([bytearray(frame) for frame in frames], LIMITS)
-            self._coordinate(Received(link.peer, message))  # type: ignore[arg-type]  # as above
-
-    # --- what goes wrong
-
-    def _fault(self) -> None:
-        if self.now >= self.scenario.until:
-            return
-        kind = self.scenario.faults[int(self._rng.integers(len(self.scenario.faults)))]
-        living = [p for p in self.processes if p.alive]
-        self._history.append((self.now, "fault", kind))
-        if kind == "join":
-            if len(living) < 7:
-                self._start_worker()
-        elif kind == "crash":
-            if self.coordinator is not None and not self.coordinator.finished:
-                self._down(self.coordinator)
-        elif kind == "interrupt":
-            self._coordinate(StopRequested("SIGTERM"))
-        elif living:
-            self._hurt(living[int(self._rng.integers(len(living)))], kind)
-        self._at(self.now + self._up_to(2 * self.scenario.every), self._fault)
-
-    def _hurt(self, process: Process, kind: str) -> None:
-        link = process.link
-        if kind == "pause":
-            process.paused_until = self.now + self._up_to(40.0)
-        elif kind == "freeze":  # its connection stays: only a lease can find out
-            process.paused_until = inf
-        elif kind == "leave":
-            self._work(process, StopRequested("SIGTERM"))
-        elif link is not None:  # "cut", or "kill", which cuts too
-            link.up = False
-            if self._chance(0.5):  # else it is noticed at the next send
-                self._at(self.now + self._up_to(1.0), lambda: self._coordinate(PeerGone(link.peer, "reset")))
-            if kind == "cut" and self._chance(0.5):  # else the silence is noticed
-                self._at(self.now + self._up_to(1.0), lambda: self._lose(process, link))
-        if kind == "kill":
-            self._end(process, 137)
-
-    def _lose(self, process: Process, link: Link) -> None:
-        if process.link is link:
-            self._work(process, LinkLost("reset"))
-
-    def _relief(self) -> None:
-        """From here on nothing goes wrong, and somebody is there (who still lives may be about to leave)."""
-        self._start_worker()
+        assert code in (0, 75, 143, 137) or (code == 78 and process.wrong_since < inf), (
+            f"{process.name} ends with {code}"
+        )
+        if code in RESTARTS or (code == 0 and not self.over):
+            self.at(self.now + self.up_to(10.0), self.start_worker)
 
 
 def _line(when: float, what: str, value: object) -> str:

@@ -1,0 +1,253 @@
+"""What is computed twice and why: late shards, audited ones, disputed ones; and shards on which workers die."""
+
+import numpy as np
+import pytest
+
+from dptrain.cluster.events import Finish, PeerGone, SaveCheckpoint, Send, Tell, Tick
+from dptrain.cluster.jury import audited
+from dptrain.cluster.reports import Notice, StepDone
+from dptrain.cluster.toy import oracle
+from dptrain.wire.messages import Assign, Evaluate, Leave, Progress, Reject
+
+T = 3  #: the term of conftest's Lead
+
+
+def assigned(actions):
+    """(peer, first, last, alone) of every Assign, in order."""
+    return [
+        (a.peer.decode(), a.message.first, a.message.last, a.message.alone)
+        for a in actions
+        if isinstance(a, Send) and isinstance(a.message, Assign)
+    ]
+
+
+def named(actions):
+    return [a.report.text for a in actions if isinstance(a, Tell) and isinstance(a.report, Notice)]
+
+
+def wrong(lead, name, first, last):
+    """The node as a machine with one wrong bit would send it."""
+    gradient = lead.node(name, first, last).gradient.copy()
+    gradient.view(np.uint32)[0] ^= np.uint32(1)
+    return {"gradient": gradient}
+
+
+# --- late
+
+
+def test_the_last_shard_of_a_late_worker_is_computed_by_an_idle_one_too_and_both_send_it_alone(lead):
+    lead = lead(shards=4)
+    lead.join("a", "b")
+    lead.finish_step("a", "b")
+    assert (lead.held("a"), lead.held("b")) == ([(0, 1), (1, 2)], [(2, 3), (3, 4)])
+    lead.now += 1.0
+    lead.say("a", Progress(T, lead.incarnation("a"), 1, 0, 1))
+    lead.say("b", Progress(T, lead.incarnation("b"), 1, 2, 1))
+    lead.now += 1.0
+    assert assigned(lead.done("a", 0, 2)) == []
+    assert lead.machine.wake_at(lead.now) == lead.now + 0.5
+    lead.now += 0.5
+    assert assigned(lead.feed(Tick())) == [("a", 3, 4, 1), ("b", 3, 4, 1)]
+    lead.done("b", 2, 3)
+    lead.done("a", 3, 4)
+    assert lead.machine.state.step == 2
+    assert lead.machine.state.sha256() == oracle(lead.toy).states[2]
+
+
+def late(lead, *names):
+    """In step 2, "a" has sent what it had, and gets the last shard of somebody who was silent."""
+    lead.join(*names)
+    lead.finish_step(*names)
+    lead.now += 1.0
+    lead.done("a", *((0, 2) if len(names) == 2 else (0, 1)))
+    lead.now += 0.5
+    return assigned(lead.feed(Tick()))
+
+
+def test_a_second_result_with_the_same_bits_is_counted_as_an_audit(lead):
+    lead = lead(shards=4)
+    assert late(lead, "a", "b") == [("a", 3, 4, 1), ("b", 3, 4, 1)]
+    lead.done("a", 3, 4)
+    assert lead.done("b", 3, 4) == []
+    assert (lead.machine.counters.agreed, lead.machine.counters.duplicate) == (1, 1)
+
+
+def test_a_second_result_with_other_bits_starts_the_step_anew_and_a_third_worker_decides(lead):
+    lead = lead(shards=4)
+    assert late(lead, "a", "b", "c") == [("a", 1, 2, 1), ("c", 1, 2, 1)]
+    lead.done("a", 1, 2, **wrong(lead, "a", 1, 2))
+    actions = lead.done("c", 1, 2)
+    assert named(actions)[0].startswith(
+        "workers a and c found different bits in shard 1 of step 2: it is computed again"
+    )
+    assert ("b", 1, 2, 1) in assigned(actions)
+    actions = lead.done("b", 1, 2)
+    assert named(actions)[0].startswith("worker a is quarantined: it found ")
+    assert [a.peer for a in actions if isinstance(a, Send) and isinstance(a.message, Reject)] == [b"a"]
+    lead.finish_step("b", "c")
+    assert lead.machine.state.sha256() == oracle(lead.toy).states[2]
+
+
+# --- audited
+
+
+def test_audited_shards_are_the_same_in_every_life_and_as_many_as_asked_for():
+    chosen = [audited("run", step, shard, 0.01) for step in range(1_000) for shard in range(20)]
+    assert chosen == [audited("run", step, shard, 0.01) for step in range(1_000) for shard in range(20)]
+    assert 150 < sum(chosen) < 250
+    assert not any(audited("run", step, 0, 0.0) for step in range(100))
+    assert all(audited("run", step, 0, 1.0) for step in range(100))
+
+
+def test_an_audited_shard_counts_only_when_two_workers_have_found_the_same(lead):
+    lead = lead(shards=1, job={"audit": 1.0})
+    lead.join("a", "b")
+    assert (lead.held("a"), lead.held("b")) == ([(0, 1)], [(0, 1)])
+    assert lead.done("a", 0, 1) == []
+    assert lead.machine.state.step == 0
+    [applied] = [a.report for a in lead.done("b", 0, 1) if isinstance(a, Tell) and isinstance(a.report, StepDone)]
+    assert applied.state_sha256 == oracle(lead.toy).states[1]
+    assert lead.machine.counters.agreed == 1
+
+
+def test_a_copy_of_a_message_is_no_second_opinion(lead):
+    lead = lead(shards=1, job={"audit": 1.0})
+    lead.join("a", "b")
+    message = lead.node("a", 0, 1)
+    lead.say("a", message)
+    lead.say("a", message)
+    lead.feed(PeerGone(b"b", "gone", killed=True))
+    assert lead.machine.state.step == 1
+    assert (lead.machine.counters.duplicate, lead.machine.counters.unaudited) == (1, 1)
+
+
+def test_with_one_worker_the_audit_does_not_hold_the_run_up(lead):
+    lead = lead(shards=2, job={"audit": 1.0})
+    lead.join("a")
+    lead.done("a", 0, 1)
+    lead.done("a", 1, 2)
+    assert lead.machine.state.step == 1
+    assert lead.machine.counters.unaudited == 2
+
+
+def test_two_workers_that_disagree_are_asked_again_and_whoever_changes_its_mind_is_named(lead):
+    lead = lead(shards=1, job={"audit": 1.0})
+    lead.join("a", "b")
+    lead.done("a", 0, 1, **wrong(lead, "a", 0, 1))
+    assert assigned(lead.done("b", 0, 1)) == [("a", 0, 1, 1)]
+    actions = lead.done("a", 0, 1, attempt=1)
+    assert named(actions)[0].startswith("worker a is quarantined")
+    assert lead.machine.state.sha256() == oracle(lead.toy).states[1]
+
+
+def test_two_workers_that_insist_wait_for_a_third_and_the_coordinator_says_so(lead):
+    lead = lead(shards=1, job={"audit": 1.0})
+    lead.join("a", "b")
+    bad = wrong(lead, "a", 0, 1)
+    lead.done("a", 0, 1, **bad)
+    lead.done("b", 0, 1)
+    lead.done("a", 0, 1, attempt=1, **bad)
+    text = "workers a and b disagree about shard 0 of step 1: one more worker must decide"
+    assert named(lead.done("b", 0, 1, attempt=1)) == [text]
+    assert lead.machine.state.step == 0
+    lead.join("c")
+    assert lead.held("c") == [(0, 1)]
+    actions = lead.done("c", 0, 1)
+    assert named(actions)[0].startswith("worker a is quarantined")
+    assert lead.machine.state.sha256() == oracle(lead.toy).states[1]
+
+
+# --- poison
+
+
+def die(lead, name):
+    """The worker dies of what it holds; nobody says from what."""
+    return lead.feed(PeerGone(name.encode(), "reset"))
+
+
+def test_a_shard_that_kills_three_workers_stops_the_run_with_its_samples_and_a_checkpoint(lead):
+    lead = lead(shards=2)
+    lead.join("a")
+    lead.join("b")
+    lead.join("c")
+    assert assigned(die(lead, "a")) == [("b", 0, 1, 1), ("c", 1, 2, 1)]
+    lead.done("c", 1, 2)
+    assert assigned(die(lead, "b")) == [("c", 0, 1, 1)]
+    lead.join("d")
+    assert assigned(die(lead, "c")) == []
+    lead.now += 9.9
+    assert not any(isinstance(a, Finish) for a in lead.feed(Tick()))
+    lead.now += 0.1
+    tell, save, *_, finish = lead.feed(Tick())
+    assert finish == Finish(70, "step 1, shard 0: workers a, b, c died computing it")
+    assert tell.report.text == f"{finish.reason}: look at training samples 0, 1, 2, 3, and at the workers' logs"
+    assert save == SaveCheckpoint(best=False)
+
+
+def test_after_a_death_each_shard_is_computed_by_a_worker_that_holds_nothing_else(lead):
+    lead = lead(shards=4)
+    lead.join("a")
+    lead.join("b")
+    assert assigned(die(lead, "a")) == [("b", 0, 1, 1)]
+    assert assigned(lead.done("b", 0, 1)) == [("b", 1, 2, 1)]
+
+
+@pytest.mark.parametrize("how", ["killed", "back", "left"])
+def test_who_was_killed_from_outside_or_comes_back_or_leaves_died_of_no_shard(lead, how):
+    lead = lead(shards=1)
+    for name in "abcd":
+        lead.join(name)
+        if how == "killed":
+            lead.feed(PeerGone(name.encode(), "reset"))
+            lead.feed(PeerGone(name.encode(), "exited with signal 9", killed=True))
+        elif how == "back":
+            lead.feed(PeerGone(name.encode(), "reset"))
+            lead.hello(name)
+            lead.feed(PeerGone(name.encode(), "reset"))
+        else:
+            lead.say(name, Leave(T, lead.incarnation(name), "SIGTERM"))
+        lead.now += 15
+        lead.feed(Tick())
+    assert not lead.machine.finished
+
+
+def test_a_worker_whose_computation_fails_died_of_its_shard(lead):
+    lead = lead(shards=1)
+    for name in "abc":
+        lead.join(name)
+        lead.say(name, Leave(T, lead.incarnation(name), "the images are damaged", failed=1))
+    lead.now += 10
+    assert lead.feed(Tick())[-1] == Finish(70, "step 1, shard 0: workers a, b, c died computing it")
+
+
+# --- nobody
+
+
+def test_without_a_worker_for_as_long_as_was_asked_for_the_run_stops_with_a_checkpoint_to_be_started_again(lead):
+    lead = lead(job={"max_wait": 30.0})
+    lead.feed(Tick())
+    lead.now += 29.9
+    assert not any(isinstance(a, Finish) for a in lead.feed(Tick()))
+    lead.now += 0.1
+    tell, save, finish = lead.feed(Tick())
+    assert (save, finish) == (SaveCheckpoint(best=False), Finish(75, "no worker for 30 s (--max-wait)"))
+    assert tell.report.level == "error"
+
+
+def test_scores_that_differ_are_counted_again(lead):
+    lead = lead(shards=1, epochs=1, steps_per_epoch=2, test=0)
+    lead.join("a", "b")
+    lead.finish_step("a", "b")
+    orders = [a for a in lead.finish_step("a", "b") if isinstance(a, Send) and isinstance(a.message, Evaluate)]
+    [last] = [a.message for a in orders if a.message.index == 2]
+    [slow] = [a.peer.decode() for a in orders if a.message.index == 2]
+    quick = "ab".replace(slow, "")
+    lead.now += 1.0
+    lead.scored(quick, next(a.message for a in orders if a.message.index == 1))
+    lead.now += 1.5
+    lead.feed(Tick())
+    assert (2, 3) in lead.held(quick)
+    lead.scored(quick, last, hits=0)
+    actions = lead.scored(slow, last)
+    assert "found different bits in shard 2 of the validation split" in named(actions)[0]
+    assert lead.machine._course.round.jury.doubtful == (2,)

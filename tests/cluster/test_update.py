@@ -1,0 +1,54 @@
+"""One update: sums are divided once, running statistics move as asked, a large batch is many small ones."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from dptrain.cluster.toy import Toy
+from dptrain.cluster.tree import Tree
+from dptrain.cluster.update import apply
+from dptrain.model import ShardResult
+
+
+def result(state, seed, samples=4):
+    rng = np.random.default_rng(seed)
+    gradient = rng.standard_normal(state.params.size).astype(np.float32)
+    statistics = samples * rng.uniform(0, 2, state.buffers.size).astype(np.float32)
+    return ShardResult(gradient, statistics, 1.0, 1, samples)
+
+
+@pytest.mark.parametrize("take", [0.1, 0.01, 1.0])
+def test_running_statistics_move_by_the_share_asked_for(take):
+    toy = Toy()
+    state, (optimizer, _) = toy.state(), toy.rules()
+    before, total = state.buffers.astype(np.float64), result(state, 0)
+    apply(state, optimizer, total, 0.1, take)
+    np.testing.assert_allclose(state.buffers, (1 - take) * before + take * total.statistics / 4, rtol=1e-6)
+
+
+def test_without_a_share_they_are_the_mean_over_the_epoch_so_far_and_begin_anew_with_each():
+    """gcr's 1 / (1 + n)."""
+    toy = Toy(steps_per_epoch=3)
+    job = replace(toy.job(), bn_momentum=0.0)
+    state, (optimizer, _) = toy.state(), toy.rules()
+    batches = [result(state, seed) for seed in range(5)]
+    for step, total in enumerate(batches):
+        apply(state, optimizer, total, 0.1, job.take(step))
+        seen = batches[step // 3 * 3 : step + 1]
+        np.testing.assert_allclose(state.buffers, np.mean([b.statistics / 4 for b in seen], axis=0), rtol=1e-5)
+
+
+def test_a_batch_of_eight_shards_is_gradient_accumulation_over_eight_sub_batches():
+    """gcr's iterSize: the update is that of the mean of the sub-batches' gradients, and memory is that of one shard."""
+    toy = Toy()
+    state, (optimizer, _) = toy.state(), toy.rules()
+    parts = [result(state, seed) for seed in range(8)]
+    tree = Tree(8)
+    for shard, part in enumerate(parts):
+        tree.add(shard, shard + 1, part)
+    by_hand, hands = toy.state(), toy.rules()[0]
+    apply(state, optimizer, tree.root, 0.1)
+    mean = np.mean([part.gradient / 4 for part in parts], axis=0)
+    hands.update(by_hand.params, mean.astype(np.float32), by_hand.optimizer, 0.1, 0)
+    np.testing.assert_allclose(state.params, by_hand.params, rtol=1e-6, atol=1e-7)
