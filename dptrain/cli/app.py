@@ -27,6 +27,7 @@ VERBS = {
     "coordinator": ("dptrain.cli.coordinator:coordinator", "lead a run whose workers are started elsewhere"),
     "worker": ("dptrain.cli.worker:worker", "compute gradients for a coordinator"),
     "augmenter": ("dptrain.cli.augmenter:augmenter", "prepare samples ahead of the workers"),
+    "keys": ("dptrain.cli.keys:keys", "make, list and revoke the keys of those who may take part over tcp"),
     "data": ("dptrain.cli.data:data", "list, fetch and look at data sets"),
     "doctor": ("dptrain.cli.doctor:doctor", "check this machine"),
     "verify": ("dptrain.cli.verify:verify", "compare two runs bit by bit"),

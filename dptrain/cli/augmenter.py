@@ -13,7 +13,7 @@ from dptrain.cli.flags import INSECURE, takes_config, texts
 from dptrain.configfile import resolve
 
 
-@takes_config("data_dir")
+@takes_config("data_dir", "keys")
 def augmenter(
     *,
     connect: Annotated[str, Parameter(help="coordinator, tcp://HOST:PORT; default $DPTRAIN_COORDINATOR")] = "",
@@ -35,6 +35,7 @@ def augmenter(
         number=number,
         of=of,
         data_dir=deployment.data_dir,
+        keys=deployment.keys,
         insecure=insecure or os.environ.get("DPTRAIN_INSECURE") == "1",
     )
     code: int = augment(options)

@@ -9,16 +9,17 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from dptrain.cli.address import coordinator_address
-from dptrain.cli.flags import takes_config, texts
+from dptrain.cli.flags import INSECURE, takes_config, texts
 from dptrain.configfile import resolve
 
 
-@takes_config("data_dir", "isa", "networks")
+@takes_config("data_dir", "isa", "keys", "networks")
 def worker(
     *,
     connect: Annotated[str, Parameter(help="coordinator, tcp://HOST:PORT; default $DPTRAIN_COORDINATOR")] = "",
     augmenters: Annotated[str, Parameter(help="addresses, with commas; the same for all workers")] = "",
     worker_name: Annotated[str, Parameter("--name", help="for people; default host and process")] = "",
+    insecure: Annotated[bool, Parameter(negative=(), help=INSECURE)] = False,
     **flags: str | bool,
 ) -> int:
     """Compute gradients for a coordinator. What is trained, and how, comes from there."""
@@ -35,6 +36,8 @@ def worker(
             name=worker_name,
             isa=deployment.isa,
             networks=deployment.networks,
+            keys=deployment.keys,
+            insecure=insecure or os.environ.get("DPTRAIN_INSECURE") == "1",
         )
     )
     return code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from typing import Any
@@ -11,7 +12,9 @@ import zmq
 from dptrain.cluster.events import LinkLost, StopRequested
 from dptrain.errors import ConnectionLostError, RefusedError, RemoteProtocolError, UsageError
 from dptrain.transport.dealer import DealerLink
-from dptrain.transport.sockets import endpoint, harden, land
+from dptrain.transport.guard import Guard
+from dptrain.transport.keys import WORKER, Keyring
+from dptrain.transport.sockets import endpoint, harden, land, queue_bytes
 from dptrain.transport.stopping import StopSource
 from dptrain.transport.window import Window
 from dptrain.wire.codec import HEADER_BYTES, Limits, decode, encode
@@ -19,11 +22,13 @@ from dptrain.wire.messages import PROTOCOL, AskConfig, PreparedShard, Reject, Wa
 
 PATIENCE = 60.0  #: seconds without the coordinator before an augmenter ends
 ANSWER = 5.0  #: seconds for an answer before a new connection is tried
+log = logging.getLogger("dptrain.augmenter")
 
 
 def ask_for_run(link: DealerLink, stop: StopSource) -> Welcome | StopRequested:
     """The run; the link stays open. Raises ConnectionLostError after PATIENCE, RefusedError at once."""
     deadline = time.monotonic() + PATIENCE
+    fault = ""
     while time.monotonic() < deadline:
         link.shut()
         link.open()
@@ -36,24 +41,31 @@ def ask_for_run(link: DealerLink, stop: StopSource) -> Welcome | StopRequested:
                 return request
             for event in events:
                 if isinstance(event, LinkLost):
+                    if event.reason != fault:
+                        log.warning("no connection to the coordinator: %s; trying again", event.reason)
+                    fault = event.reason
                     retry = min(retry, time.monotonic() + 0.2)
                 elif isinstance(event.message, Reject):
                     raise RefusedError(f"the coordinator refuses this augmenter: {event.message.reason}")
                 elif isinstance(event.message, Welcome):
                     return event.message
-    raise ConnectionLostError("the coordinator does not answer: is it running, and is --connect its address?")
+    cause = f" (last: {fault})" if fault else ""
+    raise ConnectionLostError(f"the coordinator does not answer: is it running, and is --connect its address?{cause}")
 
 
 class ShardServer:
     """The ROUTER workers ask. `address` comes from `bind_address`; it never sends what was not asked for."""
 
-    def __init__(self, address: str, identity: str) -> None:
+    def __init__(self, address: str, identity: str, keys: Keyring | None = None) -> None:
         self._identity = identity
+        self._guard: Guard | None = None
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
         harden(self._socket, address, HEADER_BYTES)
         if address.startswith("ipc://"):
             self._socket.setsockopt(zmq.IPC_FILTER_UID, os.getuid())
+        else:
+            self._guard = Guard(self._context, self._socket, keys, (WORKER,), queue_bytes(Limits(0, 0, 0)))
         try:
             self._socket.bind(address)
         except zmq.ZMQError as error:
@@ -74,7 +86,11 @@ class ShardServer:
         try:
             wanted = decode(land(frames), Limits(0, 0, 0))
         except RemoteProtocolError:
+            if self._guard is not None:
+                self._guard.cut(frames[0])
             return True
+        if self._guard is not None:
+            self._guard.heard(frames[0])
         if isinstance(wanted, WantShard) and wanted.identity == self._identity:
             images = window.take(wanted.step, wanted.shard)
             if images is not None:
@@ -89,6 +105,9 @@ class ShardServer:
 
     def close(self) -> None:
         """At once."""
+        if self._guard is not None:
+            self._guard.close()
+            self._guard = None
         self._socket.close(linger=0)
         self._context.term()
 

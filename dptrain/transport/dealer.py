@@ -15,6 +15,9 @@ from zmq.utils.monitor import recv_monitor_message
 
 from dptrain.cluster.events import Arrived, LinkLost
 from dptrain.errors import RemoteProtocolError
+from dptrain.transport.curve import join
+from dptrain.transport.handshake import FAILED, clients_fault
+from dptrain.transport.keys import COORDINATOR, Keyring
 from dptrain.transport.sockets import HIGH_WATER, UNKNOWN_BYTES, harden, land, largest_frame, milliseconds
 from dptrain.wire.codec import Limits, decode, encode
 from dptrain.wire.messages import FromCoordinator, FromWorker
@@ -22,19 +25,15 @@ from dptrain.wire.messages import FromCoordinator, FromWorker
 RETRY_MS, LONGEST_RETRY_MS = 100, 2_000  #: between attempts to connect, while nobody listens there yet
 BATCH = 64  #: messages of one poll
 
-_FAULTS = {
-    zmq.EVENT_DISCONNECTED: "the connection is closed",
-    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: "the handshake failed: what listens there is no dptrain coordinator",
-    zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: "the handshake failed: what listens there does not speak ZeroMQ",
-    zmq.EVENT_HANDSHAKE_FAILED_AUTH: "the handshake failed: not authorised",
-}
+CLOSED = "the connection is closed"
 
 
 class DealerLink:
     """A `WorkerLink` over ipc or tcp. `address` comes from `connect_address`. Closed until `open`."""
 
-    def __init__(self, address: str) -> None:
-        self._address = address
+    def __init__(self, address: str, keys: Keyring | None = None) -> None:
+        self._address, self._keys = address, keys
+        self._key = ""  #: name of the key in use
         self._limits = Limits(0, 0, 0)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._pair: tuple[zmq.Socket[bytes], zmq.Socket[bytes]] | None = None  #: DEALER, its monitor
@@ -49,8 +48,9 @@ class DealerLink:
         assert self._pair is None, "the old connection is still open"
         self._fault = ""
         socket = self._context.socket(zmq.DEALER)
-        monitor = socket.get_monitor_socket(sum(_FAULTS))
+        monitor = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED | FAILED)
         self._pair = socket, monitor
+        self._key = join(socket, self._address, self._keys, COORDINATOR)
         largest = largest_frame(self._limits) if self._limits.params else UNKNOWN_BYTES
         harden(socket, self._address, largest)
         socket.reconnect_ivl, socket.reconnect_ivl_max = RETRY_MS, LONGEST_RETRY_MS
@@ -67,7 +67,9 @@ class DealerLink:
         socket, monitor = self._pair
         # The monitor first: what arrived before the loss is then surely there to be read.
         while not self._fault and monitor.poll(0):
-            self._fault = _FAULTS[zmq.Event(recv_monitor_message(monitor)["event"])]
+            news = recv_monitor_message(monitor)
+            kind = news["event"]
+            self._fault = CLOSED if kind == zmq.EVENT_DISCONNECTED else clients_fault(kind, news["value"], self._key)
         events: list[Arrived | LinkLost] = []
         while len(events) < BATCH or self._fault:
             try:
@@ -104,7 +106,7 @@ class DealerLink:
         except zmq.ZMQError as error:
             if error.errno != errno.EHOSTUNREACH:
                 raise
-            self._fault = "the connection is closed"
+            self._fault = CLOSED
 
     def shut(self, flush: float = 0.0) -> None:
         """Does not block; what is not sent yet goes out in the background for `flush` seconds."""

@@ -5,17 +5,23 @@ A shard that is missing, late or not what was asked for is simply not there: the
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Sequence
 
 import zmq
+from zmq.utils.monitor import recv_monitor_message
 
 from dptrain.errors import RemoteProtocolError
+from dptrain.transport.curve import join
+from dptrain.transport.handshake import FAILED, clients_fault
+from dptrain.transport.keys import AUGMENTER, Keyring
 from dptrain.transport.sockets import harden, land, largest_frame
 from dptrain.types import U8
 from dptrain.wire.codec import Limits, decode, encode
 from dptrain.wire.messages import PreparedShard, WantShard
 
+log = logging.getLogger("dptrain.worker")
 WAITING = 64  #: shards asked for and not taken; more are forgotten, oldest first (their step is long over)
 
 
@@ -30,8 +36,15 @@ class Feed:
     `shape` is (h, w, c) of the run's images, `identity` its name.
     """
 
-    def __init__(self, addresses: Sequence[str], identity: str, shards_per_step: int, most: tuple[int, ...]) -> None:
-        """`most`: (samples of a full shard, h, w, c)."""
+    def __init__(
+        self,
+        addresses: Sequence[str],
+        identity: str,
+        shards_per_step: int,
+        most: tuple[int, ...],
+        keys: Keyring | None = None,
+    ) -> None:
+        """`most`: (samples of a full shard, h, w, c). Raises UsageError where an augmenter's public key is missing."""
         self._identity = identity
         self._shards_per_step = shards_per_step
         self._most = most
@@ -39,11 +52,17 @@ class Feed:
         self._lock = threading.Lock()
         self._wanted: dict[tuple[int, int], U8 | None] = {}  #: (step, shard) -> images, None until they come
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._sockets = [self._connect(address) for address in addresses]
+        self._keys = keys
+        self._monitors: list[tuple[str, str, zmq.Socket[bytes]]] = []  #: who, our key's name, monitor
+        self._told: set[str] = set()
+        self._sockets = [self._connect(address, number) for number, address in enumerate(addresses)]
         self._closed = False
 
-    def _connect(self, address: str) -> zmq.Socket[bytes]:
+    def _connect(self, address: str, number: int) -> zmq.Socket[bytes]:
         socket = self._context.socket(zmq.DEALER)
+        monitor = socket.get_monitor_socket(FAILED)
+        key = join(socket, address, self._keys, AUGMENTER, number)
+        self._monitors.append((f"augmenter {number} at {address}", key, monitor))
         harden(socket, address, largest_frame(self._limits))
         socket.immediate = True  # no requests in store for an augmenter that is away: they would be old when it is back
         socket.reconnect_ivl, socket.reconnect_ivl_max = 100, 5_000
@@ -71,6 +90,7 @@ class Feed:
                 return None
             for socket in self._sockets:
                 self._receive(socket)
+            self._watch()
             images = self._wanted.pop((step, shard), None)
         if images is None or images.shape != (samples, *self._most[1:]):
             return None
@@ -89,12 +109,24 @@ class Feed:
             if isinstance(message, PreparedShard) and (message.step, message.shard) in self._wanted:
                 self._wanted[message.step, message.shard] = message.images
 
+    def _watch(self) -> None:
+        """Says, once, why there are no shards from an augmenter that refuses us, or that we refuse."""
+        for who, key, monitor in self._monitors:
+            while monitor.poll(0):
+                event = recv_monitor_message(monitor)
+                fault = f"{who}: {clients_fault(event['event'], event['value'], key)}"
+                if fault not in self._told:
+                    log.warning("%s; its shards are prepared here", fault)
+                self._told.add(fault)
+
     def close(self) -> None:
         """Gives the connections back; later calls do nothing."""
         with self._lock:
             if self._closed:
                 return
             self._closed = True
-            for socket in self._sockets:
+            for socket, (_, _, monitor) in zip(self._sockets, self._monitors, strict=True):
+                socket.disable_monitor()
+                monitor.close(linger=0)
                 socket.close(linger=0)
             self._context.term()

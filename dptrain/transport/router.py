@@ -16,9 +16,12 @@ import zmq
 
 from dptrain.cluster.events import Peer, PeerGone, Received
 from dptrain.errors import RemoteProtocolError, UsageError
-from dptrain.transport.sockets import HIGH_WATER, endpoint, harden, land, largest_frame, milliseconds
+from dptrain.transport.address import abstract_name
+from dptrain.transport.guard import Guard
+from dptrain.transport.keys import AUGMENTER, WORKER, Keyring, role_of
+from dptrain.transport.sockets import HIGH_WATER, endpoint, harden, land, largest_frame, milliseconds, queue_bytes
 from dptrain.wire.codec import Limits, decode, encode
-from dptrain.wire.messages import FromCoordinator, FromWorker, Params
+from dptrain.wire.messages import AskConfig, FromCoordinator, FromWorker, Message, Params
 
 BATCH = 64  #: messages of one poll: the loop must see its clock
 REMEMBERED = 4096  #: dropped peers; a stranger that reconnects for ever must not fill our memory
@@ -27,31 +30,40 @@ _Frames: TypeAlias = list[zmq.Frame]
 
 
 class RouterLink:
-    """A `CoordinatorLink` over ipc or tcp. `address` comes from `bind_address`."""
+    """A `CoordinatorLink` over ipc or tcp. `address` comes from `bind_address`; with keys, tcp is for their holders.
 
-    def __init__(self, address: str, limits: Limits) -> None:
+    `endpoint` is for others; our own children take `near`: where there are keys, an abstract Unix socket without any.
+    """
+
+    def __init__(self, address: str, limits: Limits, keys: Keyring | None = None) -> None:
         self._limits = limits
         self._dropped: OrderedDict[Peer, None] = OrderedDict()
         self._weights: tuple[Params, _Frames] | None = None  #: the last Params sent, and its frames
+        self._keyed = keys is not None and address.startswith("tcp://")
+        self._guard: Guard | None = None
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
         try:
-            self._bind(address)
+            harden(self._socket, address, largest_frame(self._limits))
+            self._socket.router_mandatory = True
+            self.near = self._bind(abstract_name("near")) if self._keyed else ""
+            if address.startswith("tcp://"):
+                self._guard = Guard(self._context, self._socket, keys, (WORKER, AUGMENTER), queue_bytes(self._limits))
+            self.endpoint = self._bind(address)
         except BaseException:
             self.close()
             raise
-        self.endpoint = endpoint(self._socket)
+        self.near = self.near or self.endpoint
 
-    def _bind(self, address: str) -> None:
-        socket = self._socket
-        harden(socket, address, largest_frame(self._limits))
-        socket.router_mandatory = True
+    def _bind(self, address: str) -> str:
+        """The address with the port the system chose. Options that were set before hold for what connects there."""
         if address.startswith("ipc://"):
-            socket.setsockopt(zmq.IPC_FILTER_UID, os.getuid())
+            self._socket.setsockopt(zmq.IPC_FILTER_UID, os.getuid())
         try:
-            socket.bind(address)
+            self._socket.bind(address)
         except zmq.ZMQError as error:
             raise UsageError(f"--bind {address}: {_bind_fault(error)}") from None
+        return endpoint(self._socket)
 
     def poll(self, timeout: float, watch: Sequence[int] = ()) -> list[Received | PeerGone]:
         """At most BATCH messages; a peer whose frames are not a valid message of a worker is dropped."""
@@ -59,6 +71,8 @@ class RouterLink:
         poller.register(self._socket, zmq.POLLIN)
         for fd in watch:
             poller.register(fd, zmq.POLLIN)
+        if self._guard is not None:
+            self._guard.reading()
         poller.poll(milliseconds(timeout))
         events: list[Received | PeerGone] = []
         for _ in range(BATCH):
@@ -73,15 +87,30 @@ class RouterLink:
 
     def _event(self, peer: Peer, frames: _Frames) -> Received | PeerGone | None:
         if peer in self._dropped:
+            if self._guard is not None:
+                self._guard.cut(frames[0])
             return None
         try:
-            message = decode(land(frames), self._limits)
-            if not isinstance(message, FromWorker):
-                raise RemoteProtocolError(f"{type(message).__name__} is no message to a coordinator")  # noqa: TRY301
+            message = self._admissible(decode(land(frames), self._limits), frames)
         except RemoteProtocolError as error:
             self.drop(peer)
+            if self._guard is not None:
+                self._guard.cut(frames[0])
             return PeerGone(peer, f"dropped: {error}")
+        if self._guard is not None:
+            self._guard.heard(frames[0])
         return Received(peer, message)
+
+    def _admissible(self, message: Message, frames: _Frames) -> FromWorker:
+        """The message, if it is one to a coordinator, and one that the holder of this key may send."""
+        name = type(message).__name__
+        if not isinstance(message, FromWorker):
+            raise RemoteProtocolError(f"{name} is no message to a coordinator")
+        if self._keyed and not isinstance(message, AskConfig):
+            holder = _holder(frames[0])
+            if holder and role_of(holder) != WORKER:
+                raise RemoteProtocolError(f"{name} from the holder of {holder}'s key, who is no worker")
+        return message
 
     def send(self, peer: Peer, message: FromCoordinator) -> PeerGone | None:
         """Params are encoded once; all peers share their frames, and no copy is made."""
@@ -103,7 +132,7 @@ class RouterLink:
         return self._weights[1]
 
     def drop(self, peer: Peer) -> None:
-        """Ignores the peer from now on. (libzmq 4.3 cannot close one connection of a ROUTER.)"""
+        """Ignores the peer from now on. (libzmq 4.3 cannot close one connection of a ROUTER, only `Guard` can.)"""
         self._dropped[peer] = None
         if len(self._dropped) > REMEMBERED:
             self._dropped.popitem(last=False)
@@ -111,8 +140,19 @@ class RouterLink:
     def close(self, flush: float = 0.0) -> None:
         """Blocks for at most `flush` seconds, even where a peer has stopped reading."""
         self._weights = None
+        if self._guard is not None:
+            self._guard.close()
+            self._guard = None
         self._socket.close(linger=int(flush * 1000))
         self._context.term()
+
+
+def _holder(frame: zmq.Frame) -> str:
+    """Whose key the connection has that a frame has come over; "" where it has none: it came by `near`."""
+    try:
+        return str(frame.get("User-Id"))
+    except zmq.ZMQError:
+        return ""
 
 
 def _bind_fault(error: zmq.ZMQError) -> str:

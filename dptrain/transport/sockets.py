@@ -16,6 +16,7 @@ HANDSHAKE_MS = 3_000
 UNKNOWN_BYTES = 1 << 30  #: largest frame where the network is not known yet (a worker's, from its own coordinator)
 MOST_FRAMES = 4  #: of one message: header and at most two arrays, and one that is too many
 FLUSH = 2.0  #: seconds for the last words at an orderly end
+_KERNEL_BUFFER = 8 << 20  #: bytes; Linux lets one connection have 6 MiB (tcp_rmem)
 LINE = 64  #: bytes; NumPy's and our own vector loops treat arrays that begin elsewhere differently
 
 
@@ -36,6 +37,15 @@ def harden(socket: zmq.Socket[bytes], address: str, largest: int) -> None:
 def largest_frame(limits: Limits) -> int:
     """Bytes of the largest frame of a valid message."""
     return max(HEADER_BYTES, 4 * limits.params, 4 * limits.buffers, limits.image_bytes)
+
+
+def queue_bytes(limits: Limits) -> int:
+    """What one peer can have on its way to us, received by the kernel and not yet read here, and not a byte more.
+
+    Our queue of messages, one more that is coming in, and the kernel's buffer.
+    """
+    message = HEADER_BYTES + 4 * limits.params + 4 * limits.buffers + limits.image_bytes
+    return (HIGH_WATER + 1) * message + _KERNEL_BUFFER
 
 
 def endpoint(socket: zmq.Socket[bytes]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from typing import NamedTuple
@@ -12,6 +13,7 @@ from dptrain.cluster.events import (
     Connected,
     Exit,
     Forget,
+    LinkLost,
     Prepared,
     Reconnect,
     Reply,
@@ -19,6 +21,7 @@ from dptrain.cluster.events import (
     WorkerEvent,
 )
 from dptrain.cluster.worker import Worker
+from dptrain.errors import ConnectionLostError
 from dptrain.transport.compute_thread import Computer, ComputeThread
 from dptrain.transport.links import WorkerLink
 from dptrain.transport.sockets import FLUSH
@@ -26,6 +29,7 @@ from dptrain.transport.stopping import StopSource
 from dptrain.wire.codec import Limits
 
 TICK = 0.25  #: seconds
+log = logging.getLogger("dptrain.worker")
 
 
 class Ended(NamedTuple):
@@ -57,6 +61,7 @@ class _Loop:
     def __init__(self, machine: Worker, link: WorkerLink, compute: ComputeThread) -> None:
         self._machine, self._link, self._compute = machine, link, compute
         self._events: deque[WorkerEvent] = deque()
+        self._fault = ""  #: why the connection was lost last time
         self._reopen_at: float | None = time.monotonic()  #: None while the link is open
 
     def run(self, stop: StopSource) -> Exit:
@@ -75,11 +80,20 @@ class _Loop:
                 return end
             until = next_tick if self._reopen_at is None else min(next_tick, self._reopen_at)
             watch = (self._compute.fileno(), *stop.filenos)
-            self._events.extend(self._link.poll(until - time.monotonic(), watch))
+            arrived = self._link.poll(until - time.monotonic(), watch)
+            for lost in (event for event in arrived if isinstance(event, LinkLost)):
+                self._tell(lost.reason)
+            self._events.extend(arrived)
             self._events.extend(self._results())
             request = stop.take()
             if request is not None:
                 self._events.append(request)
+
+    def _tell(self, reason: str) -> None:
+        """Once: the next attempts fail the same way."""
+        if reason != self._fault:
+            log.warning("no connection to the coordinator: %s; trying again", reason)
+        self._fault = reason
 
     def _results(self) -> list[Computed]:
         done = self._compute.take()
@@ -103,5 +117,11 @@ class _Loop:
                         self._link.shut()
                         self._reopen_at = time.monotonic() + delay
                     case Exit():
-                        return action
+                        return self._with_fault(action)
         return None
+
+    def _with_fault(self, end: Exit) -> Exit:
+        """A worker that gives up says what kept it away."""
+        if end.code != ConnectionLostError.exit_code or not self._fault:
+            return end
+        return Exit(end.code, f"{end.reason} (last: {self._fault})")
