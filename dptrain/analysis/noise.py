@@ -7,9 +7,7 @@ from math import prod
 from dptrain.kernels import philox
 from dptrain.types import F64
 
-PICTURES = 64  #: the domain (dptrain.kernels.philox.domains) of noise that is only looked at
-
 
 def normal_pixels(seed: int, stream: int, shape: tuple[int, ...]) -> F64:
     """Deviates of mean 0 and variance 1."""
-    return philox.normals(seed, PICTURES, stream, prod(shape)).reshape(shape)
+    return philox.normals(seed, philox.domains.PICTURES, stream, prod(shape)).reshape(shape)

@@ -28,3 +28,4 @@ AUGMENT_NOISE: Final = 26
 ORDER_REPLACEMENT: Final = 27  #: samples of an epoch drawn with replacement
 HOLD_OUT: Final = 28  #: which samples, or groups of them, are a test set where the files bring none
 DROPOUT: Final = 64  #: which values a dropout layer zeroes; the epoch is the step, the stream layer and shard
+PICTURES: Final = 65  #: noise that is only looked at (saliency, fooling); trains nothing
