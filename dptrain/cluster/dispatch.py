@@ -36,12 +36,12 @@ class Dispatch:
         self._round, self._book, self._now = current, current.book, now
         #: A suspect gets something only where everybody is one: it may have lost its assignment for good.
         self._sound = tuple(m for m in ready if not m.suspect) or ready
-        all_suspect = all(m.suspect for m in ready)
-        most = 1 if all_suspect else IN_FLIGHT
+        self._desperate = all(m.suspect for m in ready)
+        most = 1 if self._desperate else IN_FLIGHT
         self._able = [m for m in self._sound if self._live(m) < most and not self._book.holds_only(m.incarnation)]
-        if all_suspect:
-            self._able.sort(key=lambda m: -m.heard)
-            self._able = self._able[:1]  #: who was heard last is the likeliest to live
+        if self._desperate:
+            # Each in turn: one of them may live, and those that do not are silent for ever.
+            self._able = sorted(self._able, key=lambda m: (m.strikes, -m.heard, m.order))[:1]
         self._chunk = current.chunk(len(ready))
 
     def next(self) -> Gift | None:
@@ -151,7 +151,7 @@ class Dispatch:
 
     def _worth(self, member: Member) -> bool:
         """Whether this worker would not be much later than the best one, who may be busy for a moment."""
-        if self._usual is None:
+        if self._usual is None or self._desperate:
             return True
         return self._finish(member, self._usual) <= WORTH * min(self._finish(m, self._usual) for m in self._sound)
 

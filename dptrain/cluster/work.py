@@ -312,6 +312,7 @@ class Work:
             member = self._members.by_incarnation(assignment.holder)
             assert member is not None, "what a lost worker held was given up when it was removed"
             member.suspect = True
+            member.strikes += 1
             text = f"worker {member.name} has been silent for {assignment.lease:.0f} s about {assignment.node}"
             actions.append(Tell(Notice("warning", f"{text} of {current.title}: others may take over")))
         return actions

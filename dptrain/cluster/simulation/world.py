@@ -300,7 +300,8 @@ class World:
         if not (process.alive and link.up and process.link is link):
             return
         if process.paused_until > self.now:  # what comes in waits, in its order
-            self.at(process.paused_until, lambda: self._deliver_to_worker(link, frames))
+            if process.paused_until < inf:  # else nobody will ever read it
+                self.at(process.paused_until, lambda: self._deliver_to_worker(link, frames))
             return
         try:
             message = decode([bytearray(frame) for frame in frames], LIMITS)
@@ -357,7 +358,8 @@ class World:
         if not process.alive:
             return
         if process.paused_until > self.now:  # what comes in waits, in its order
-            self.at(process.paused_until, lambda: self.work(process, event))
+            if process.paused_until < inf:
+                self.at(process.paused_until, lambda: self.work(process, event))
             return
         if not isinstance(event, Tick):
             self.note(f"{process.name} <-", event)
@@ -396,7 +398,8 @@ class World:
             if not process.alive:
                 return
             if process.paused_until > self.now:
-                self.at(process.paused_until, done)
+                if process.paused_until < inf:
+                    self.at(process.paused_until, done)
                 return
             process.running = False
             compute = self.scenario.toy.compute_wrongly if self.now > process.wrong_since else self.scenario.toy.compute
