@@ -21,7 +21,7 @@ from soak.recipe import FLAGS, differences
 EPOCHS = ["--epochs", 2, "--hash-every", 1, "--checkpoint-every", 3]
 LIMIT = 600.0  #: seconds for one schedule
 GOES_ON = {75, 130, 143, -signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT}  #: codes after which it is started again
-PAUSE = 3.0  #: mean seconds between two blows
+PAUSE = 1.0  #: mean seconds between two blows
 EVENTFUL = 0.7  #: of the lives are spared until their first step: most blows should hit the training
 LIVES = 6  #: the coordinator is killed at most so often less one; then it may finish
 
@@ -65,6 +65,7 @@ class _Schedule:
         self._workers = 0
         self._progress: list[tuple[float, int]] = []  #: (when seen first, step) of this life
         self._deaths: list[tuple[float, int]] = []  #: (when, workers that took part) of this life
+        self._blows: list[float] = []  #: when
         self._deadline = time.monotonic() + LIMIT
 
     def play(self) -> None:
@@ -83,7 +84,7 @@ class _Schedule:
         bind = dice.choice(("ipc", "tcp://127.0.0.1:0"))
         flags = [*FLAGS, *EPOCHS, "--bind", bind, "--workers", self._workers, "--augmenters", dice.randint(0, 2)]
         if life > 1 and dice.random() < 0.1:
-            flags[flags.index("--bind") :] = ["--workers", 0]
+            flags[flags.index("--bind") :] = ["--bind", "ipc", "--workers", 0]
         return self.group.start("train", *flags, "--name", "chaos", "--resume", "auto", name="chaos")
 
     def _live(self, process: subprocess.Popen[bytes], *, last: bool) -> int:
@@ -162,14 +163,19 @@ class _Schedule:
 
     def _count(self, kind: str, happened: bool) -> None:
         if happened:
+            self._blows.append(time.monotonic())
             self.outcome.blows[kind] = self.outcome.blows.get(kind, 0) + 1
 
     def _reckon(self) -> None:
-        """Time lost a death: from then to the next step applied, less what a step takes."""
+        """Time lost a death: from then to the next step applied, less what a step takes. Where another blow falls in
+        between, nobody can say which one cost it.
+        """
         gaps = [b[0] - a[0] for a, b in zip(self._progress, self._progress[1:], strict=False)]
         usual = statistics.median(gaps) if gaps else 0.0
         for when, ready in self._deaths:
             following = [seen for seen, _ in self._progress[1:] if seen > when]
-            if following and ready and when > self._progress[1][0]:
+            if not following or sum(when <= blow < following[0] for blow in self._blows) > 1:
+                continue
+            if ready and when > self._progress[1][0]:
                 lost = max(0.0, following[0] - when - usual)
                 (self.outcome.lost if ready > 1 else self.outcome.lost_alone).append(round(lost, 3))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,28 +25,36 @@ class Group:
     def __init__(self, folder: Path, environ: dict[str, str] | None = None) -> None:
         self.folder = folder
         self.mark = secrets.token_hex(8)
-        self._environ = os.environ | {"COLUMNS": "100", "PYTHONUNBUFFERED": "1", **(environ or {}), MARK: self.mark}
+        self.environ = os.environ | {"COLUMNS": "100", "PYTHONUNBUFFERED": "1", **(environ or {}), MARK: self.mark}
         self._started: list[subprocess.Popen[bytes]] = []
+        self._terminal = -1
 
-    def start(self, *arguments: object, name: str = "", shell: str = "") -> subprocess.Popen[bytes]:
+    def start(
+        self, *arguments: object, name: str = "", shell: str = "", environ: dict[str, str] | None = None
+    ) -> subprocess.Popen[bytes]:
         """`dptrain ARGUMENTS` in a session of its own; output goes to NAME.out and NAME.err in the folder.
 
-        `shell`: a shell script that is run instead, with the command as its positional parameters.
+        `shell`: a script that bash runs instead, at a terminal of its own, with the command as "$@".
         """
         name = name or str(arguments[0])
         command = [sys.executable, "-m", "dptrain", *map(str, arguments)]
+        terminal = subprocess.DEVNULL
         if shell:
             command = ["bash", "-c", shell, "bash", *command]
+            self._terminal, terminal = os.openpty()
         with (self.folder / f"{name}.out").open("ab") as out, (self.folder / f"{name}.err").open("ab") as err:
             process = subprocess.Popen(
                 command,
                 cwd=self.folder,
-                env=self._environ,
-                stdin=subprocess.DEVNULL,
+                env=self.environ | (environ or {}),
+                stdin=terminal,
                 stdout=out,
                 stderr=err,
                 start_new_session=True,
+                preexec_fn=_take_terminal if shell else None,
             )
+        if shell:
+            os.close(terminal)
         self._started.append(process)
         return process
 
@@ -74,7 +84,15 @@ class Group:
             hit(pid, signal.SIGKILL)
         for process in self._started:
             process.wait(30)
+        if self._terminal >= 0:
+            os.close(self._terminal)
+            self._terminal = -1
         return left
+
+
+def _take_terminal() -> None:
+    """Standard input becomes the terminal of this session."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
 def hit(pid: int, number: int) -> bool:

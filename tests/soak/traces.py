@@ -42,7 +42,20 @@ def unfinished(folder: Path) -> list[str]:
     )
 
 
-def abstract_sockets() -> set[str]:
-    """dptrain's bound sockets without a file, of every run on this machine."""
-    words = (line.split() for line in Path("/proc/net/unix").read_text().splitlines())
-    return {line[7] for line in words if len(line) > 7 and line[7].startswith("@dptrain-")}
+def bound_sockets() -> dict[int, str]:
+    """Inode -> name of every Unix socket of this machine that has a name; "@..." where that is no file."""
+    words = (line.split() for line in Path("/proc/net/unix").read_text().splitlines()[1:])
+    return {int(line[6]): line[7] for line in words if len(line) > 7}
+
+
+def sockets_of(pids: list[int]) -> set[str]:
+    """Names of the Unix sockets these processes hold."""
+    names, found = bound_sockets(), set()
+    for pid in pids:
+        try:
+            links = [link.readlink().name for link in Path(f"/proc/{pid}/fd").iterdir()]
+        except OSError:
+            continue
+        inodes = (int(link[8:-1]) for link in links if link.startswith("socket:["))
+        found |= {names[inode] for inode in inodes if inode in names}
+    return found

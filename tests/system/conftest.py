@@ -26,9 +26,9 @@ START = 240.0  #: seconds until the first step at the latest: kernels may have t
 class Runs(Group):
     """Runs in one folder, and what the tests ask about them."""
 
-    def train(self, name, *flags, recipe=FLAGS):
+    def train(self, name, *flags, **options):
         """`dptrain train` under this run name."""
-        return self.start("train", *recipe, "--name", name, *flags, name=name)
+        return self.start("train", *FLAGS, "--name", name, *flags, name=name, **options)
 
     def resume(self, name, *flags):
         """The same run again."""
