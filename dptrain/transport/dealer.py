@@ -66,10 +66,7 @@ class DealerLink:
             return []
         socket, monitor = self._pair
         # The monitor first: what arrived before the loss is then surely there to be read.
-        while not self._fault and monitor.poll(0):
-            news = recv_monitor_message(monitor)
-            kind = news["event"]
-            self._fault = CLOSED if kind == zmq.EVENT_DISCONNECTED else clients_fault(kind, news["value"], self._key)
+        self._fault = self._fault or self._seen(monitor)
         events: list[Arrived | LinkLost] = []
         while len(events) < BATCH or self._fault:
             try:
@@ -86,6 +83,14 @@ class DealerLink:
             self.shut()
         return events
 
+    def _seen(self, monitor: zmq.Socket[bytes]) -> str:
+        """What has befallen the connection; "" for nothing."""
+        if not monitor.poll(0):
+            return ""
+        news = recv_monitor_message(monitor)
+        kind = news["event"]
+        return CLOSED if kind == zmq.EVENT_DISCONNECTED else clients_fault(kind, news["value"], self._key)
+
     def _event(self, frames: list[zmq.Frame]) -> Arrived | LinkLost:
         try:
             message = decode(land(frames), self._limits)
@@ -101,8 +106,10 @@ class DealerLink:
             return
         try:
             self._pair[0].send_multipart(encode(message), zmq.DONTWAIT, copy=False)
-        except zmq.Again:
-            self._fault = f"the coordinator does not read: {HIGH_WATER} messages wait for it"
+        except zmq.Again:  # also where the handshake failed for good: libzmq has no queue then
+            self._fault = (
+                self._seen(self._pair[1]) or f"the coordinator does not read: {HIGH_WATER} messages wait for it"
+            )
         except zmq.ZMQError as error:
             if error.errno != errno.EHOSTUNREACH:
                 raise

@@ -16,6 +16,7 @@ HANDSHAKE_MS = 3_000
 UNKNOWN_BYTES = 1 << 30  #: largest frame where the network is not known yet (a worker's, from its own coordinator)
 MOST_FRAMES = 4  #: of one message: header and at most two arrays, and one that is too many
 FLUSH = 2.0  #: seconds for the last words at an orderly end
+_ENVELOPE = 64  #: bytes that CURVE adds to a frame (33, measured: without them the largest one is refused)
 _KERNEL_BUFFER = 8 << 20  #: bytes; Linux lets one connection have 6 MiB (tcp_rmem)
 LINE = 64  #: bytes; NumPy's and our own vector loops treat arrays that begin elsewhere differently
 
@@ -30,7 +31,7 @@ def harden(socket: zmq.Socket[bytes], address: str, largest: int) -> None:
     socket.heartbeat_ivl = HEARTBEAT_MS
     socket.heartbeat_timeout = socket.heartbeat_ttl = DEAD_MS
     socket.handshake_ivl = HANDSHAKE_MS
-    socket.maxmsgsize = largest
+    socket.maxmsgsize = largest + _ENVELOPE
     socket.ipv6 = "[" in address
 
 

@@ -38,7 +38,7 @@ def hello(name="w0"):
 class Port:
     """A coordinator's ROUTER on the loopback, and what comes to it. Everything is closed after the test."""
 
-    until, hello, limits = staticmethod(until), staticmethod(hello), LIMITS
+    until, hello = staticmethod(until), staticmethod(hello)
 
     def __init__(self, store):
         self.store = store
@@ -49,9 +49,10 @@ class Port:
     def keys(self, name):
         return open_keyring(str(self.store / name), name.split("-")[0])
 
-    def listen(self, *, keyed=True):
+    def listen(self, *, keyed=True, limits=LIMITS):
         keys = self.keys("coordinator") if keyed else None
-        self.router = RouterLink("tcp://127.0.0.1:0", LIMITS, keys)
+        self.limits = limits
+        self.router = RouterLink("tcp://127.0.0.1:0", limits, keys)
         self.open.append(self.router)
         return self.router
 
@@ -64,7 +65,7 @@ class Port:
         """A link that has said Hello."""
         link = DealerLink(address or self.router.endpoint, self.keys(name) if keyed else None)
         self.open.append(link)
-        link.know(LIMITS)
+        link.know(self.limits)
         link.open()
         link.send(greeting or hello(name))
         return link
