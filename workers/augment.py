@@ -7,14 +7,16 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 from dptrain.cluster.events import StopRequested
 from dptrain.config import from_identity_json
 from dptrain.errors import DataError, DptrainError, UsageError
-from dptrain.transport.address import bind_address, connect_address
+from dptrain.transport.address import bind_address, connect_address, warning_about
 from dptrain.transport.augmenter_loop import CoordinatorWatch, ShardServer, ask_for_run, serve
 from dptrain.transport.dealer import DealerLink
+from dptrain.transport.keys import AUGMENTER, COORDINATOR, open_keyring
 from dptrain.transport.orphan import LAUNCHER, die_with
 from dptrain.transport.stopping import StopSignals, StopSource
 from dptrain.transport.window import Place, Window, Work
@@ -32,7 +34,8 @@ class Options:
     number: int = 0  #: this one's place among the `of` augmenters of the run
     of: int = 1
     data_dir: str = ""
-    insecure: bool = False  #: may listen beyond this host
+    keys: str = ""  #: directory of this augmenter's keys; "": none
+    insecure: bool = False  #: may listen beyond this host, and connect there, without keys
     launcher: int = 0  #: process id of the launcher; 0: a person
 
 
@@ -40,26 +43,30 @@ def augment(options: Options) -> int:
     """Serves until a signal or the end of the run. Raises UsageError, DataError, ConnectionLostError, RefusedError."""
     if not 0 <= options.number < options.of:
         raise UsageError(f"augmenter {options.number} of {options.of}: the numbers are 0 to {options.of - 1}")
-    bind = bind_address(options.bind, insecure=options.insecure)
-    link = DealerLink(connect_address(options.connect))
+    keys = open_keyring(options.keys, AUGMENTER)
+    bind = bind_address(options.bind, insecure=options.insecure, keys=keys is not None)
+    coordinator = connect_address(options.connect, insecure=options.insecure, keys=keys is not None)
+    if keys is not None:
+        keys.server(COORDINATOR)
+    for address in (bind, coordinator):
+        if warning := warning_about(address, keys=keys is not None):
+            log.warning(warning)
+    link = DealerLink(coordinator, keys)
     try:
         with StopSignals(launched=options.launcher > 0) as stop:
             answer = ask_for_run(link, stop)
             if isinstance(answer, StopRequested):
                 return answer.exit_code
-            return _serve(options, bind, CoordinatorWatch(link, answer), answer, stop)
+            with closing(ShardServer(bind, answer.identity, keys)) as server:
+                return _serve(options, server, CoordinatorWatch(link, answer), answer, stop)
     finally:
         link.close()
 
 
-def _serve(options: Options, bind: str, watch: CoordinatorWatch, welcome: Welcome, stop: StopSource) -> int:
+def _serve(options: Options, server: ShardServer, watch: CoordinatorWatch, welcome: Welcome, stop: StopSource) -> int:
     window = Window(_work(welcome, options.data_dir), Place(options.number, options.of))
-    server = ShardServer(bind, welcome.identity)
     log.info("augmenter %d of %d, process %d: at %s", options.number, options.of, os.getpid(), server.endpoint)
-    try:
-        reason = serve(server, window, stop, watch)
-    finally:
-        server.close()
+    reason = serve(server, window, stop, watch)
     log.info("augmenter %d: %s", options.number, reason)
     return StopRequested(reason).exit_code
 
@@ -91,6 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--number", type=int, default=0)
     parser.add_argument("--of", type=int, default=1)
     parser.add_argument("--data-dir", default="")
+    parser.add_argument("--keys", default="")
     parser.add_argument(LAUNCHER, type=int, default=0)
     given = parser.parse_args(argv)
     if given.launcher:

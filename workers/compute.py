@@ -13,6 +13,7 @@ from dptrain.kernels import loss
 from dptrain.model import ShardResult
 from dptrain.transport.compute_thread import Result
 from dptrain.transport.feed import Feed
+from dptrain.transport.keys import Keyring
 from dptrain.types import I64, U8
 from dptrain.wire.messages import Welcome
 
@@ -22,10 +23,16 @@ from .parts import Parts, canary_digest, open_parts
 class RunComputer:
     """A `Computer` for whatever run it is welcomed to."""
 
-    def __init__(self, data_dir: str, augmenters: Sequence[str] = (), networks: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        data_dir: str,
+        augmenters: Sequence[str] = (),
+        keys: Keyring | None = None,
+        networks: tuple[str, ...] = (),
+    ) -> None:
         self._data_dir = data_dir
         self._networks = networks
-        self._augmenters = augmenters
+        self._augmenters, self._keys = augmenters, keys
         self._parts: Parts | None = None
         self._feed: Feed | None = None
 
@@ -60,7 +67,7 @@ class RunComputer:
         if self._augmenters:
             shards = training.batch_size // training.shard_size
             shape = (training.shard_size, *parts.source.image_shape)
-            self._feed = Feed(self._augmenters, welcome.identity, shards, shape)
+            self._feed = Feed(self._augmenters, welcome.identity, shards, shape, self._keys)
         layout = layout_digest(model.params, model.buffers)
         return Prepared(layout, data.sha256, canary_digest(parts), model.params, model.buffers)
 

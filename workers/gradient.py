@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 from dptrain.cluster.worker import Identity, Worker
 from dptrain.errors import ConnectionLostError, DptrainError, RefusedError
-from dptrain.transport.address import connect_address
+from dptrain.transport.address import connect_address, warning_about
 from dptrain.transport.dealer import DealerLink
+from dptrain.transport.keys import AUGMENTER, COORDINATOR, WORKER, Keyring, open_keyring
 from dptrain.transport.orphan import INCARNATION, LAUNCHER, die_with
 from dptrain.transport.stopping import StopSignals
 from dptrain.transport.worker_loop import Ended, run_worker
@@ -32,6 +33,8 @@ class Options:
     data_dir: str = ""
     name: str = ""  #: for people; "": host and process id
     isa: str = "auto"  #: set before the kernels are imported
+    keys: str = ""  #: directory of this worker's keys; "": none
+    insecure: bool = False  #: may connect to other hosts without keys
     networks: tuple[str, ...] = ()  #: Python files whose networks this worker may run
     launcher: int = 0  #: process id of the launcher; 0: a person
     incarnation: str = ""  #: "": a random one
@@ -42,8 +45,8 @@ def work(options: Options) -> int:
 
     Does not come back, but exits, where the compute thread is still busy: it may be inside a kernel or the compiler.
     """
-    address = connect_address(options.connect)
-    augmenters = [connect_address(text) for text in options.augmenters]
+    keys = open_keyring(options.keys, WORKER)
+    address, *augmenters = _addresses(options, keys)
     os.environ["DPTRAIN_ISA"] = options.isa
     from dptrain.kernels import isa  # reads the variable
 
@@ -51,16 +54,30 @@ def work(options: Options) -> int:
 
     name = options.name or f"{socket.gethostname()}:{os.getpid()}"
     identity = Identity(options.incarnation or secrets.token_hex(16), name, os.getpid(), isa.NUMERICS, isa.level())
-    computer = RunComputer(options.data_dir, augmenters, networks=options.networks)
+    computer = RunComputer(options.data_dir, augmenters, keys, options.networks)
     log.info("worker %s, process %d, %s: connecting to %s", name, os.getpid(), isa.level(), address)
     with StopSignals(launched=options.launcher > 0) as stop:
-        ended = run_worker(Worker(identity), DealerLink(address), computer, stop, PATIENCE)
+        ended = run_worker(Worker(identity), DealerLink(address, keys), computer, stop, PATIENCE)
     log.info("worker %s: %s", name, ended.reason)
     if not ended.idle:
         leave(ended)
     computer.close()
     raise_for(ended)
     return ended.code
+
+
+def _addresses(options: Options, keys: Keyring | None) -> list[str]:
+    """The coordinator's and the augmenters'. UsageError where one of them may not, or cannot, be connected to."""
+    secured = keys is not None
+    texts = (options.connect, *options.augmenters)
+    addresses = [connect_address(text, insecure=options.insecure, keys=secured) for text in texts]
+    if keys is not None:
+        keys.server(COORDINATOR)
+        for number in range(len(options.augmenters)):
+            keys.server(AUGMENTER, number)
+    for text in filter(None, dict.fromkeys(warning_about(address, keys=secured) for address in addresses)):
+        log.warning(text)
+    return addresses
 
 
 def raise_for(ended: Ended) -> None:
@@ -88,6 +105,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--augmenters", default="", help="addresses, separated by commas")
     parser.add_argument("--data-dir", default="")
     parser.add_argument("--networks", default="", help="Python files, separated by commas")
+    parser.add_argument("--keys", default="")
     parser.add_argument("--name", default="")
     parser.add_argument("--isa", default="auto")
     parser.add_argument(LAUNCHER, type=int, default=0)
@@ -99,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     given.augmenters = tuple(filter(None, given.augmenters.split(",")))
     given.networks = tuple(filter(None, given.networks.split(",")))
     try:
-        return work(Options(**vars(given)))
+        return work(Options(**vars(given), insecure=os.environ.get("DPTRAIN_INSECURE") == "1"))
     except DptrainError as error:
         sys.stderr.write(f"dptrain: error: {error}\n")
         return error.exit_code

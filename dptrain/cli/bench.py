@@ -1,4 +1,4 @@
-"""`dptrain bench`: images/s of a training step, one worker, one thread; in turns with PyTorch, where there is one."""
+"""`dptrain bench`: how fast this machine trains, in turns with PyTorch where there is one."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from cyclopts import Parameter
 
 from dptrain.cli.flags import takes_config, texts
 from dptrain.cli.torch_side import TorchSide, find_python
+from dptrain.cli.whole_job import whole_job
+from dptrain.config import Config
 from dptrain.configfile import resolve
 from dptrain.errors import UsageError
 from dptrain.run.manifest import cpu, versions
@@ -30,19 +32,33 @@ class Speed(NamedTuple):
     steps: int
 
 
-@takes_config("n", "filters", "shortcut", "batch_size", "shard_size", "isa")
-def bench(
+class Ratio(NamedTuple):
+    """Ours over theirs, turn by turn."""
+
+    median: float
+    low: float
+    high: float
+
+
+@takes_config(
+    "n", "filters", "shortcut", "batch_size", "shard_size", "dataset", "data_dir", "augment", "augmenters", "isa"
+)
+def bench(  # noqa: PLR0913  # its flags
     *,
     image: Annotated[int, Parameter(help="height and width")] = 32,
     channels: Annotated[int, Parameter(help="of the images")] = 3,
     classes: Annotated[int, Parameter(help="of the last layer")] = 10,
-    steps: Annotated[int, Parameter(help="measured training steps a side")] = 15,
+    steps: Annotated[int, Parameter(help="measured steps a side")] = 15,
+    inference: Annotated[bool, Parameter(negative=(), help="scores instead of training steps")] = False,
+    layers: Annotated[bool, Parameter(negative=(), help="every pass of the engine beside its floor")] = False,
+    workers: Annotated[str, Parameter(help="whole trainings instead, with so many workers each: 1,2")] = "",
     against_torch: Annotated[str, Parameter(help="Python that has PyTorch; default: this one, if it has")] = "",
     json_lines: Annotated[bool, Parameter("--json", negative=(), help="one JSON object")] = False,
     **flags: str | bool,
 ) -> int:
     """Measure a training step, in one thread: forward, backward, tree, update. ResNet-20 unless told otherwise."""
-    config = resolve(environ=os.environ, flags={"n": "3"} | texts(flags))
+    given = {"n": "3"} | texts(flags)
+    config = resolve(environ=os.environ, flags=given)
     for name, value, low, high in (
         ("image", image, 4, 1024),
         ("channels", channels, 1, 64),
@@ -51,10 +67,9 @@ def bench(
     ):
         if not low <= value <= high:
             raise UsageError(f"--{name} {value}: must be a whole number from {low} to {high}")
-    python = find_python(against_torch)
+    if sum((inference, layers, bool(workers))) > 1:
+        raise UsageError("--inference, --layers and --workers are three different measurements: choose one")
     os.environ["DPTRAIN_ISA"] = config.deployment.isa
-    from dptrain.cli.training_step import describe, make_runner  # imports Numba: only now is the ISA known
-
     shape = {
         "n": config.model.n,
         "filters": config.model.filters,
@@ -62,31 +77,41 @@ def bench(
         "classes": classes,
         "image": image,
         "batch": config.training.batch_size,
+        "inference": int(inference),
     }
-    torch = TorchSide(python, shape) if python else None
-    try:
-        ours, theirs = _measure(make_runner(config, shape), torch, steps)
-    finally:
-        if torch:
-            torch.close()
-    facts = {"machine": _machine(), "model": describe(config, shape), "versions": versions() | _torch_versions(torch)}
-    _print(facts, ours, theirs, json_lines=json_lines)
-    return 0
+    if workers:
+        return _print_jobs(config, _counts(workers), {"dataset": "shapes32"} | given, steps, json_lines=json_lines)
+    if layers:
+        return _print_layers(config, shape, steps, json_lines=json_lines)
+    return _print_steps(config, shape, find_python(against_torch), steps, json_lines=json_lines)
 
 
-def _measure(run: Callable[[int], list[float]], torch: TorchSide | None, steps: int) -> tuple[list[float], list[float]]:
-    """Seconds of the steps of both sides, taken in turns."""
+def _counts(text: str) -> list[int]:
+    counts = text.split(",")
+    if not all(count.isdecimal() and 0 < int(count) <= 1024 for count in counts):
+        raise UsageError(f"--workers {text}: must be whole numbers from 1 to 1024 with commas, as 1,2")
+    return [int(count) for count in counts]
+
+
+def _measure(
+    run: Callable[[int], list[float]], torch: TorchSide | None, steps: int
+) -> tuple[list[float], list[float], list[float]]:
+    """Seconds of the steps of both sides, taken in turns, and the ratio of each turn's medians."""
     run(_WARM_UP)
     if torch:
         torch.run(_WARM_UP)
     ours: list[float] = []
     theirs: list[float] = []
+    ratios: list[float] = []
     for turn in range(_ROUNDS):
         share = steps * (turn + 1) // _ROUNDS - steps * turn // _ROUNDS
-        ours += run(share)
+        mine = run(share)
+        ours += mine
         if torch:
-            theirs += torch.run(share)
-    return ours, theirs
+            other = torch.run(share)
+            theirs += other
+            ratios.append(statistics.median(other) / statistics.median(mine))
+    return ours, theirs, ratios
 
 
 def _speed(seconds: list[float], batch: int) -> Speed:
@@ -101,25 +126,75 @@ def _machine() -> str:
     return f"{found['model']}, {found['usable']} of {found['count']} CPUs usable, isa {isa.level()}"
 
 
-def _torch_versions(torch: TorchSide | None) -> dict[str, str]:
-    return {"torch": torch.versions["torch"]} if torch else {}
+def _print_steps(config: Config, shape: dict[str, int], python: str, steps: int, *, json_lines: bool) -> int:
+    from dptrain.cli.our_step import describe, make_runner  # imports Numba: only now is the ISA known
 
-
-def _print(facts: dict[str, Any], ours: list[float], theirs: list[float], *, json_lines: bool) -> None:
-    batch = facts["model"]["batch"]
+    torch = TorchSide(python, shape) if python else None
+    try:
+        ours, theirs, ratios = _measure(make_runner(config, shape), torch, steps)
+    finally:
+        if torch:
+            torch.close()
+    batch = shape["batch"]
     speeds = {"dptrain": _speed(ours, batch)} | ({"torch": _speed(theirs, batch)} if theirs else {})
-    ratio = round(speeds["dptrain"].median / speeds["torch"].median, 3) if theirs else None
+    ratio = Ratio(*(round(f(ratios), 3) for f in (statistics.median, min, max))) if ratios else None
+    facts = _facts(describe(config, shape), {"torch": torch.versions["torch"]} if torch else {})
     if json_lines:
         images = {side: speed._asdict() for side, speed in speeds.items()}
-        print(json.dumps(facts | {"argv": sys.argv[1:], "images_per_s": images, "ratio": ratio}))
-        return
-    print(f"machine  {facts['machine']}")
-    print(f"versions {', '.join(f'{name} {version}' for name, version in facts['versions'].items())}")
-    print(f"model    {facts['model']['text']}")
+        print(json.dumps(facts | {"images_per_s": images, "ratio": ratio._asdict() if ratio else None}))
+        return 0
+    _print_facts(facts)
+    kind = "inference" if shape["inference"] else "training"
     for side, speed in speeds.items():
         spread = f"quartiles {speed.low} to {speed.high}, {speed.steps} steps"
-        print(f"{side:<8} {speed.median:8.1f} images/s  fp32, 1 thread, median ({spread})")
+        print(f"{side:<8} {speed.median:8.1f} images/s  {kind}, fp32, 1 thread, median ({spread})")
     if ratio is None:
         print("torch    not measured: give --against-torch PYTHON, a Python that has torch")
     else:
-        print(f"ratio    {ratio:.2f}")
+        print(f"ratio    {ratio.median:.2f}  median of {len(ratios)} turns ({ratio.low:.2f} to {ratio.high:.2f})")
+    return 0
+
+
+def _print_layers(config: Config, shape: dict[str, int], takes: int, *, json_lines: bool) -> int:
+    from dptrain.cli.our_step import describe, layers  # imports Numba: only now is the ISA known
+
+    lines = layers(config, shape, takes)
+    facts = _facts(describe(config, shape), {})
+    if json_lines:
+        print(json.dumps(facts | {"layers": [line._asdict() for line in lines]}))
+        return 0
+    _print_facts(facts)
+    print(f"{'pass, an image':<60} {'us':>7} {'floor':>7} {'GFLOP/s':>8} {'GB/s':>6}")
+    for line in lines:
+        rates = f"{line.floor:7.1f} {line.gflops:8.1f} {line.gbytes:6.1f}" if line.gflops else ""
+        print(f"{line.name:<60} {line.microseconds:7.1f} {rates}")
+    print(f"{'all':<60} {sum(line.microseconds for line in lines):7.1f} {sum(line.floor for line in lines):7.1f}")
+    return 0
+
+
+def _print_jobs(config: Config, counts: list[int], flags: dict[str, str], steps: int, *, json_lines: bool) -> int:
+    flags = {name: value for name, value in flags.items() if name != "isa"} | {"isa": config.deployment.isa}
+    jobs = whole_job(counts, flags, steps)
+    text = f"whole trainings of {steps} steps: {' '.join(f'{name}={value}' for name, value in flags.items())}"
+    facts = _facts({"text": text}, {})
+    if json_lines:
+        print(json.dumps(facts | {"jobs": [job._asdict() for job in jobs]}))
+        return 0
+    _print_facts(facts)
+    for job in jobs:
+        ratio = job.images / jobs[0].images
+        spread = f"{job.low} to {job.high}"
+        print(
+            f"{job.workers:>3} workers {job.images:8.1f} images/s, median of runs ({spread}), {ratio:.2f} x the first"
+        )
+    return 0
+
+
+def _facts(model: dict[str, Any], more: dict[str, str]) -> dict[str, Any]:
+    return {"machine": _machine(), "model": model, "versions": versions() | more, "argv": sys.argv[1:]}
+
+
+def _print_facts(facts: dict[str, Any]) -> None:
+    print(f"machine  {facts['machine']}")
+    print(f"versions {', '.join(f'{name} {version}' for name, version in facts['versions'].items())}")
+    print(f"model    {facts['model']['text']}")

@@ -1,8 +1,9 @@
 """The other side of `dptrain bench --against-torch`: a script for a Python that has PyTorch. Never imported by us.
 
 Reads one JSON line with the shape of the network, answers with one that names the versions; then for every line
-"N" runs N training steps and answers with their seconds. Residual network with option-A shortcuts, SGD with Nesterov
-momentum, float32, channels_last, one thread, batch statistics over the whole batch.
+"N" runs N steps and answers with their seconds. Residual network with option-A shortcuts, float32, channels_last, one
+thread. A training step: SGD with Nesterov momentum, batch statistics over the whole batch. An inference step: scores
+with running statistics, in inference_mode.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ Tensor: TypeAlias = Any  #: torch is imported by name, when the script runs
 
 
 def make_step(shape: dict[str, int]) -> Callable[[], None]:
-    """One training step over a fixed random batch: forward, backward, update."""
+    """One step over a fixed random batch: forward, backward, update; or, for inference, scores."""
     torch: Any = import_module("torch")
     functional: Any = torch.nn.functional
     weights: list[Tensor] = []
-    last = torch.channels_last
+    last, training = torch.channels_last, not shape["inference"]
 
     def leaf(tensor: Tensor) -> Tensor:
         weights.append(tensor.requires_grad_())
@@ -35,7 +36,7 @@ def make_step(shape: dict[str, int]) -> Callable[[], None]:
         scale, shift = leaf(torch.ones(outputs)), leaf(torch.zeros(outputs))
         mean, variance = torch.zeros(outputs), torch.ones(outputs)
         return lambda x: functional.batch_norm(
-            functional.conv2d(x, kernel, None, stride, 1), mean, variance, scale, shift, training=True
+            functional.conv2d(x, kernel, None, stride, 1), mean, variance, scale, shift, training=training
         )
 
     def block(inputs: int, outputs: int, stride: int) -> Callable[[Tensor], Tensor]:
@@ -63,15 +64,22 @@ def make_step(shape: dict[str, int]) -> Callable[[], None]:
     x = torch.randn(shape["batch"], shape["channels"], shape["image"], shape["image"]).to(memory_format=last)
     y = torch.randint(0, shape["classes"], (shape["batch"],))
 
-    def step() -> None:
-        optimizer.zero_grad(set_to_none=True)
+    def scores() -> Tensor:
         z = functional.relu(stem(x))
         for forward in blocks:
             z = forward(z)
-        functional.cross_entropy(functional.linear(z.mean((2, 3)), head, bias), y).backward()
+        return functional.linear(z.mean((2, 3)), head, bias)
+
+    def train() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        functional.cross_entropy(scores(), y).backward()
         optimizer.step()
 
-    return step
+    def infer() -> None:
+        with torch.inference_mode():
+            scores()
+
+    return train if training else infer
 
 
 def answer(value: object) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 
 from dptrain.engine.plan import Convolution, Plan
 from dptrain.kernels import aligned
-from dptrain.kernels.conv.jit import pack, unpack
+from dptrain.kernels.conv.packing import pack, unpack
 from dptrain.kernels.conv.winograd import POSITIONS, transform_weights, weights_from_sums
 from dptrain.kernels.intrinsics.plan import lanes
 from dptrain.types import F32, I64

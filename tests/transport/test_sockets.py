@@ -80,9 +80,7 @@ def test_garbage_costs_only_the_peer_that_sent_it(links, bind):
     assert (event.peer, event.message.name) == (peer, "again")
 
 
-@pytest.mark.parametrize(
-    "frames", [[b""], [b"\x80"], encode(Admitted(1)), encode(WantShard("x", 1, 1)), [b"x"] * 500]
-)
+@pytest.mark.parametrize("frames", [[b""], [b"\x80"], encode(Admitted(1)), encode(WantShard("x", 1, 1)), [b"x"] * 500])
 def test_what_is_no_message_to_a_coordinator_drops_the_peer(links, frames):
     router = links.router()
     bad = links.stranger(router)

@@ -1,4 +1,4 @@
-"""One training step as a worker and the coordinator do it together, in one thread, without the wire; for `bench`."""
+"""What `bench` measures of ours, in one thread without the wire: a training step, scores, lines of the engine."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ from dptrain.cluster.tree import Tree
 from dptrain.cluster.update import apply
 from dptrain.config import Config
 from dptrain.engine import build
+from dptrain.engine.build import obstacle
+from dptrain.engine.model import EngineModel
+from dptrain.engine.profile import Line, profile
+from dptrain.errors import UsageError
 from dptrain.model import Model, ShardResult
 from dptrain.nn import initial_buffers, initial_params
 from dptrain.optim.optimizer import make_optimizer
@@ -21,7 +25,9 @@ _LR = 0.01
 
 
 def make_runner(config: Config, shape: dict[str, int]) -> Callable[[int], list[float]]:
-    """A function that runs N steps over a fixed random batch and gives the seconds of each."""
+    """A function that runs N steps over a fixed random batch and gives the seconds of each: training steps as a worker
+    and the coordinator do them together, or scores.
+    """
     model = _model(config, shape)
     optimizer = make_optimizer(config.training, model.params)
     state = TrainingState(
@@ -36,12 +42,17 @@ def make_runner(config: Config, shape: dict[str, int]) -> Callable[[int], list[f
     x = chance.integers(0, 256, (batch, shape["image"], shape["image"], shape["channels"]), np.uint8)
     y = chance.integers(0, shape["classes"], batch, np.int64)
 
-    def step() -> None:
+    def infer() -> None:
+        model.logits(state.params, state.buffers, x)
+
+    def train() -> None:
         tree: Tree[ShardResult] = Tree(batch // size)
         for shard in range(tree.shards):
             part = slice(shard * size, (shard + 1) * size)
             tree.add(shard, shard + 1, model.gradient(state.params, x[part], y[part]))
         apply(state, optimizer, tree.root, _LR)
+
+    step = infer if shape["inference"] else train
 
     def run(steps: int) -> list[float]:
         seconds = []
@@ -52,6 +63,18 @@ def make_runner(config: Config, shape: dict[str, int]) -> Callable[[int], list[f
         return seconds
 
     return run
+
+
+def layers(config: Config, shape: dict[str, int], takes: int) -> list[Line]:
+    """Every line of the engine's plan, timed over a shard. Raises UsageError where the network is not lowered."""
+    model = _model(config, shape)
+    if not isinstance(model, EngineModel):
+        reason = obstacle(config.model, (shape["image"], shape["image"], shape["channels"]))
+        raise UsageError(f"--layers: this network runs layer by layer, without a plan: {reason}")
+    chance = np.random.default_rng(0)
+    side = shape["image"]
+    x = chance.integers(0, 256, (config.training.shard_size, side, side, shape["channels"]), np.uint8)
+    return profile(model, initial_params(model.params, config.training.seed), x, takes)
 
 
 def describe(config: Config, shape: dict[str, int]) -> dict[str, Any]:

@@ -1,0 +1,104 @@
+"""Who outlives whom, who is the cause of what, and which exit code says so; real processes."""
+
+import shutil
+import signal
+
+import pytest
+
+from soak import traces
+from soak.processes import hit, until
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
+
+SOON = 60.0  #: seconds a test waits for what takes a few on a machine that is not busy with other things
+
+
+def test_workers_and_augmenters_die_with_a_coordinator_that_is_killed_and_the_run_goes_on_from_its_checkpoint(
+    runs, reference
+):
+    process = runs.train("a", "-n", 2, "--augmenters", 2)
+    runs.until_step("a", 25)
+    assert len(runs.members("worker")) == 2
+    assert len(runs.members("augmenter")) == 2
+    process.kill()
+    process.wait()
+    until(lambda: not runs.members(), 5.0, lambda: f"{runs.members()} are orphans")
+    runs.finished(runs.resume("a", "-n", 1, "--max-steps", 60), "a")
+    assert runs.verify(reference, runs.path("a"))[0] == 0
+    assert traces.records(runs.path("a")) == traces.records(reference)
+
+
+def test_workers_elsewhere_outlive_the_coordinator_and_work_for_its_next_life(runs, reference, port):
+    address = f"tcp://127.0.0.1:{port}"
+    lead = ["--bind", address, "--name", "a"]
+    first = runs.start("coordinator", *runs.flags, *lead, name="first")
+    workers = [runs.start("worker", "--connect", address, "--name", name, name=name) for name in ("b", "c")]
+    runs.until_step("a", 15)
+    pids = {process.pid for process in workers}
+    first.kill()
+    first.wait()
+    assert pids <= set(runs.members()), "a worker of another host does not die with the coordinator"
+    second = runs.start("coordinator", *lead, "--resume", "auto", "--max-steps", 60, name="second")
+    assert second.wait(240) == 0, runs.output("second")
+    assert [process.wait(SOON) for process in workers] == [0, 0]
+    assert "worker b joined" in runs.output("second") + runs.output("first")
+    assert "joined" in runs.output("second")
+    assert runs.verify(reference, runs.path("a"))[0] == 0
+
+
+def test_a_worker_that_cannot_start_stops_the_run_and_is_named_with_what_it_said(runs, shared_cifar):
+    """The data vanish after the coordinator has read them: the workers find nothing."""
+    process = runs.start(
+        *("train", "--dataset", "cifar10", "--data-dir", shared_cifar, "--filters", 4, "--batch-size", 32, "--n", 1),
+        *("--shard-size", 16, "--workers", 2, "--validation", 16, "--name", "a"),
+        name="a",
+    )
+    runs.until_said("a", "dir     ")
+    shutil.rmtree(shared_cifar)
+    assert process.wait(240) == 78, runs.output("a")
+    said = runs.output("a")
+    causes = [line for line in said.splitlines() if "not yet admitted, exited with code 78" in line]
+    assert len(causes) == 2, said
+    assert all("dptrain: error: " in line for line in causes)
+    final = said.splitlines()[-1]
+    assert final.startswith("dptrain: error: no worker is left: w")
+    assert said.index(causes[0]) < said.index("no worker is left")
+    assert " | dptrain: error: " in said
+
+
+def test_a_worker_without_its_data_or_without_a_coordinator_says_so_and_by_its_code_whether_to_try_again(
+    runs, tmp_path, port
+):
+    lonely = runs.start("worker", "--connect", "tcp://127.0.0.1:1", name="lonely")
+    address = f"tcp://127.0.0.1:{port}"
+    runs.start("coordinator", *runs.flags, "--bind", address, "--name", "a", name="a")
+    runs.until_said("a", "listening")
+    bad = runs.start("worker", "--connect", address, "--isa", "mmx", name="bad")
+    assert bad.wait(SOON) in (64, 78)
+    assert "isa" in runs.output("bad")
+    assert lonely.poll() is None, "it waits a minute for a coordinator"
+    lonely.send_signal(signal.SIGTERM)
+    assert lonely.wait(SOON) == 143
+
+
+def test_a_second_coordinator_of_a_run_is_refused_and_the_first_one_goes_on(runs):
+    first = runs.train("a", "-n", 1)
+    runs.until_step("a", 2)
+    second = runs.start("train", "--resume", "runs/a", name="second")
+    assert second.wait(SOON) == 78
+    assert f"runs/a is in use by pid {first.pid} on " in runs.output("second")
+    first.send_signal(signal.SIGTERM)
+    runs.finished(first, "a", 143)
+
+
+def test_two_runs_on_one_machine_do_not_meet(runs, reference):
+    """Same flags, same moment; one has another seed, so that any exchange would show in the bits."""
+    same = runs.train("same", "-n", 2, "--augmenters", 1, "--max-steps", 30)
+    other = runs.train("other", "-n", 2, "--augmenters", 1, "--max-steps", 30, "--seed", 1)
+    runs.until_step("same", 5)
+    runs.until_step("other", 5)
+    hit(runs.members("augmenter")[0], signal.SIGKILL)
+    runs.finished(same, "same")
+    runs.finished(other, "other")
+    assert runs.verify(reference, runs.path("same")) == (0, "identical over 30 common steps (1 to 30)\n")
+    assert runs.verify(reference, runs.path("other"))[0] == 1
