@@ -9,7 +9,8 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from dptrain.cli.app import build_app
+from dptrain.cli.app import build_app, main
+from dptrain.transport.keys import open_keyring
 
 ROLES = ["augmenter", "coordinator", "worker"]
 
@@ -41,7 +42,7 @@ def test_the_specification_in_use_refuses_a_misspelt_key(compose):
 
 
 def test_there_is_one_service_a_role(compose):
-    assert sorted(compose["services"]) == ROLES
+    assert sorted(compose["services"]) == sorted([*ROLES, "keys"])
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -58,7 +59,7 @@ def test_a_service_is_watched_stopped_gently_and_has_no_more_rights_than_it_need
     assert service["stop_grace_period"] == "60s"
     assert service["init"] is True
     assert service["cap_drop"] == ["ALL"]
-    assert "ports" not in service, "the protocol is not encrypted yet: nothing is published"
+    assert "ports" not in service, "what is not needed from outside is not published"
     assert "container_name" not in service, "a service with a fixed name cannot be scaled"
 
 
@@ -74,17 +75,42 @@ def test_addresses_name_services_and_the_ports_they_listen_on(compose):
     used = {
         word
         for service in services.values()
-        for word in [*service["command"], *service["healthcheck"]["test"]]
+        for word in [*service["command"], *service.get("healthcheck", {"test": []})["test"]]
         if word.startswith("tcp://") and not word.startswith(("tcp://0.0.0.0", "tcp://127.0.0.1"))
     }
     assert used == listening
 
 
 def test_every_volume_is_declared_and_a_place_the_image_prepares(compose, instructions):
-    prepared = {place for kind, rest in instructions if kind == "VOLUME" for place in json.loads(rest)}
+    runs = " && ".join(rest for kind, rest in instructions if kind == "RUN")
+    prepared = {place for made in re.findall(r"install -d [^&]*", runs) for place in made.split() if place[0] == "/"}
+    volumes = {place for kind, rest in instructions if kind == "VOLUME" for place in json.loads(rest)}
+    assert volumes <= prepared
     mounts = {mount for service in compose["services"].values() for mount in service["volumes"]}
     assert {mount.split(":")[0] for mount in mounts} == set(compose["volumes"])
     assert {mount.split(":")[1] for mount in mounts} == prepared
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_every_role_has_its_own_keys_and_nobody_elses_and_cannot_change_them(compose, role):
+    service = compose["services"][role]
+    assert service["environment"]["DPTRAIN_KEYS"] == "/keys"
+    assert "DPTRAIN_INSECURE" not in service["environment"]
+    assert [v for v in service["volumes"] if "key" in v] == [f"{role}-keys:/keys:ro"]
+
+
+def test_keys_are_made_before_the_coordinator_starts_each_on_its_roles_volume(compose, tmp_path, monkeypatch, capsys):
+    keys = compose["services"]["keys"]
+    assert compose["services"]["coordinator"]["depends_on"]["keys"]["condition"] == "service_completed_successfully"
+    assert set(keys["volumes"]) == {"keystore:/keystore", *(f"{role}-keys:/keystore/{role}" for role in ROLES)}
+    for role in ROLES:
+        (tmp_path / role).mkdir(mode=0o755)  # as an empty volume is
+    monkeypatch.setenv("DPTRAIN_KEYSTORE", str(tmp_path))
+    words = [*keys["entrypoint"][1:], *keys["command"]]
+    assert main(words) == 0
+    found = {role: open_keyring(str(tmp_path / role), role).public for role in ROLES}
+    assert main(words) == 0, "the second start of the containers"
+    assert {role: open_keyring(str(tmp_path / role), role).public for role in ROLES} == found
 
 
 def test_what_the_image_copies_exists_and_is_not_ignored(root, instructions):
