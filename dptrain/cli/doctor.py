@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from itertools import chain
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from dptrain.cli import checks
-from dptrain.cli.flags import takes_config, texts
+from dptrain.cli.flags import INSECURE, takes_config, texts
 from dptrain.configfile import resolve
 
 SICK = 1
 
 
-@takes_config("data_dir", "isa")
+@takes_config("data_dir", "isa", "keys")
 def doctor(
     *,
     connect: Annotated[str, Parameter(help="also try a coordinator, tcp://HOST:PORT, step by step")] = "",
+    insecure: Annotated[bool, Parameter(negative=(), help=INSECURE)] = False,
     **flags: str | bool,
 ) -> int:
     """Check this machine: CPUs, memory, kernels, sockets, versions, data. Exit 0: all fine."""
-    address = checks.parse_address(connect) if connect else None
+    if connect:
+        checks.parse_address(connect)
+    insecure = insecure or os.environ.get("DPTRAIN_INSECURE") == "1"
     deployment = resolve(environ=os.environ, flags=texts(flags)).deployment
     os.environ["DPTRAIN_ISA"] = deployment.isa
     findings = chain(
@@ -32,7 +36,7 @@ def doctor(
         checks.kernels(),
         checks.sockets(),
         checks.datasets(deployment.data_dir),
-        checks.connection(*address) if address else (),
+        _way_in(connect, deployment.keys, deployment.data_dir, insecure=insecure) if connect else (),
     )
     bad = 0
     for finding in findings:
@@ -40,3 +44,14 @@ def doctor(
         print(f"{'ok ' if finding.ok else 'BAD'}  {finding.name:<13} {finding.text}")
     print("all fine" if not bad else f"{bad} thing{'s' if bad > 1 else ''} to mend")
     return SICK if bad else 0
+
+
+def _way_in(connect: str, keys: str, data_dir: str, *, insecure: bool) -> Iterator[checks.Finding]:
+    """From the name to the canary; the first step that fails is the last one."""
+    for finding in checks.connection(*checks.parse_address(connect)):
+        yield finding
+        if not finding.ok:
+            return
+    from dptrain.cli import joining  # imports sockets and messages
+
+    yield from joining.steps(connect, keys, data_dir, insecure=insecure)

@@ -85,6 +85,17 @@ class Port:
 
         return until(reason, seconds=5.0)[0]
 
+    def complaint(self, link, said):
+        """The guard's first line, within the 5 seconds it is promised in. Like a worker's, the link tries again."""
+
+        def once():
+            link.shut()
+            link.open()
+            link.poll(0.3)
+            return said()
+
+        return until(lambda: said() or once(), seconds=5.0)[0]
+
     def talks(self, link, peer):
         """Messages go both ways."""
         self.router.send(peer, Ping(3))

@@ -94,20 +94,31 @@ def test_a_wrong_key_of_the_coordinator_is_refused(port, said):
     other = port.keys("worker-2").public.decode()
     file = port.store / "worker-1" / "coordinator.key"
     file.write_text(f'public-key = "{other}"\n')
-    assert "another one than worker-1 has for it" in port.lost(port.worker())
-    assert re.search("it has another public key for this process|has it a key, and our new", port.until(said)[0])
+    worker = port.worker()
+    assert "another one than worker-1 has for it" in port.lost(worker)
+    assert "it has another public key for this process" in port.complaint(worker, said)
 
 
 def test_no_key_where_one_is_needed_is_refused(port, said):
     port.listen()
-    assert "keys are used there (give this process its own with --keys)" in port.lost(port.worker(keyed=False))
-    assert re.search("it shows no key|has it a key", port.until(said)[0])
+    worker = port.worker(keyed=False)
+    assert "keys are used there (give this process its own with --keys)" in port.lost(worker)
+    assert "it shows no key (--keys), here one is wanted" in port.complaint(worker, said)
 
 
 def test_a_key_where_none_is_used_is_refused(port, said):
     port.listen(keyed=False)
-    assert re.search("keys are used here .* not there|no keys are used there", port.lost(port.worker()))
-    assert re.search("it uses a key, and none are used here|does it use a key", port.until(said)[0])
+    worker = port.worker()
+    assert re.search("keys are used here .* not there|no keys are used there", port.lost(worker))
+    assert "it uses a key, and none are used here" in port.complaint(worker, said)
+
+
+def test_a_health_check_that_connects_and_hangs_up_is_no_matter_of_complaint(port, said):
+    port.listen()
+    for _ in range(20):
+        port.stranger().close()
+    assert port.talks(*port.admitted())
+    assert said() == []
 
 
 def test_the_same_complaint_about_the_same_address_is_made_once(port, said):
