@@ -28,6 +28,7 @@ VERBS = {
     "worker": ("dptrain.cli.worker:worker", "compute gradients for a coordinator"),
     "augmenter": ("dptrain.cli.augmenter:augmenter", "prepare samples ahead of the workers"),
     "keys": ("dptrain.cli.keys:keys", "make, list and revoke the keys of those who may take part over tcp"),
+    "status": ("dptrain.cli.status:status", "tell how a run is doing"),
     "data": ("dptrain.cli.data:data", "list, fetch and look at data sets"),
     "doctor": ("dptrain.cli.doctor:doctor", "check this machine"),
     "verify": ("dptrain.cli.verify:verify", "compare two runs bit by bit"),

@@ -149,7 +149,7 @@ def stored_config(path: Path) -> Config:
 
 def stored_identity(path: Path) -> str:
     """The hash that names the run. Raises RunDirectoryError."""
-    return str(_read_manifest(path).get("identity"))
+    return str(read_manifest(path).get("identity"))
 
 
 def to_resume(runs: Path, name: str, resume: str) -> Path | None:
@@ -215,12 +215,13 @@ def _next_term(path: Path) -> int:
 
 
 def _add_start(path: Path, start: dict[str, Any]) -> None:
-    manifest = _read_manifest(path)
+    manifest = read_manifest(path)
     manifest["starts"].append(start)
     write_atomically(path / "run.json", _json(manifest))
 
 
-def _read_manifest(path: Path) -> dict[str, Any]:
+def read_manifest(path: Path) -> dict[str, Any]:
+    """run.json. Raises RunDirectoryError."""
     file = path / "run.json"
     try:
         manifest = json.loads(file.read_text(encoding="utf-8"))

@@ -1,0 +1,84 @@
+"""`dptrain status`: what it says of a run that has not begun, runs, is stuck, was stopped, is finished."""
+
+import fcntl
+import json
+import os
+from contextlib import suppress
+
+import pytest
+
+from dptrain.cli import main
+from dptrain.run import condition as looking
+from dptrain.run.directory import create
+
+STEP = {"kind": "step", "epoch": 1, "train/loss": 0.5, "train/acc": 0.75, "lr": 0.1, "time/step_s": 0.1}
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run directory that is locked by this process, without a step."""
+    place = create(tmp_path / "runs", "first", "", {"identity": "ab" * 32, "starts": [{"term": 1, "time": "today"}]})
+    (place.logs / "coordinator.log").write_text("now listening on tcp://x\nnow term 1: step 0 of 1000\n")
+    (tmp_path / "runs" / "latest").symlink_to("first")
+    yield place
+    with suppress(OSError):  # closed by the test
+        place.close()
+
+
+def write(run, *records):
+    text = "".join(json.dumps(record) + "\n" for record in records)
+    (run.path / "metrics.jsonl").write_text(text)
+
+
+def said(capsys, *words):
+    assert main(["status", *map(str, words)]) == 0
+    return {line[:12].strip(): line[12:] for line in capsys.readouterr().out.splitlines()}
+
+
+def test_a_run_that_has_not_begun(run, capsys):
+    out = said(capsys, run.path)
+    assert out["run"].startswith("first  identity abababababab  term 1")
+    assert out["state"] == f"running, pid {os.getpid()} on {os.uname().nodename}"
+    assert out["step"] == "none of 1000 yet"
+
+
+def test_a_run_under_way_and_its_pace(run, capsys, monkeypatch):
+    write(
+        run, *({**STEP, "step": n, "throughput/samples_per_s": pace} for n, pace in ((1, None), (2, 100.0), (3, 50.0)))
+    )
+    monkeypatch.chdir(run.path.parents[1])
+    assert said(capsys)["step"] == "3 of 1,000  epoch 2  loss 0.5000  acc 0.750  67 samples/s"
+
+
+def test_a_run_without_a_step_for_long_is_told_so_with_the_log(run, capsys):
+    write(run, {**STEP, "step": 1, "throughput/samples_per_s": 1.0})
+    for file in ("metrics.jsonl", "run.json"):
+        os.utime(run.path / file, (1e9, 1e9))
+    assert "are there workers" in said(capsys, run.path)["state"]
+
+
+def test_a_run_that_stopped_says_how_to_go_on_and_a_whole_one_that_it_is_finished(run, capsys):
+    run.close()
+    write(run, {**STEP, "step": 1, "throughput/samples_per_s": 1.0})
+    assert said(capsys, run.path)["state"].endswith(f"dptrain train --resume {run.path}")
+    write(run, {"kind": "eval", "step": 9, "epoch": 1, "test/loss": 0.1, "test/acc": 0.9, "best": True})
+    out = said(capsys, run.path)
+    assert out["state"] == "finished"
+    assert out["evaluation"] == "step 9  test/loss 0.1000  test/acc 0.9000"
+
+
+def test_looking_takes_no_lock_so_that_a_start_meanwhile_succeeds(run):
+    assert looking.is_locked(run.path / "lock")
+    run.close()
+    assert not looking.is_locked(run.path / "lock")
+    with open(run.path / "lock") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        assert looking.is_locked(run.path / "lock")
+    assert not looking.is_locked(run.path / "nothing")
+
+
+def test_what_is_no_run_directory_is_refused(tmp_path, capsys, monkeypatch):
+    assert main(["status", str(tmp_path)]) == 78
+    monkeypatch.chdir(tmp_path)
+    assert main(["status"]) == 78
+    assert "dptrain status runs/NAME" in capsys.readouterr().err
