@@ -58,6 +58,7 @@ class Runs(Group):
         code = process.wait(60)
         return code, self.output(f"verify{number}")
 
+    flags = FLAGS
     _numbers = itertools.count()
 
 

@@ -2,6 +2,7 @@
 
 import shutil
 import signal
+import struct
 
 import pytest
 
@@ -46,15 +47,28 @@ def test_workers_elsewhere_outlive_the_coordinator_and_work_for_its_next_life(ru
     assert runs.verify(reference, runs.path("a"))[0] == 0
 
 
-def test_a_worker_that_cannot_start_stops_the_run_and_is_named_with_what_it_said(runs, shared_cifar):
+@pytest.fixture
+def digits(tmp_path):
+    """A folder with an MNIST of 96 + 32 grey images."""
+    folder = tmp_path / "digits"
+    folder.mkdir()
+    for kind, count in (("train", 96), ("t10k", 32)):
+        images = struct.pack(">HBB3I", 0, 8, 3, count, 12, 12) + bytes(i % 251 for i in range(count * 144))
+        labels = struct.pack(">HBBI", 0, 8, 1, count) + bytes(i % 10 for i in range(count))
+        (folder / f"{kind}-images-idx3-ubyte").write_bytes(images)
+        (folder / f"{kind}-labels-idx1-ubyte").write_bytes(labels)
+    return folder
+
+
+def test_a_worker_that_cannot_start_stops_the_run_and_is_named_with_what_it_said(runs, digits):
     """The data vanish after the coordinator has read them: the workers find nothing."""
     process = runs.start(
-        *("train", "--dataset", "cifar10", "--data-dir", shared_cifar, "--filters", 4, "--batch-size", 32, "--n", 1),
-        *("--shard-size", 16, "--workers", 2, "--validation", 16, "--name", "a"),
+        *("train", "--dataset", "mnist", "--data-dir", digits, "--validation", 16, "--filters", 4, "--workers", 2),
+        *("--batch-size", 32, "--shard-size", 16, "--name", "a"),
         name="a",
     )
     runs.until_said("a", "dir     ")
-    shutil.rmtree(shared_cifar)
+    shutil.rmtree(digits)
     assert process.wait(240) == 78, runs.output("a")
     said = runs.output("a")
     causes = [line for line in said.splitlines() if "not yet admitted, exited with code 78" in line]
@@ -66,19 +80,25 @@ def test_a_worker_that_cannot_start_stops_the_run_and_is_named_with_what_it_said
     assert " | dptrain: error: " in said
 
 
-def test_a_worker_without_its_data_or_without_a_coordinator_says_so_and_by_its_code_whether_to_try_again(
-    runs, tmp_path, port
-):
-    lonely = runs.start("worker", "--connect", "tcp://127.0.0.1:1", name="lonely")
-    address = f"tcp://127.0.0.1:{port}"
-    runs.start("coordinator", *runs.flags, "--bind", address, "--name", "a", name="a")
-    runs.until_said("a", "listening")
-    bad = runs.start("worker", "--connect", address, "--isa", "mmx", name="bad")
-    assert bad.wait(SOON) in (64, 78)
-    assert "isa" in runs.output("bad")
-    assert lonely.poll() is None, "it waits a minute for a coordinator"
-    lonely.send_signal(signal.SIGTERM)
-    assert lonely.wait(SOON) == 143
+def test_a_worker_without_a_coordinator_waits_and_one_that_asks_for_the_impossible_does_not(runs):
+    waiting = runs.start("worker", "--connect", "tcp://127.0.0.1:1", name="waiting")
+    wrong = runs.start("worker", "--connect", "tcp://127.0.0.1:1", "--isa", "mmx", name="wrong")
+    nowhere = runs.start("worker", "--connect", "nowhere", name="nowhere")
+    assert wrong.wait(SOON) in (64, 78)
+    assert "mmx" in runs.output("wrong")
+    assert nowhere.wait(SOON) == 78
+    assert runs.output("nowhere").startswith("dptrain: error: --connect 'nowhere' is no address")
+    assert waiting.poll() is None, "it waits a minute for a coordinator"
+    waiting.send_signal(signal.SIGTERM)
+    assert waiting.wait(SOON) in (143, -signal.SIGTERM)
+
+
+def test_a_coordinator_without_workers_says_that_it_waits_and_can_be_stopped(runs):
+    process = runs.start("coordinator", *runs.flags, "--bind", "tcp://127.0.0.1:0", "--name", "a", name="a")
+    runs.until_said("a", "waiting for workers: none connected")
+    process.send_signal(signal.SIGINT)
+    runs.finished(process, "a", 130)
+    assert (runs.path("a") / "checkpoints" / "last.safetensors").is_file()
 
 
 def test_a_second_coordinator_of_a_run_is_refused_and_the_first_one_goes_on(runs):
