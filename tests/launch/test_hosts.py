@@ -43,12 +43,16 @@ def test_the_services_on_four_hosts_train_to_the_bits_of_one_process(root, tmp_p
     alone = [sys.executable, "-m", "dptrain", "train", "--recipe", "fashion-quick", *SHORT, "-n", "0", "--name", "one"]
     subprocess.run([*alone, "--augmenters", "0"], cwd=tmp_path, check=True, capture_output=True)
     network = hosts(["coordinator", "augmenter", "worker", "worker2"])
-    runs = tmp_path / "runs"
+    runs, keystore = tmp_path / "runs", tmp_path / "keystore"
+    made = [*services["keys"]["entrypoint"][1:], *services["keys"]["command"]]
+    assert main([*made, "--store", str(keystore)]) == 0
+    capsys.readouterr()
 
     def start(host, service, *flags):
         words = [{"/runs": str(runs)}.get(word, word) for word in service["command"]]
         # Not the image's volumes: data comes with the package, and a fresh cache would be compiled anew.
         own = {name: value for name, value in service["environment"].items() if not value.startswith("/")}
+        own["DPTRAIN_KEYS"] = str(keystore / service["command"][0])  # the volume of its role
         return network.start(host, [*python(words), *flags], cwd=tmp_path, env=os.environ | own)
 
     coordinator = start("coordinator", services["coordinator"], *SHORT)
