@@ -1,6 +1,7 @@
 """What holds for every test: repeatable examples, no setting of the developer's shell, and where optional files lie."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,10 @@ from hypothesis import settings
 # No deadline: the first example of a kernel compiles it. Derandomised: a red test is red again tomorrow.
 settings.register_profile("dptrain", deadline=None, derandomize=True, database=None, max_examples=50)
 settings.load_profile("dptrain")
+
+# Started behind nohup or in a shell's background, pytest and all it starts would ignore these; the tests send them.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 ROOT = Path(__file__).resolve().parents[1]
 

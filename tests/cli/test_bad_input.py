@@ -127,7 +127,7 @@ IDX = ["train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-u
 @pytest.mark.parametrize(
     ("dataset", "spoil", "message"),
     [
-        ("mnist", lambda path: None, "mnist: none of train-images-idx3-ubyte[.gz]"),
+        ("mnist", lambda path: None, "mnist: no train-images-idx3-ubyte[.gz]"),
         ("mnist", _cut_gzip, "train-images-idx3-ubyte.gz"),
         ("mnist", _idx_of_doubles, "train-images-idx3-ubyte begins with 00 00 0e 03"),
         ("cifar10", _foreign_pickle, "data_batch_1 names posix.mkdir, which no CIFAR batch holds"),

@@ -13,6 +13,7 @@ from collections import Counter
 from pathlib import Path
 
 from soak.chaos import EPOCHS, Outcome, disturb
+from soak.endure import endure
 from soak.recipe import undisturbed
 
 
@@ -25,10 +26,16 @@ def main() -> int:
     chaos.add_argument("--runs", type=int, default=200)
     chaos.add_argument("--minutes", type=float, default=1e9, help="stop earlier, after so long")
     chaos.add_argument("--seed", type=int, default=0, help="of the first schedule; each later one has the next number")
+    endurance = verbs.add_parser("endure", help="one long run with workers that come and go")
+    endurance.add_argument("--minutes", type=float, default=45)
+    endurance.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     folder = given.folder or Path(tempfile.mkdtemp(prefix="dptrain-soak-"))
     folder.mkdir(parents=True, exist_ok=True)
-    found = _chaos(folder, given.seed, given.runs, given.minutes)
+    if given.verb == "chaos":
+        found = _chaos(folder, given.seed, given.runs, given.minutes)
+    else:
+        found = bool(endure(folder, given.seed, given.minutes))
     if found:
         print(f"kept: {folder}")
         return 1

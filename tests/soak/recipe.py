@@ -13,12 +13,12 @@ FLAGS += ["--batch-size", 180, "--shard-size", 45, "--log-format", "plain", "--l
 LIMIT = 600.0  #: seconds for the undisturbed run: kernels may have to be compiled
 
 
-def undisturbed(folder: Path, name: str, *flags: object) -> Path:
+def undisturbed(folder: Path, name: str, *flags: object, limit: float = LIMIT) -> Path:
     """The run directory of a run in one process that nobody disturbed."""
     group = Group(folder)
     try:
         process = group.start("train", *FLAGS, *flags, "--name", name, "--workers", 0, name=name)
-        if process.wait(LIMIT):
+        if process.wait(limit):
             raise RuntimeError(f"the undisturbed run failed:\n{group.output(name)}")
     finally:
         group.end()

@@ -10,6 +10,7 @@ import pytest
 
 from dptrain.kernels import isa
 from soak import traces
+from soak.processes import until
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
@@ -34,16 +35,23 @@ def test_neither_workers_nor_augmenters_nor_the_transport_change_a_bit(runs, ref
 
 
 def test_a_worker_that_is_killed_and_one_that_comes_late_change_nothing(runs, reference, port):
-    """The other worker is paused until the newcomer is there, which runs portable code: machines may differ."""
+    """All others are paused until the newcomer is there, or the run would end first. It runs portable code: machines
+    may differ.
+    """
     step = random.Random(os.getpid()).randint(2, 50)
     process = runs.train("killed", "-n", 2, "--augmenters", 1, "--bind", f"tcp://127.0.0.1:{port}", *WHOLE)
     runs.until_step("killed", step)
-    killed, paused = runs.members("worker")
+    killed, other = runs.members("worker")
+    os.kill(other, signal.SIGSTOP)
     os.kill(killed, signal.SIGKILL)
-    os.kill(paused, signal.SIGSTOP)
+    until(lambda: len(set(runs.members("worker")) - {killed}) == 2, 60, lambda: runs.output("killed"))
+    paused = set(runs.members("worker")) - {killed}
+    for pid in paused:
+        os.kill(pid, signal.SIGSTOP)
     late = runs.start("worker", "--connect", f"tcp://127.0.0.1:{port}", "--name", "late", "--isa", "portable")
     runs.until_said("killed", "worker late joined")
-    os.kill(paused, signal.SIGCONT)
+    for pid in paused:
+        os.kill(pid, signal.SIGCONT)
     runs.finished(process, "killed")
     runs.finished(late, "worker")
     assert "exited with signal 9" in (runs.path("killed") / "logs" / "coordinator.log").read_text()

@@ -1,0 +1,129 @@
+"""One long run over tcp whose workers join, die, pause and return all the time: what it takes must not grow, and its
+bits are those of the undisturbed run.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import socket
+import subprocess
+import time
+from collections import Counter
+from pathlib import Path
+
+from soak import traces
+from soak.figures import Figures, growth, measure
+from soak.processes import Group, hit, until
+from soak.recipe import FLAGS, differences, undisturbed
+
+RUN = ["--epochs", 100_000, "--eval-every", 20, "--hash-every", 50, "--checkpoint-every", 50]
+WORKERS = 3  #: there are at most so many beside the veteran
+PAUSE = 2.0  #: mean seconds between two events
+LIMIT = 300.0  #: seconds until the first step: kernels may have to be compiled
+
+
+def endure(folder: Path, seed: int, minutes: float) -> list[str]:
+    """Prints figures once a minute and the summary; what is wrong, [] for nothing."""
+    undisturbed(folder, "warm", *RUN, "--max-steps", 1)  # compiles: a worker waits a minute for an answer, no longer
+    soak = _Soak(folder, seed)
+    try:
+        faults = soak.run(60 * minutes)
+    finally:
+        left = soak.group.end()
+    if left:
+        faults.append(f"{len(left)} processes outlived the run")
+    faults += [f"left behind: {name}" for name in traces.unfinished(folder)]
+    step = traces.step(soak.directory)
+    reference = undisturbed(folder, "undisturbed", *RUN, "--max-steps", step, limit=120 * minutes + LIMIT)
+    faults += differences(soak.directory, reference)
+    print(json.dumps({"steps": step, "events": dict(soak.events), "faults": faults}), flush=True)
+    return faults
+
+
+class _Soak:
+    def __init__(self, folder: Path, seed: int) -> None:
+        self.group = Group(folder)
+        self.directory = folder / "runs" / "endure"
+        self.events: Counter[str] = Counter()
+        self._random = random.Random(seed)
+        self._address, self._augmenter_address = (f"tcp://127.0.0.1:{_free_port()}" for _ in range(2))
+        self._workers: list[subprocess.Popen[bytes]] = []
+        self._waking: list[tuple[float, int]] = []  #: (when, process id) of who is paused
+        self._started = 0
+
+    def run(self, seconds: float) -> list[str]:
+        lead = ["--bind", self._address, "--name", "endure"]
+        coordinator = self.group.start("coordinator", *FLAGS, *RUN, *lead, name="coordinator")
+        veteran, self._augmenter = self._worker(), self._augment()
+        until(lambda: traces.step(self.directory) > 0, LIMIT, lambda: self.group.output("coordinator"))
+        for _ in range(WORKERS - 1):
+            self._workers.append(self._worker())
+        figures: list[Figures] = []
+        begin = time.monotonic()
+        look = begin + min(60.0, seconds / 4)  # what every process needs anyhow is there by then
+        while time.monotonic() < begin + seconds:
+            time.sleep(self._random.expovariate(1 / PAUSE))
+            self._event(veteran.pid)
+            if time.monotonic() >= look:
+                look = time.monotonic() + 60
+                minute = (time.monotonic() - begin) / 60
+                found = measure(minute, self.directory, self.group.members(), coordinator.pid, veteran.pid)
+                figures.append(found)
+                print(json.dumps(vars(found)), flush=True)
+        self._wake(everybody=True)
+        coordinator.send_signal(signal.SIGTERM)
+        faults = [] if (code := coordinator.wait(60)) == 143 else [f"the coordinator ended with {code}"]
+        faults += [] if (code := veteran.wait(60)) == 0 else [f"the veteran ended with {code}"]
+        until(lambda: not self.group.members(), 90.0, lambda: f"{self.group.members()} outlive the run")
+        return faults + growth(figures[0], figures[-1])
+
+    def _event(self, veteran: int) -> None:
+        self._wake()
+        self._workers = [worker for worker in self._workers if worker.poll() is None]
+        kinds, weights = ("join", "die", "leave", "pause", "augmenter"), (30, 15, 10, 15, 5)
+        kind = self._random.choices(kinds, weights)[0]
+        if kind == "join" and len(self._workers) < WORKERS:
+            self._workers.append(self._worker())
+        elif kind in ("die", "leave") and self._workers:
+            victim = self._workers.pop(self._random.randrange(len(self._workers)))
+            hit(victim.pid, signal.SIGKILL if kind == "die" else signal.SIGTERM)
+        elif kind == "pause":
+            sleeping = {pid for _, pid in self._waking}
+            pid = self._random.choice([veteran, *(worker.pid for worker in self._workers)])
+            if pid in sleeping:
+                return
+            hit(pid, signal.SIGSTOP)
+            self._waking.append((time.monotonic() + self._random.choice((0.3, 3.0, 20.0)), pid))
+        elif kind == "augmenter":
+            hit(self._augmenter.pid, signal.SIGKILL)
+            self._augmenter.wait()
+            self._augmenter = self._augment()
+        else:
+            return
+        self.events[kind] += 1
+
+    def _wake(self, *, everybody: bool = False) -> None:
+        """Who has paused long enough goes on."""
+        now = time.monotonic()
+        for when, pid in self._waking:
+            if everybody or when <= now:
+                hit(pid, signal.SIGCONT)
+        self._waking = [] if everybody else [(when, pid) for when, pid in self._waking if when > now]
+
+    def _worker(self) -> subprocess.Popen[bytes]:
+        self._started += 1
+        name = f"w{self._started}"
+        flags = ["--connect", self._address, "--augmenters", self._augmenter_address, "--name", name]
+        return self.group.start("worker", *flags, name="workers")
+
+    def _augment(self) -> subprocess.Popen[bytes]:
+        flags = ["--connect", self._address, "--bind", self._augmenter_address]
+        return self.group.start("augmenter", *flags, name="augmenters")
+
+
+def _free_port() -> int:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return int(server.getsockname()[1])
