@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from dptrain.engine.geometry import Map
-from dptrain.engine.plan import Convolution, Plan
+from dptrain.engine.plan import LARGEST_GROUP, Convolution, Plan
 from dptrain.kernels import aligned
 from dptrain.kernels.conv.winograd import scratch
 from dptrain.types import F32, F64, U8
 
 _LINE = 16  #: elements of a cache line
-_GROUP = 4  #: images of the largest group (plan.py)
 
 
 class Norm:
@@ -35,9 +34,9 @@ class Arena:
         sizes |= {("kept", index): capacity * where.framed for index, where in kept.items()}
         sizes |= {("outer", i): capacity * where.bare for i, where in enumerate(maps)}
         sizes |= {("inner", i): capacity * where.bare for i, where in enumerate(maps)}
-        sizes |= {("frame", i): _GROUP * where.framed for i, where in enumerate(maps)}
-        sizes |= {("gradient frame", i): _GROUP * where.framed for i, where in enumerate(maps)}
-        sizes |= {("gradient", i): _GROUP * where.bare for i, where in enumerate(maps)}
+        sizes |= {("frame", i): LARGEST_GROUP * where.framed for i, where in enumerate(maps)}
+        sizes |= {("gradient frame", i): LARGEST_GROUP * where.framed for i, where in enumerate(maps)}
+        sizes |= {("gradient", i): LARGEST_GROUP * where.bare for i, where in enumerate(maps)}
         sizes |= {("image frame", 0): image.framed, ("means", 0): capacity * last.channels}
         arrays = _cut(sizes)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dptrain.kernels.fused.convolution import even
+
 
 @dataclass(frozen=True, slots=True)
 class Map:
@@ -21,22 +23,18 @@ class Map:
     @property
     def bare(self) -> int:
         """Elements an image takes where a convolution writes it."""
-        return self._even(self.height) * self._even(self.width) * self.channels
+        return even(self.height) * even(self.width) * self.channels
 
     @property
     def framed(self) -> int:
         """Elements an image takes where a 3 x 3 convolution reads it: in a frame of zeros, one pixel wide."""
-        return (self._even(self.height) + 2) * (self._even(self.width) + 2) * self.channels
+        return (even(self.height) + 2) * (even(self.width) + 2) * self.channels
 
     @property
     def tiles(self) -> int:
         """Winograd tiles of 2 x 2 pixels."""
-        return self._even(self.height) * self._even(self.width) // 4
+        return even(self.height) * even(self.width) // 4
 
     def halved(self) -> Map:
         """What a convolution with stride 2 and twice the channels makes of it."""
         return Map(-(-self.height // 2), -(-self.width // 2), 2 * self.channels)
-
-    @staticmethod
-    def _even(side: int) -> int:
-        return side + side % 2

@@ -14,6 +14,8 @@ from dptrain.model import ParamLayout
 #: What a halving shortcut adds up (kernels/intrinsics/lines.py), by its name in the configuration.
 KINDS = {"A": ADD, "avgpool": AVERAGE}
 
+LARGEST_GROUP = 4  #: images; so much scratch there is
+
 
 @dataclass(frozen=True, slots=True)
 class Convolution:
@@ -47,8 +49,8 @@ class Convolution:
         if self.stride == 2:
             return 1
         tiles = self.outputs.tiles
-        waste = {images: -(images * tiles) % TILES / (images * tiles) for images in (1, 2, 3, 4)}
-        return next((images for images, share in waste.items() if share <= 1 / 15), 4)
+        waste = {images: -(images * tiles) % TILES / (images * tiles) for images in range(1, LARGEST_GROUP + 1)}
+        return next((images for images, share in waste.items() if share <= 1 / 15), LARGEST_GROUP)
 
     @property
     def flops(self) -> int:

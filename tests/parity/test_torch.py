@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dptrain import nn
+from dptrain import engine, nn
 from dptrain.config import ModelConfig, TrainingConfig
 from dptrain.optim.optimizer import make_optimizer
 from dptrain.run.torchfile import read_torch
@@ -56,7 +56,7 @@ def one_thread():
 
 
 def model():
-    return nn.build(ModelConfig(n=3, filters=16), (32, 32, 3), 10, MEAN.tolist(), STD.tolist())
+    return engine.build(ModelConfig(n=3, filters=16), (32, 32, 3), 10, MEAN.tolist(), STD.tolist())
 
 
 def load(network, views):
