@@ -14,7 +14,7 @@ class Registers(NamedTuple):
     accumulators: int  #: vectors that may hold partial sums; the rest is for weights and the broadcast
 
 
-#: AVX-512 has 32 registers: 16 accumulators hide the latency of two fma units; more gained nothing (docs/LOG.md).
+#: AVX-512 has 32 registers: 16 accumulators hide the latency of two fma units.
 #: AVX2 has 16: 12 accumulators, 2 weights, 1 broadcast. Portable: SSE2 splits every 8-lane vector in two.
 _REGISTERS = {"avx512": Registers(16, 16), "avx2": Registers(8, 12), "portable": Registers(8, 4)}
 
