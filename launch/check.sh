@@ -27,5 +27,5 @@ check ruff format --check
 check bash -n launch/*.sh .ci/run
 check mypy --strict dptrain workers launch tools
 check lint-imports
-check python -m pytest "$@"
+check python -m pytest -n auto --maxprocesses 4 --dist loadgroup "$@"
 printf '\nall checks passed in %s s\n' "$SECONDS"

@@ -24,6 +24,17 @@ SHARED_DATA = Path(os.environ.get("DPTRAIN_SHARED_DATA", ROOT.parent / "shared" 
 KEPT = {"DPTRAIN_CACHE", "DPTRAIN_SHARED_DATA", "DPTRAIN_TORCH"}
 
 
+#: Tests that start processes and wait for them, one after the other even where pytest runs on every core (check.sh).
+WITH_PROCESSES = {"launch", "security", "system", "transport"}
+
+
+def pytest_collection_modifyitems(items):
+    """For pytest-xdist: a file's tests share one process, and so do all that start processes themselves."""
+    for item in items:
+        folder = item.path.relative_to(ROOT / "tests").parts[0]
+        item.add_marker(pytest.mark.xdist_group("processes" if folder in WITH_PROCESSES else str(item.path)))
+
+
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch):
     for name in set(os.environ) - KEPT:
