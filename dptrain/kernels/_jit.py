@@ -29,7 +29,7 @@ _TARGETS: dict[str, tuple[str | None, str | None]] = {
 
 
 def sources_digest() -> str:
-    """SHA-256 (12 hex digits) over kernels/**: an edit in one file must not hit the cache of another (style.md C1)."""
+    """SHA-256 (12 hex digits) over kernels/**: an edit in one file must not hit the cache of another."""
     h = hashlib.sha256()
     root = Path(__file__).parent
     for path in sorted(root.rglob("*.py")):
@@ -77,6 +77,6 @@ def cache_directory() -> str:
 
 
 def kernel(function: Callable[P, R]) -> Callable[P, R]:
-    """Compiles at first call; the GIL is released inside; hits a cache across processes (see kernels.md, section 3)."""
+    """Compiles at first call; the GIL is released inside; hits a cache across processes."""
     compiled: Callable[P, R] = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
     return compiled

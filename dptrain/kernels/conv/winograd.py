@@ -3,9 +3,9 @@
 Measured beside the direct kernels in docs/LOG.md: 1.3 to 2 times as fast, and no less exact (shorter chains of sums).
 
 Order of additions. Output: per tile position, input channel after input channel, one fma each, from zero; then the tile
-transforms of intrinsics/winograd.py. Weight gradient: tiles in order (image, row, column) in blocks of a size that
-depends on the channels only; within a block tile after tile, one fma each, from zero; the blocks' sums in order, from
-zero.
+transforms of intrinsics/winograd.py. Weight gradient: tiles in order (image, row, column) in blocks of TILES, the last
+one filled with zeros; within a block tile after tile, one fma each, from zero; the blocks' sums in order, from zero.
+The engine begins a new block with every group of images.
 """
 
 from __future__ import annotations

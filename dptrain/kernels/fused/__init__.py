@@ -2,5 +2,5 @@
 
 Images go through a pass in small groups, so what one kernel writes the next reads from the near caches. Maps lie as
 `dptrain.engine.geometry` says: even sides, outputs of convolutions bare, inputs in a frame of zeros. float32 only: the
-readable twin of every pass is the same step in `dptrain.nn`, and tests/engine holds each against it.
+readable twin of every pass is the same step in `dptrain.nn`, and tests/engine holds the whole against it.
 """

@@ -1,7 +1,7 @@
 """A convolution of the network, forward and backward, with all that is between it and its neighbours.
 
-Every factory closes over plain ints (kernels.md, section 3). C, H, W: the input map; K: output channels; STRIDE 1 goes
-Winograd's way, 2 the direct one. SROW, SIMAGE, KIND: of the halving shortcut, when the input comes through one.
+Every factory closes over plain ints: what the cache needs. C, H, W: the input map; K: output channels; STRIDE 1 goes
+Winograd's way, 2 the direct one; GROUP: images that go through together. WIDE, KIND: of the halving shortcut.
 """
 
 from __future__ import annotations

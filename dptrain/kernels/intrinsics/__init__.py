@@ -1,1 +1,1 @@
-"""LLVM-level blocks, generated through Numba's intrinsics: everything here is a register block, loops are elsewhere."""
+"""LLVM-level code, made by Numba's intrinsics: register blocks and their inner loops; loops over images are elsewhere."""

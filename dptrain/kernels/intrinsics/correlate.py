@@ -2,7 +2,7 @@
 
 They take the geometry as literal integers, so loops over pixels, taps and channel blocks are unrolled and every address
 inside a block is a constant. They stand at module level and close over nothing: only then does Numba's cache hit in
-another process (kernels.md, section 3).
+another process.
 """
 
 from __future__ import annotations

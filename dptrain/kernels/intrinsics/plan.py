@@ -1,4 +1,4 @@
-"""How a convolution is cut into register blocks on this CPU. Blocking changes speed, never bits."""
+"""How a convolution is cut into register blocks on this CPU. What depends on the CPU changes speed, never bits."""
 
 from __future__ import annotations
 
