@@ -1,4 +1,4 @@
-# Sourced by local.sh and check.sh: a virtual environment with dptrain in it, made where there is none.
+# Sourced by local.sh, check.sh and soak.sh: a virtual environment with dptrain in it, made where there is none.
 #
 #   ensure_venv [EXTRA]    sets $venv (its directory). Installs when pyproject.toml has changed since the last time.
 #

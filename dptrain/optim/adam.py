@@ -16,7 +16,7 @@ from dptrain.types import F32
 class Adam:
     """m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;  p -= lr / (1 - b1^t) m / (sqrt(v) / sqrt(1 - b2^t) + epsilon).
 
-    t = step + 1. Without the correction the first step would be (1 - b1) / sqrt(1 - b2) = 3.2 times lr (seeds.md, B7).
+    t = step + 1. Without the correction the first step would be (1 - b1) / sqrt(1 - b2) = 3.2 times lr.
     Every operation is one float32 rounding an element. One instance serves one thread.
     """
 

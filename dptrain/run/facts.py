@@ -35,7 +35,7 @@ class RunFacts:
     config: Config
     data: DataFacts
     layout: str  #: ParamLayout.digest() of params, then of buffers
-    numerics: str  #: of the arithmetic, e.g. "fp32-v1"
+    numerics: str  #: of the arithmetic, e.g. "fp32-v2"
     model: str  #: for people: "ResNet-8, 75,290 parameters"
 
     @property
