@@ -1,1 +1,1 @@
-"""LLVM-level code, made by Numba's intrinsics: register blocks and their inner loops; loops over images are elsewhere."""
+"""LLVM-level code, made by intrinsics of Numba: register blocks and their inner loops; images are walked elsewhere."""
