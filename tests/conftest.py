@@ -28,6 +28,7 @@ KEPT = {"DPTRAIN_CACHE", "DPTRAIN_SHARED_DATA", "DPTRAIN_TORCH"}
 WITH_PROCESSES = {"launch", "security", "system", "transport"}
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist's own reads the marks
 def pytest_collection_modifyitems(items):
     """For pytest-xdist: a file's tests share one process, and so do all that start processes themselves."""
     for item in items:

@@ -9,8 +9,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("dptrain", "workers", "launch", "tools", "tests", "docs", ".ci")
 
-#: The only files that may unpickle, each with an allow-list of its own.
-UNPICKLERS = {"dptrain/data/unpickle.py", "dptrain/run/pyfuntmodel.py", "dptrain/run/torchfile.py"}
+#: The only files that may unpickle: three readers, each with an allow-list of its own, and what they share.
+UNPICKLERS = {f"dptrain/{at}.py" for at in ("data/unpickle", "run/pyfuntmodel", "run/torchfile", "pickles")}
 #: The order of arithmetic in these folders decides the bits of a run; the references define it, they don't run in it.
 TRAINING_PATH = ("dptrain/nn", "dptrain/engine", "dptrain/kernels", "dptrain/optim", "dptrain/cluster", "dptrain/wire")
 #: BLAS and friends (order depends on the CPU and on threads), and libm (bits depend on the C library).

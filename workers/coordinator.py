@@ -25,6 +25,7 @@ from dptrain.transport.children import Children, ChildSpec
 from dptrain.transport.coordinator_loop import Crew, Recorder, run_coordinator
 from dptrain.transport.inprocess import InProcessHub
 from dptrain.transport.keys import COORDINATOR, open_keyring
+from dptrain.transport.preparation import Preparation
 from dptrain.transport.router import RouterLink
 from dptrain.transport.sockets import FLUSH
 from dptrain.transport.stopping import StopSignals
@@ -47,7 +48,7 @@ class Life:
     launch: bool = True  #: start workers and augmenters here; False: they connect from elsewhere
 
 
-def train(parts: Parts, life: Life, recorder: Recorder, stop: StopSignals) -> int:
+def train(parts: Parts, life: Life, recorder: Recorder, stop: StopSignals, preparation: Preparation) -> int:
     """Trains until the end, a signal or a failure, and returns the exit code. Main thread only.
 
     Raises UsageError where the address cannot be bound, Interrupted where a signal comes before the kernels are
@@ -58,7 +59,7 @@ def train(parts: Parts, life: Life, recorder: Recorder, stop: StopSignals) -> in
     with ExitStack() as stack:
         link = InProcessHub() if in_process else _bind(parts, recorder)
         stack.callback(link.close)
-        machine = _machine(parts, life)
+        machine = preparation.run(lambda: _machine(parts, life))
         stop.prepared()
         crew: Crew | None = None
         if isinstance(link, InProcessHub):

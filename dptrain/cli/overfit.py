@@ -11,6 +11,7 @@ from dptrain.cluster.reports import EpochDone, Notice, Report
 from dptrain.cluster.state import TrainingState
 from dptrain.config import Config
 from dptrain.data import open_source
+from dptrain.transport.preparation import Preparation
 from dptrain.transport.stopping import StopSignals
 from dptrain.workers.coordinator import Life, train
 from dptrain.workers.parts import open_parts
@@ -48,7 +49,7 @@ def overfit(config: Config, images: int, passes: int) -> Overfit:
     parts = open_parts(narrowed, config.deployment.data_dir)
     memory = _Memory()
     with StopSignals() as stop:
-        code: int = train(parts, Life(term=1, logs=Path()), memory, stop)
+        code: int = train(parts, Life(term=1, logs=Path()), memory, stop, Preparation())
     return Overfit(parts.source.size("train"), tuple(memory.epochs), memory.failure, code)
 
 

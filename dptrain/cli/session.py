@@ -26,6 +26,7 @@ from dptrain.run.manifest import manifest, start
 from dptrain.run.recorder import Recorder
 from dptrain.run.reporter import Banner, choose
 from dptrain.run.shelf import Shelf
+from dptrain.transport.preparation import Preparation
 from dptrain.transport.stopping import Interrupted, StopSignals
 from dptrain.workers.coordinator import Life, train
 from dptrain.workers.parts import Parts, open_parts
@@ -45,20 +46,22 @@ class _Session(NamedTuple):
 
 def run(plan: Plan, *, launch: bool) -> int:
     """Trains; `launch`: with workers of this host, otherwise they connect from elsewhere. Returns the exit code."""
+    preparation = Preparation()
     try:
         with StopSignals(preparing=True) as stop:
-            return _run(plan, stop, launch=launch)
+            return _run(plan, stop, preparation, launch=launch)
     except Interrupted as interrupted:
         sys.stderr.write(f"{interrupted}: stopped before the training began\n")
-        return interrupted.exit_code
+        return preparation.leave(interrupted.exit_code)
 
 
-def _run(plan: Plan, stop: StopSignals, *, launch: bool) -> int:
-    parts: Parts = open_parts(plan.config, plan.config.deployment.data_dir)  # what is wrong with the data shows here
+def _run(plan: Plan, stop: StopSignals, preparation: Preparation, *, launch: bool) -> int:
+    # What is wrong with the data shows here.
+    parts: Parts = preparation.run(lambda: open_parts(plan.config, plan.config.deployment.data_dir))
     with _open(plan, parts) as session:
         life = Life(session.directory.term, session.directory.logs, session.state, launch)
         with _word_about_waiting(session.recorder):
-            code: int = train(parts, life, session.recorder, stop)
+            code: int = train(parts, life, session.recorder, stop, preparation)
         session.recorder.close()
     if code not in _ASKED_FOR:
         complain(session.recorder.failure or f"the run has failed; see {session.directory.logs}", code)

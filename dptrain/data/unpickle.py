@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from dptrain.errors import DataError
+from dptrain.pickles import UNSOUND, Foreign, load_admitted
 from dptrain.types import U8
 
 
@@ -53,22 +54,6 @@ _ADMITTED: dict[tuple[str, str], type] = {
     ("numpy", "dtype"): _Dtype,
 }
 
-
-class _Foreign(Exception):
-    """The pickle names something that is not on the list. Never leaves this file."""
-
-
-class _Unpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> type:
-        try:
-            return _ADMITTED[module, name]
-        except KeyError:
-            raise _Foreign(f"{module}.{name}") from None
-
-    def persistent_load(self, pid: object) -> object:
-        raise pickle.UnpicklingError(f"it refers to an outside object {pid!r}")
-
-
 _MOST_BYTES = 512 << 20  #: of a file; CIFAR-100's training file, the largest, has 155 MB
 
 
@@ -86,19 +71,10 @@ def load_batch(path: Path) -> dict[str, Any]:
     """The dictionary of one batch, with text keys and uint8 arrays. Raises DataError, naming the file."""
     raw = whole(path)
     try:
-        content = _Unpickler(io.BytesIO(raw), encoding="bytes").load()
-    except _Foreign as e:
+        content = load_admitted(io.BytesIO(raw), len(raw), _ADMITTED)
+    except Foreign as e:
         raise DataError(f"{path} names {e}, which no CIFAR batch holds: refused, do not trust this file") from e
-    except (
-        pickle.UnpicklingError,
-        EOFError,
-        ValueError,
-        TypeError,
-        LookupError,
-        AttributeError,
-        OverflowError,
-        MemoryError,
-    ) as e:
+    except UNSOUND as e:
         raise DataError(f"{path} is not a CIFAR batch, or a damaged one: {' '.join(str(e).split())}") from e
     if not isinstance(content, dict):
         raise DataError(f"{path} holds a {type(content).__name__}, not the dictionary of a CIFAR batch")

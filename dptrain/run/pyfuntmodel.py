@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import io
 import pickle
-import pickletools
 from math import prod
 from pathlib import Path
 
@@ -19,14 +18,11 @@ import numpy as np
 from numpy.lib import format as npy
 
 from dptrain.errors import DataError
+from dptrain.pickles import UNSOUND, Foreign, load_admitted
 from dptrain.types import Floats
 
 #: dtype name in the pickle -> bytes an element. Nothing else was ever a weight.
 _FLOATS = {"f2": 2, "f4": 4, "f8": 8}
-
-
-class _Foreign(Exception):
-    """The pickle names something that is not on the list. Never leaves this file."""
 
 
 class _Dtype:
@@ -72,17 +68,6 @@ _ADMITTED: dict[tuple[str, str], type] = {
 }
 
 
-class _Unpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> type:
-        try:
-            return _ADMITTED[module, name]
-        except KeyError:
-            raise _Foreign(f"{module}.{name}") from None
-
-    def persistent_load(self, pid: object) -> object:
-        raise pickle.UnpicklingError(f"it refers to an outside object {pid!r}")
-
-
 def read_pyfunt(path: Path) -> dict[str, Floats]:
     """The weights in `path`, by PyFunt's names, in the file's order and types. Raises DataError, naming the file."""
     try:
@@ -91,21 +76,11 @@ def read_pyfunt(path: Path) -> dict[str, Floats]:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
     try:
         content = _load(raw)
-    except _Foreign as error:
+    except Foreign as error:
         raise DataError(
             f"{path} names {error}, which no dictionary of weights needs: refused, nothing was run"
         ) from error
-    except (
-        pickle.UnpicklingError,
-        EOFError,
-        ValueError,
-        TypeError,
-        LookupError,
-        AttributeError,
-        OverflowError,
-        MemoryError,
-        RuntimeError,
-    ) as error:
+    except UNSOUND as error:
         raise DataError(
             f"{path} is no model.npy of PyFunt, or a damaged one: {' '.join(str(error).split())}"
         ) from error
@@ -131,13 +106,7 @@ def _load(raw: bytes) -> object:
     shape, _, dtype = header(file)
     if shape != () or not dtype.hasobject:
         raise ValueError(f"it holds an array of shape {shape} and dtype {dtype}, not a dictionary")
-    start = file.tell()
-    for opcode, argument, _ in pickletools.genops(file):
-        # CPython makes the memo as long as the highest number: six bytes can ask for 64 GB.
-        if opcode.name in ("PUT", "LONG_BINPUT") and (argument is None or argument > len(raw)):
-            raise ValueError(f"its pickle numbers an object {argument}; {len(raw)} bytes can't hold that many")
-    file.seek(start)
-    box = _Unpickler(file, encoding="bytes").load()
+    box = load_admitted(file, len(raw), _ADMITTED)
     return box.value if isinstance(box, _Array) else box
 
 

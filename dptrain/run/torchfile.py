@@ -11,7 +11,6 @@ descriptions until the storages are there, and every size, stride and offset is 
 from __future__ import annotations
 
 import pickle
-import pickletools
 import struct
 import zipfile
 from collections import OrderedDict
@@ -23,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dptrain.errors import DataError
+from dptrain.pickles import UNSOUND, refuse_large_memo
 
 Arrays: TypeAlias = dict[str, NDArray[np.generic]]
 
@@ -43,19 +43,6 @@ _DTYPES = {
     "ByteStorage": "|u1",
     "BoolStorage": "|b1",
 }
-
-#: What reading bytes that are not a sound pickle can raise, apart from DataError.
-_UNSOUND = (
-    pickle.UnpicklingError,
-    EOFError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    LookupError,
-    OverflowError,
-    MemoryError,
-    RuntimeError,
-)
 
 
 class _Storage(NamedTuple):
@@ -137,12 +124,7 @@ class _Unpickler(pickle.Unpickler):
 
 def _unpickle(file: BinaryIO, size: int) -> tuple[object, dict[str, _Storage]]:
     """(object, storages it names) of the pickle that starts here; leaves `file` behind it. `size`: the whole file's."""
-    start = file.tell()
-    for opcode, argument, _ in pickletools.genops(file):
-        # CPython makes the memo as long as the highest number: six bytes can ask for 64 GB.
-        if opcode.name in ("PUT", "LONG_BINPUT") and (argument is None or argument > size):
-            raise DataError(f"its pickle numbers an object {argument}; a file of {size} bytes can't hold that many")
-    file.seek(start)
+    refuse_large_memo(file, size)
     unpickler = _Unpickler(file)
     return unpickler.load(), unpickler.storages
 
@@ -252,6 +234,6 @@ def read_torch(path: str | Path) -> Arrays:
         raise DataError(f"cannot read {path} as PyTorch weights: {error}") from error
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
-    except (zipfile.BadZipFile, *_UNSOUND) as error:
+    except (zipfile.BadZipFile, *UNSOUND) as error:
         what = f"it is damaged or of another kind ({type(error).__name__}: {str(error)[:200]})"
         raise DataError(f"cannot read {path} as PyTorch weights: {what}") from error

@@ -135,6 +135,12 @@ def test_nonsense_is_refused_in_one_line(tmp_path, content):
     assert "\n" not in str(e.value)
 
 
+@pytest.mark.parametrize("number", [b"r\xff\xff\xff\xff", b"r\x00\x01\x00\x00", b"p99999999\n"])
+def test_a_memo_number_beyond_the_file_is_refused_before_it_takes_memory(tmp_path, number):
+    with pytest.raises(DataError, match=r"data_batch_1 is not a CIFAR batch.*numbers an object"):
+        _load(tmp_path, b"\x80\x02}" + number + b".")
+
+
 def test_an_attack_on_the_stand_ins_changes_nothing_for_the_next_file(tmp_path, official, x):
     for name in (b"cnumpy\nndarray\n", b"cnumpy\ndtype\n"):
         with pytest.raises(DataError):

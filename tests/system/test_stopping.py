@@ -91,7 +91,7 @@ def test_a_second_ctrl_c_waits_for_nothing_and_what_was_saved_stays_whole(runs, 
 
 def test_a_stopped_remote_worker_says_goodbye_and_one_whose_run_is_stopped_ends_with_it(runs, port):
     address = f"tcp://127.0.0.1:{port}"
-    process = runs.train("a", "-n", 1, "--bind", address)
+    process = runs.train("a", *LONG, "-n", 1, "--bind", address)
     workers = [runs.start("worker", "--connect", address, "--name", name, name=name) for name in ("b", "c")]
     for name in ("b", "c"):
         runs.until_said("a", f"worker {name} joined")

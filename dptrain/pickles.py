@@ -1,0 +1,62 @@
+"""Pickles of other programs, read without letting them run anything. What may be named in them, each reader says."""
+
+from __future__ import annotations
+
+import pickle
+import pickletools
+from collections.abc import Mapping
+from typing import BinaryIO
+
+#: What reading bytes that are not a sound pickle can raise.
+UNSOUND = (
+    pickle.UnpicklingError,
+    EOFError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    OverflowError,
+    MemoryError,
+    RuntimeError,
+)
+
+
+class Foreign(Exception):
+    """The pickle names something that is not on the list. Never leaves a reader."""
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, file: BinaryIO, admitted: Mapping[tuple[str, str], type]) -> None:
+        super().__init__(file, encoding="bytes")
+        self._admitted = admitted
+
+    def find_class(self, module: str, name: str) -> type:
+        try:
+            return self._admitted[module, name]
+        except KeyError:
+            raise Foreign(f"{module}.{name}") from None
+
+    def persistent_load(self, pid: object) -> object:
+        raise pickle.UnpicklingError(f"it refers to an outside object {pid!r}")
+
+
+def refuse_large_memo(file: BinaryIO, size: int) -> None:
+    """Raises one of UNSOUND for a pickle that would fill the memory. `size`: the whole file's; `file` stays here."""
+    start = file.tell()
+    for opcode, argument, _ in pickletools.genops(file):
+        # CPython makes the memo as long as the highest number: six bytes can ask for 64 GB.
+        if opcode.name in ("PUT", "LONG_BINPUT") and (argument is None or argument > size):
+            raise pickle.UnpicklingError(
+                f"its pickle numbers an object {argument}; a file of {size} bytes can't hold that many"
+            )
+    file.seek(start)
+
+
+def load_admitted(file: BinaryIO, size: int, admitted: Mapping[tuple[str, str], type]) -> object:
+    """The pickle that starts here, with the class that `admitted` gives for each (module, name) in it; text is bytes.
+
+    Raises Foreign for a name that is not there, or one of UNSOUND. `size`: the whole file's.
+    """
+    refuse_large_memo(file, size)
+    content: object = _Unpickler(file, admitted).load()
+    return content
