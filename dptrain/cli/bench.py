@@ -12,10 +12,11 @@ from typing import Annotated, Any, NamedTuple
 from cyclopts import Parameter
 
 from dptrain.cli.flags import takes_config, texts
-from dptrain.cli.torch_side import TorchSide, find_python
+from dptrain.cli.torch_side import TorchJob, TorchSide, find_python
 from dptrain.cli.whole_job import whole_job
 from dptrain.config import Config
 from dptrain.configfile import resolve
+from dptrain.data import open_dataset
 from dptrain.errors import UsageError
 from dptrain.run.manifest import cpu, versions
 
@@ -79,11 +80,13 @@ def bench(  # noqa: PLR0913  # its flags
         "batch": config.training.batch_size,
         "inference": int(inference),
     }
+    python = "" if layers else find_python(against_torch)
     if workers:
-        return _print_jobs(config, _counts(workers), {"dataset": "shapes32"} | given, steps, json_lines=json_lines)
+        chosen = {"dataset": "shapes32"} | given
+        return _print_jobs(_counts(workers), chosen, shape, python, steps, json_lines=json_lines)
     if layers:
         return _print_layers(config, shape, steps, json_lines=json_lines)
-    return _print_steps(config, shape, find_python(against_torch), steps, json_lines=json_lines)
+    return _print_steps(config, shape, python, steps, json_lines=json_lines)
 
 
 def _counts(text: str) -> list[int]:
@@ -172,21 +175,29 @@ def _print_layers(config: Config, shape: dict[str, int], takes: int, *, json_lin
     return 0
 
 
-def _print_jobs(config: Config, counts: list[int], flags: dict[str, str], steps: int, *, json_lines: bool) -> int:
-    flags = {name: value for name, value in flags.items() if name != "isa"} | {"isa": config.deployment.isa}
-    jobs = whole_job(counts, flags, steps)
+def _print_jobs(
+    counts: list[int], flags: dict[str, str], shape: dict[str, int], python: str, steps: int, *, json_lines: bool
+) -> int:
+    config = resolve(environ=os.environ, flags=flags)
+    flags |= {"isa": config.deployment.isa}
+    dataset = open_dataset(config.data.dataset, config.deployment.data_dir)
+    height, width, channels = dataset.image_shape
+    images = {"images": len(dataset.train_images), "height": height, "width": width, "channels": channels}
+    torch = TorchJob(python, shape | images | {"classes": len(dataset.classes)}) if python else None
+    jobs = whole_job(counts, flags, steps, torch)
     text = f"whole trainings of {steps} steps: {' '.join(f'{name}={value}' for name, value in flags.items())}"
-    facts = _facts({"text": text}, {})
+    facts = _facts({"text": text}, {"torch": torch.version} if torch else {})
     if json_lines:
         print(json.dumps(facts | {"jobs": [job._asdict() for job in jobs]}))
         return 0
     _print_facts(facts)
+    first = {job.side: job.images for job in reversed(jobs)}
+    theirs = {job.workers: job.images for job in jobs if job.side == "torch"}
     for job in jobs:
-        ratio = job.images / jobs[0].images
-        spread = f"{job.low} to {job.high}"
-        print(
-            f"{job.workers:>3} workers {job.images:8.1f} images/s, median of runs ({spread}), {ratio:.2f} x the first"
-        )
+        ratio = f"{job.images / first[job.side]:.2f} x the first"
+        if job.side == "dptrain" and job.workers in theirs:
+            ratio += f", {job.images / theirs[job.workers]:.2f} x torch's"
+        print(f"{job.side:<8} {job.workers:>3} workers {job.images:8.1f} images/s ({job.low} to {job.high}), {ratio}")
     return 0
 
 

@@ -1,10 +1,11 @@
-"""Talks to torch_step.py in another Python: steps are run there only while we wait for them."""
+"""Talks to torch_step.py and torch_job.py in another Python: steps are run there only while we wait for them."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -14,7 +15,8 @@ from typing import Any, TypeAlias
 from dptrain.errors import UsageError
 
 Reply: TypeAlias = Any  #: what JSON holds: versions, or seconds
-_SCRIPT = Path(__file__).with_name("torch_step.py")
+_STEP, _JOB = (Path(__file__).with_name(name) for name in ("torch_step.py", "torch_job.py"))
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 def find_python(asked: str) -> str:
@@ -32,14 +34,13 @@ class TorchSide:
     """A running torch_step.py; `close` ends it."""
 
     def __init__(self, python: str, shape: dict[str, int]) -> None:
-        environ = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         self._process = subprocess.Popen(
-            [python, str(_SCRIPT)],
+            [python, str(_STEP)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=environ,
+            env=os.environ | _ONE_THREAD,
         )
         self._python = python
         self.versions: dict[str, str] = self._ask(json.dumps(shape))
@@ -67,6 +68,32 @@ class TorchSide:
         if not reply:
             self._process.kill()
             _, words = self._process.communicate()
-            reason = (words.strip().splitlines() or ["it ended without a word"])[-1]
-            raise UsageError(f"--against-torch {self._python}: {reason}")
+            raise _failed(self._python, words)
         return json.loads(reply)
+
+
+class TorchJob:
+    """Whole trainings by torch_job.py, each by new processes."""
+
+    def __init__(self, python: str, shape: dict[str, int]) -> None:
+        self._python, self.shape = python, shape
+        self.version = ""  #: of torch, once something has run
+
+    def run(self, processes: int, steps: int) -> list[float]:
+        """Seconds of each of so many steps. Raises UsageError where the other Python fails."""
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            port = probe.getsockname()[1]
+        shape = self.shape | {"processes": processes, "steps": steps, "port": port}
+        command = [self._python, str(_JOB), json.dumps(shape)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | _ONE_THREAD)
+        if done.returncode:
+            raise _failed(self._python, done.stderr)
+        reply = json.loads(done.stdout.splitlines()[-1])
+        self.version = reply["torch"]
+        seconds: list[float] = reply["seconds"]
+        return seconds
+
+
+def _failed(python: str, words: str) -> UsageError:
+    reason = (words.strip().splitlines() or ["it ended without a word"])[-1]
+    return UsageError(f"--against-torch {python}: {reason}")

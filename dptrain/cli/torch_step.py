@@ -18,15 +18,15 @@ from typing import Any, TypeAlias
 Tensor: TypeAlias = Any  #: torch is imported by name, when the script runs
 
 
-def make_step(shape: dict[str, int]) -> Callable[[], None]:
-    """One step over a fixed random batch: forward, backward, update; or, for inference, scores."""
+def make_network(shape: dict[str, int]) -> tuple[list[Tensor], Callable[[Tensor], Tensor]]:
+    """(weights, scores): the residual network with option-A shortcuts as a function of (n, c, h, w) images."""
     torch: Any = import_module("torch")
     functional: Any = torch.nn.functional
     weights: list[Tensor] = []
     last, training = torch.channels_last, not shape["inference"]
 
     def leaf(tensor: Tensor) -> Tensor:
-        weights.append(tensor.requires_grad_())
+        weights.append(torch.nn.Parameter(tensor))
         return weights[-1]
 
     def conv_norm(inputs: int, outputs: int, stride: int) -> Callable[[Tensor], Tensor]:
@@ -60,26 +60,41 @@ def make_step(shape: dict[str, int]) -> Callable[[], None]:
             inputs = width << stage
     head = leaf(torch.randn(shape["classes"], inputs) * 0.1)
     bias = leaf(torch.zeros(shape["classes"]))
-    optimizer = torch.optim.SGD(weights, lr=0.01, momentum=0.9, weight_decay=5e-4, nesterov=True, foreach=True)
-    x = torch.randn(shape["batch"], shape["channels"], shape["image"], shape["image"]).to(memory_format=last)
-    y = torch.randint(0, shape["classes"], (shape["batch"],))
 
-    def scores() -> Tensor:
+    def scores(x: Tensor) -> Tensor:
         z = functional.relu(stem(x))
         for forward in blocks:
             z = forward(z)
         return functional.linear(z.mean((2, 3)), head, bias)
 
+    return weights, scores
+
+
+def make_optimizer(weights: list[Tensor]) -> Tensor:
+    """SGD with Nesterov momentum and weight decay, all weights in one call a step."""
+    torch: Any = import_module("torch")
+    return torch.optim.SGD(weights, lr=0.01, momentum=0.9, weight_decay=5e-4, nesterov=True, foreach=True)
+
+
+def make_step(shape: dict[str, int]) -> Callable[[], None]:
+    """One step over a fixed random batch: forward, backward, update; or, for inference, scores."""
+    torch: Any = import_module("torch")
+    weights, scores = make_network(shape)
+    optimizer = make_optimizer(weights)
+    x = torch.randn(shape["batch"], shape["channels"], shape["image"], shape["image"])
+    x = x.to(memory_format=torch.channels_last)
+    y = torch.randint(0, shape["classes"], (shape["batch"],))
+
     def train() -> None:
         optimizer.zero_grad(set_to_none=True)
-        functional.cross_entropy(scores(), y).backward()
+        torch.nn.functional.cross_entropy(scores(x), y).backward()
         optimizer.step()
 
     def infer() -> None:
         with torch.inference_mode():
-            scores()
+            scores(x)
 
-    return train if training else infer
+    return infer if shape["inference"] else train
 
 
 def answer(value: object) -> None:

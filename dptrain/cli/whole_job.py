@@ -1,4 +1,4 @@
-"""`dptrain bench --workers 1,2`: whole trainings, data to checkpoints, the numbers of workers in turns."""
+"""`dptrain bench --workers 1,2`: whole trainings, data to checkpoints, in turns with each other and with PyTorch's."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
+from dptrain.cli.torch_side import TorchJob
 from dptrain.errors import UsageError
 
 _TURNS = 3  #: runs of each number of workers
@@ -18,21 +19,25 @@ _SKIPPED = 5  #: steps at the beginning of a run that are not counted: caches fi
 
 
 class Job(NamedTuple):
-    """One number of workers over its runs."""
+    """One number of workers over its runs, of one side."""
 
+    side: str  #: dptrain, or torch: DistributedDataParallel over as many processes
     workers: int
     images: float  #: images/s from the first counted step to the last, median of the runs
     low: float  #: slowest run
     high: float  #: fastest run
 
 
-def whole_job(counts: list[int], flags: dict[str, str], steps: int) -> list[Job]:
+def whole_job(counts: list[int], flags: dict[str, str], steps: int, torch: TorchJob | None) -> list[Job]:
     """Trains with `flags` for so many counted steps, _TURNS times each, in turns. Raises UsageError if a run fails."""
-    speeds: dict[int, list[float]] = {count: [] for count in counts}
+    speeds: dict[tuple[str, int], list[float]] = {}
     for _ in range(_TURNS):
         for count in counts:
-            speeds[count].append(_run(count, flags, steps))
-    return [Job(n, round(statistics.median(s), 1), round(min(s), 1), round(max(s), 1)) for n, s in speeds.items()]
+            speeds.setdefault(("dptrain", count), []).append(_run(count, flags, steps))
+            if torch:
+                seconds = torch.run(count, steps + _SKIPPED)[_SKIPPED:]
+                speeds.setdefault(("torch", count), []).append(torch.shape["batch"] * steps / sum(seconds))
+    return [Job(side, n, *(round(f(s), 1) for f in (statistics.median, min, max))) for (side, n), s in speeds.items()]
 
 
 def _run(workers: int, flags: dict[str, str], steps: int) -> float:

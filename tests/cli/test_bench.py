@@ -92,3 +92,22 @@ def test_two_measurements_at_once_are_refused(capsys):
     assert "choose one" in capsys.readouterr().err
     assert main([*TINY, "--workers", "1,x"]) == 78
     assert "--workers 1,x: must be whole numbers from 1 to 1024" in capsys.readouterr().err
+
+
+@pytest.mark.timeout(240)
+def test_whole_jobs_are_set_beside_the_other_sides_with_as_many_processes(tmp_path, capsys):
+    fake = tmp_path / "python"  # answers as torch_job.py does: so many processes, so many steps a second
+    fake.write_text(
+        f"#!{sys.executable}\n"
+        "import json, sys\n"
+        "job = json.loads(sys.argv[2])\n"
+        "print(json.dumps({'torch': '9.9', 'seconds': [1 / job['processes']] * job['steps']}))\n"
+    )
+    fake.chmod(0o755)
+    small = ["--n", "1", "--filters", "8", "--dataset", "fashion-mini", "--data-dir", str(tmp_path)]
+    assert main(["bench", *small, "--workers", "1,2", "--steps", "5", "--json", "--against-torch", str(fake)]) == 0
+    jobs = {(job["side"], job["workers"]): job for job in json.loads(capsys.readouterr().out)["jobs"]}
+    assert set(jobs) == {("dptrain", 1), ("dptrain", 2), ("torch", 1), ("torch", 2)}
+    assert jobs["torch", 1]["images"] == 128.0
+    assert jobs["torch", 2]["images"] == 256.0
+    assert jobs["dptrain", 1]["low"] <= jobs["dptrain", 1]["images"] <= jobs["dptrain", 1]["high"]
