@@ -38,6 +38,7 @@ class DataConfig:
     replacement: bool = later(
         default=False
     )  #: draw every sample of an epoch anew (the seeds' way), instead of each one once
+    normalise: str = later("channel")  #: what pixels lose: a mean a "channel", or a "mean-image" (PyDatSet's)
 
 
 @dataclass(frozen=True, slots=True)

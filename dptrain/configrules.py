@@ -152,6 +152,7 @@ RULES: dict[str, Rule] = {
     "augment": Several(Text('an operation such as "crop:4" or "flip"', r"[a-z][a-z0-9_-]*(:[0-9.]+)*"), 16),
     "samples": Whole(0, 10_000_000),
     "replacement": Switch(),
+    "normalise": Choice(("channel", "mean-image")),
     "n": Whole(1, 200),
     "filters": Whole(1, 1024),
     "shortcut": Choice(("A", "avgpool", "A-end", "avgpool-end", "B", "C")),

@@ -94,6 +94,6 @@ class RunComputer:
         assert self._parts is not None, "the coordinator admits nobody who is not prepared"
         x, y = self._parts.source.evaluation(task.split, task.start, task.stop)
         logits = self._parts.model.logits(task.params, task.buffers, x)
-        losses, _ = loss.cross_entropy(logits, y)
+        losses, _ = self._parts.criterion(logits, y)
         ranks = loss.ranks(logits, y)
         return Score(len(y), int((ranks == 0).sum()), int((ranks < 5).sum()), sum(losses.tolist()))

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import secrets
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
+
+import numpy as np
 
 from dptrain.cluster.coordinator import Coordinator
 from dptrain.cluster.events import Finish
@@ -106,17 +109,36 @@ def _machine(parts: Parts, life: Life) -> Coordinator:
         numerics=isa.NUMERICS,
         sampler=sampler,
         total_steps=total,
-        evaluations=Evaluations(source.size("validation"), source.size("test"), deployment.eval_every, SHARD),
+        evaluations=_evaluations(parts),
         stop_after=deployment.max_steps,
         checkpoint_every=deployment.checkpoint_every,
         hash_every=deployment.hash_every,
         bn_momentum=config.training.bn_momentum,
         audit=deployment.audit,
         max_wait=deployment.max_wait,
+        counted=_step_counts(parts) if parts.criterion.weights else None,
     )
     state = life.state or first_state(parts)
     schedule = make_schedule(config.training, sampler.steps_per_epoch, total)
     return Coordinator(job, state, make_optimizer(config.training, model.params), schedule)
+
+
+def _evaluations(parts: Parts) -> Evaluations:
+    source, splits = parts.source, ("validation", "test")
+    counted = {split: parts.criterion.count(source.split_labels(split)) for split in splits}
+    every = parts.config.deployment.eval_every
+    return Evaluations(source.size("validation"), source.size("test"), every, SHARD, counted)
+
+
+def _step_counts(parts: Parts) -> Callable[[int], float]:
+    """What the samples of a step count together: a sum over all its shards, whoever computes them."""
+    source, criterion = parts.source, parts.criterion
+
+    def counted(step: int) -> float:
+        shards = range(source.sampler.shards(step))
+        return criterion.count(np.concatenate([source.labels(step, shard) for shard in shards]))
+
+    return counted
 
 
 def _hands(deployment: DeploymentConfig) -> list[Hand]:

@@ -14,6 +14,7 @@ from dptrain.engine import build
 from dptrain.kernels import philox
 from dptrain.model import Model
 from dptrain.nn import initial_buffers, initial_params
+from dptrain.nn.criterion import Criterion, make_criterion
 from dptrain.optim.optimizer import make_optimizer
 from dptrain.types import I64, U8
 
@@ -24,6 +25,7 @@ class Parts(NamedTuple):
     config: Config
     source: ShardSource
     model: Model
+    criterion: Criterion  #: with which splits are scored
 
 
 def open_parts(config: Config, data_dir: str) -> Parts:
@@ -32,18 +34,17 @@ def open_parts(config: Config, data_dir: str) -> Parts:
     Raises UsageError and DataError.
     """
     source = open_source(config.data, config.training, data_dir)
-    return Parts(config, source, build_model(config, source))
+    criterion = make_criterion(config.model.criterion, config.model.class_weights, len(source.dataset.classes))
+    return Parts(config, source, build_model(config, source), criterion)
 
 
 def build_model(config: Config, source: ShardSource) -> Model:
     """A network of its own, for one more thread."""
-    data = source.dataset
     return build(
         config.model,
         source.image_shape,
-        len(data.classes),
-        data.mean.tolist(),
-        data.std.tolist(),
+        len(source.dataset.classes),
+        *source.standard,
         seed=config.training.seed,
         files=config.deployment.networks,
     )

@@ -47,7 +47,7 @@ class FrozenBatchNorm:
 
 
 class Frozen:
-    """The network. Pixels are floats (n, h, w, c) on the scale 0 ... 255; `mean` and `std` (c,) as in training."""
+    """The network. Pixels are floats (n, h, w, c) on the scale 0 ... 255; `mean` and `std` as in `nn.NetworkModel`."""
 
     def __init__(self, network: Layer, params: F32, buffers: F32, mean: Floats, std: Floats) -> None:
         self._layers = cast(Layer, _frozen(network))

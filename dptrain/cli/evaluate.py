@@ -34,20 +34,14 @@ def evaluate(
     json_lines: Annotated[bool, Parameter("--json", negative=(), help="one JSON object")] = False,
     **flags: str | bool,
 ) -> int:
-    """Score a checkpoint on a split of the data set it was trained on: loss, top-1, top-5."""
+    """Score a checkpoint on a split of the data set it was trained on: loss by its criterion, top-1, top-5."""
     deployment = resolve(environ=os.environ, flags=texts(flags)).deployment
     os.environ["DPTRAIN_ISA"] = deployment.isa
-    from dptrain.cli.loading import load_trained  # imports Numba: only now is the ISA known
-    from dptrain.data.shards import open_source  # the same
+    from dptrain.cli.loading import load_trained, open_trained_data  # imports Numba: only now is the ISA known
 
     trained = load_trained(checkpoint, deployment.networks)
     config = trained.facts.config
-    source = open_source(config.data, config.training, deployment.data_dir)
-    if source.dataset.sha256 != trained.facts.data.sha256:
-        raise DataError(
-            f"{trained.path} was trained on {trained.facts.data.name} {trained.facts.data.sha256[:12]}, "
-            f"but the data set here is {source.dataset.sha256[:12]}: other files under the same name"
-        )
+    source = open_trained_data(trained, deployment.data_dir)
     if source.size(split) == 0:
         raise DataError(f"{trained.path}: the run has no {split} split (validation = {config.data.validation})")
     losses, ranks, labels = _score(trained, source, split, five=five)
@@ -55,7 +49,7 @@ def evaluate(
         "split": split,
         "samples": len(labels),
         "step": trained.step,
-        "loss": sum(losses.tolist()) / len(labels),
+        "loss": sum(losses.tolist()) / (trained.criterion.count(labels) or 1.0),
         "acc": int((ranks == 0).sum()) / len(labels),
         "top5": int((ranks < 5).sum()) / len(labels),
     }
@@ -82,7 +76,7 @@ def _score(trained: Trained, source: ShardSource, split: str, *, five: bool) -> 
     size = source.size(split)
     for at in range(0, size, _BATCH):
         logits, y = scores(trained, source, split, (at, min(size, at + _BATCH)), seen)
-        losses.append(loss.cross_entropy(logits, y)[0])
+        losses.append(trained.criterion(logits, y)[0])
         ranks.append(loss.ranks(logits, y))
         labels.append(y)
         if sys.stderr.isatty():

@@ -12,10 +12,10 @@ from dptrain.analysis.fooling import Attempt, Fooled, fool, noise_images
 from dptrain.analysis.frozen import Frozen
 from dptrain.analysis.scores import Scores, score
 from dptrain.cli.foolingflags import Fooling
-from dptrain.cli.loading import Trained, load_trained
-from dptrain.data.shards import ShardSource, open_source
+from dptrain.cli.loading import Trained, load_trained, open_trained_data
+from dptrain.data.shards import ShardSource
 from dptrain.errors import DataError, UsageError
-from dptrain.nn import ImageShape, build_network
+from dptrain.nn import ImageShape, build_network, pixel_means
 from dptrain.types import I64, U8
 
 
@@ -54,15 +54,10 @@ def open_explained(checkpoint: Path, data_dir: str, networks: tuple[str, ...]) -
     """`networks`: as in `load_trained`. Raises CheckpointError, DataError, UsageError."""
     trained = load_trained(checkpoint, networks)
     facts = trained.facts
-    source = open_source(facts.config.data, facts.config.training, data_dir)
-    if source.dataset.sha256 != facts.data.sha256:
-        raise DataError(
-            f"{trained.path} was trained on {facts.data.name} {facts.data.sha256[:12]}, "
-            f"but the data set here is {source.dataset.sha256[:12]}: other files under the same name"
-        )
+    source = open_trained_data(trained, data_dir)
     network = build_network(facts.config.model, ImageShape(*facts.data.image), len(facts.data.classes), networks)
-    mean, std = np.asarray(facts.data.mean, np.float32), np.asarray(facts.data.std, np.float32)
-    frozen = Frozen(network.network, trained.params, trained.buffers, mean, std)
+    standard = pixel_means(facts.data.mean, facts.data.image), np.asarray(facts.data.std, np.float32)
+    frozen = Frozen(network.network, trained.params, trained.buffers, *standard)
     return Explained(trained, source, frozen)
 
 

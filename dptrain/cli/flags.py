@@ -20,6 +20,7 @@ HELP = {
     "augment": 'operations in order, with commas: "crop:4,flip"',
     "samples": "train on so many samples only; 0: on all",
     "replacement": "draw an epoch's samples with replacement",
+    "normalise": "subtracted from pixels: a mean a channel, or a mean image",
     "n": "blocks a stage; the network has 6n+2 weighted layers",
     "filters": "channels of the first stage; doubled twice",
     "shortcut": "across stages: every second pixel (A), or 2x2 average",

@@ -45,14 +45,14 @@ def gradcheck(
 
 
 def _library() -> Iterator[tuple[str, float]]:
-    from dptrain.nn.criterion import CRITERIONS, make_criterion
+    from dptrain.nn.criterion import MEASURES, make_criterion
     from dptrain.nn.examples import EXAMPLES
     from dptrain.nn.gradcheck import check_criterion, check_layer, draws
 
     for name, (layer, shape) in EXAMPLES.items():
         yield name, check_layer(layer, draws(shape))
     labels = draws((_CLASSES,)).argsort()
-    for name in CRITERIONS:
+    for name in MEASURES:
         yield f"criterion {name}", check_criterion(make_criterion(name, (), _CLASSES), draws((5, 5)), labels)
 
 

@@ -23,12 +23,18 @@ def views(source: ShardSource, *, five: bool) -> tuple[str, ...]:
 def scores(
     trained: Trained, source: ShardSource, split: str, span: tuple[int, int], seen: tuple[str, ...]
 ) -> tuple[F32, I64]:
-    """Logits (n, classes) and labels of samples [start, stop). Of several views: log of the mean probability."""
+    """Logits (n, classes) and labels of samples [start, stop). Of several views: log of the mean probability; the mean
+    score where the run's criterion makes no probabilities of scores.
+    """
     logits, labels = [], np.empty(0, np.int64)
     for view in seen:
         x, labels = source.evaluation(split, *span, view)
         logits.append(trained.model.logits(trained.params, trained.buffers, x))
-    return (logits[0] if len(seen) == 1 else combined(logits)), labels
+    if len(seen) == 1:
+        return logits[0], labels
+    if trained.facts.config.model.criterion in ("hinge", "bce"):
+        return np.asarray(np.mean(logits, axis=0, dtype=np.float64), np.float32), labels
+    return combined(logits), labels
 
 
 def combined(logits: list[F32]) -> F32:

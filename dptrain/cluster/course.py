@@ -110,23 +110,24 @@ class Course:
         tensor = fault_of(total, state.params_layout, state.buffers_layout)
         if tensor:
             return self.diverged(f"step {done.step + 1}: the sum over all shards is not finite in {tensor}")
-        apply(state, self._optimizer, total, lr, self.job.take(done.step))
+        counted = self.job.divisor(done.step, total.samples)
+        apply(state, self._optimizer, total, lr, self.job.take(done.step), counted)
         tensor = first_not_finite(state.params, state.params_layout)
         tensor = tensor or first_not_finite(state.buffers, state.buffers_layout)
         if tensor:
             return self.diverged(f"step {state.step}: {tensor} is not finite after the update")
-        actions: list[CoordinatorAction] = [Tell(self._step_report(total, lr, done.seconds))]
+        actions: list[CoordinatorAction] = [Tell(self._step_report(total, counted, lr, done.seconds))]
         if self.job.ends_epoch(state.step):
             actions.append(Tell(self._close_epoch(lr)))
         return actions + self._go_on(best=False)
 
-    def _step_report(self, total: ShardResult, lr: float, seconds: dict[str, float]) -> StepDone:
+    def _step_report(self, total: ShardResult, counted: float, lr: float, seconds: dict[str, float]) -> StepDone:
         state = self.state
         hashed = self.job.hashes(state.step)
         return StepDone(
             step=state.step,
             epoch=(state.step - 1) // self.job.sampler.steps_per_epoch,
-            loss=total.loss / total.samples,
+            loss=total.loss / counted,
             hits=total.hits,
             samples=total.samples,
             lr=lr,
@@ -145,6 +146,7 @@ class Course:
     def _scored(self, done: ScoreRound) -> list[CoordinatorAction]:
         state = self.state
         loss, hits, hits5 = done.totals()
+        loss /= self.job.evaluations.counted.get(done.split, done.samples) or 1.0
         accuracy = hits / done.samples
         best = done.split == "validation" and accuracy > state.best_accuracy
         if best:
@@ -154,13 +156,13 @@ class Course:
             state.evaluated_step = state.step
         else:
             state.tested = True
-        state.history |= {f"{done.split}_loss": loss / done.samples, f"{done.split}_accuracy": accuracy}
+        state.history |= {f"{done.split}_loss": loss, f"{done.split}_accuracy": accuracy}
         step = state.best_step if done.best else state.step
         report = Evaluated(
             step=step,
             epoch=self._epoch(step),
             split=done.split,
-            loss=loss / done.samples,
+            loss=loss,
             accuracy=accuracy,
             accuracy5=hits5 / done.samples,
             samples=done.samples,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 from dptrain.cluster.state import TrainingState
@@ -34,6 +35,9 @@ class Evaluations:
     test: int  #: samples of the test split, scored once, at the end; 0: never
     every: int = 1  #: epochs between validations; the last step is always followed by one. 0: only there
     shard: int = 256  #: samples of one evaluation shard
+    counted: Mapping[str, float] = field(
+        default_factory=dict
+    )  #: what a split's samples count in the loss, if not one each
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +59,15 @@ class Job:
     bn_momentum: float = 0.1  #: 0: 1 / (1 + n) for the n-th step of an epoch, that is the mean over the epoch so far
     audit: float = 0.0  #: part of all shards that is computed by two workers and compared
     max_wait: float = 0.0  #: seconds without any worker after which the run stops (with a checkpoint); 0: never
+    counted: Callable[[int], float] | None = None  #: what the samples of a step count in the loss; None: one each
 
     def take(self, step: int) -> float:
         """What the running statistics take of the batch of the update after `step` others."""
         return self.bn_momentum or 1.0 / (1 + step % self.sampler.steps_per_epoch)
+
+    def divisor(self, step: int, samples: int) -> float:
+        """What the sums of a step are divided by: its samples, or what they count under class weights."""
+        return self.counted(step) or 1.0 if self.counted else samples  # where nothing counts, nothing moves
 
     def ends_epoch(self, step: int) -> bool:
         """Whether an epoch is over when `step` updates are applied."""

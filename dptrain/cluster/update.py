@@ -12,18 +12,22 @@ from dptrain.optim.optimizer import Optimizer
 TAKE = 0.1
 
 
-def apply(state: TrainingState, optimizer: Optimizer, total: ShardResult, lr: float, take: float = TAKE) -> None:
+def apply(
+    state: TrainingState, optimizer: Optimizer, total: ShardResult, lr: float, take: float = TAKE, counted: float = 0.0
+) -> None:
     """Divides the sums once, moves the running statistics and the weights, counts the step. Changes `state` in place.
+
+    counted: what the samples count together in the loss; 0: one each.
 
     Every operation is one float32 rounding an element: gradient / samples, then the optimizer's own order.
     """
-    samples = np.float32(total.samples)
-    statistics = np.divide(total.statistics, samples)
+    counted = counted or total.samples
+    statistics = np.divide(total.statistics, np.float32(total.samples))
     np.multiply(statistics, np.float32(take), out=statistics)
     np.multiply(state.buffers, np.float32(1.0 - take), out=state.buffers)
     np.add(state.buffers, statistics, out=state.buffers)
-    optimizer.update(state.params, np.divide(total.gradient, samples), state.optimizer, lr, state.step)
+    optimizer.update(state.params, np.divide(total.gradient, np.float32(counted)), state.optimizer, lr, state.step)
     state.step += 1
-    state.epoch_loss += total.loss
+    state.epoch_loss += total.loss * (total.samples / counted)  # the mean of the step, so many times
     state.epoch_hits += total.hits
     state.epoch_samples += total.samples

@@ -13,6 +13,7 @@ from dptrain.data.dataset import Dataset
 from dptrain.data.operations import VIEWS
 from dptrain.data.sampler import Sampler
 from dptrain.data.split import Split, split
+from dptrain.data.standard import Standard, find_standard
 from dptrain.errors import UsageError
 from dptrain.types import I64, U8
 
@@ -27,6 +28,7 @@ class ShardSource:
     parts: Split  #: positions in the data set's training part
     sampler: Sampler  #: its ids are positions in parts.train
     pipeline: Pipeline
+    normalise: str = "channel"  #: see find_standard
 
     def __post_init__(self) -> None:
         if self.sampler.samples != self.parts.train.size:
@@ -36,6 +38,11 @@ class ShardSource:
     def image_shape(self) -> tuple[int, int, int]:
         """(h, w, c) of what the network sees: the data set's, unless the pipeline pads or cuts windows."""
         return self.pipeline.output(self.dataset.image_shape)
+
+    @property
+    def standard(self) -> Standard:
+        """What is subtracted from pixels, and divided by. Measured at every call, where it is a mean image."""
+        return find_standard(self.dataset, self.pipeline, self.normalise)
 
     def images(self, step: int, shard: int) -> tuple[U8, I64]:
         """One shard of training, augmented: new arrays (n, h, w, c) and (n,)."""
@@ -64,6 +71,12 @@ class ShardSource:
             x, y = self.dataset.train_images[ids], self.dataset.train_labels[ids]
         return self.pipeline.still(x, view), y
 
+    def split_labels(self, name: str) -> I64:
+        """The labels of a whole split."""
+        if name == "test":
+            return self.dataset.test_labels
+        return self.dataset.train_labels[self.parts.train if name == "train" else self.parts.validation]
+
     def size(self, name: str) -> int:
         """Number of samples of a split: "train", "validation" or "test"."""
         if name not in SPLITS:
@@ -88,9 +101,11 @@ def open_source(data: DataConfig, training: TrainingConfig, data_dir: str) -> Sh
     """Opens and puts together what a run's identity asks for. Raises UsageError and DataError."""
     dataset = open_dataset(data.dataset, data_dir)
     parts = split(dataset, data.validation, data.samples)
+    pipeline = Pipeline.parse(data.augment, dataset.image_shape).fit(dataset.train_images)
     return ShardSource(
         dataset=dataset,
         parts=parts,
         sampler=Sampler(parts.train.size, training.batch_size, training.shard_size, training.seed, data.replacement),
-        pipeline=Pipeline.parse(data.augment, dataset.image_shape).fit(dataset.train_images),
+        pipeline=pipeline,
+        normalise=data.normalise,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -12,7 +13,7 @@ from dptrain.kernels import criterion, loss
 from dptrain.types import F64, I64, Floats
 
 #: (n, classes), (n,) -> losses (n,) float64, gradient of their SUM (n, classes) in the dtype of the scores.
-Criterion: TypeAlias = Callable[[Floats, I64], tuple[F64, Floats]]
+Measure: TypeAlias = Callable[[Floats, I64], tuple[F64, Floats]]
 
 
 def nll(log_probabilities: Floats, labels: I64) -> tuple[F64, Floats]:
@@ -23,7 +24,7 @@ def nll(log_probabilities: Floats, labels: I64) -> tuple[F64, Floats]:
     return -log_probabilities[rows, labels].astype(np.float64), gradient
 
 
-CRITERIONS: dict[str, Criterion] = {
+MEASURES: dict[str, Measure] = {
     "cross-entropy": loss.cross_entropy,
     "nll": nll,
     "hinge": criterion.hinge,
@@ -31,22 +32,42 @@ CRITERIONS: dict[str, Criterion] = {
 }
 
 
-def weighted(plain: Criterion, weights: tuple[float, ...]) -> Criterion:
-    """Each sample counts the weight of its class. Sums: divided by the samples, not, as in Torch, by their weights."""
-    by_class = np.array(weights)
+@dataclass(frozen=True, slots=True)
+class Criterion:
+    """A measure, and what the samples of each class count in it.
 
-    def measure(scores: Floats, labels: I64) -> tuple[F64, Floats]:
-        losses, gradient = plain(scores, labels)
-        counts = by_class[labels]
+    Everything stays a SUM. The mean over a batch is divided once, by `count` of all its labels: with class weights that
+    is the sum of the weights, as in Torch's ClassNLLCriterion (sizeAverage) and in PyTorch, not the number of samples.
+    """
+
+    plain: Measure
+    weights: tuple[float, ...] = ()  #: by class; (): one each
+
+    def __call__(self, scores: Floats, labels: I64) -> tuple[F64, Floats]:
+        """See `Measure`."""
+        losses, gradient = self.plain(scores, labels)
+        if not self.weights:
+            return losses, gradient
+        counts = np.array(self.weights)[labels]
         return losses * counts, gradient * counts[:, None].astype(gradient.dtype)
 
-    return measure
+    def count(self, labels: I64) -> float:
+        """What these samples count together. Exact in any order: the samples of a class are counted first."""
+        if not self.weights:
+            return len(labels)
+        samples = np.bincount(labels, minlength=len(self.weights)).tolist()
+        return sum((n * weight for n, weight in zip(samples, self.weights, strict=True)), 0.0)
+
+
+PLAIN = Criterion(loss.cross_entropy)
 
 
 def make_criterion(name: str, weights: tuple[float, ...], classes: int) -> Criterion:
-    """By its name. Raises UsageError for a name there is not, or weights that are not one a class."""
-    if name not in CRITERIONS:
-        raise UsageError(f"criterion {name!r} is unknown; there are {', '.join(CRITERIONS)}")
+    """By its name. Raises UsageError for a name there is not, or weights that are not one a class, or all 0."""
+    if name not in MEASURES:
+        raise UsageError(f"criterion {name!r} is unknown; there are {', '.join(MEASURES)}")
     if weights and len(weights) != classes:
         raise UsageError(f"class_weights: {len(weights)} weights, but the data set has {classes} classes")
-    return weighted(CRITERIONS[name], weights) if weights else CRITERIONS[name]
+    if weights and not any(weights):
+        raise UsageError("class_weights: every weight is 0; at least one class must count")
+    return Criterion(MEASURES[name], weights)

@@ -8,7 +8,7 @@ import numpy as np
 
 from dptrain.kernels import philox
 from dptrain.model import ParamLayout
-from dptrain.nn.criterion import Criterion
+from dptrain.nn.criterion import Measure
 from dptrain.nn.initialise import initial_params
 from dptrain.nn.layer import Layer, Run
 from dptrain.types import F64, I64, Floats
@@ -35,7 +35,7 @@ def check_layer(layer: Layer, x: F64) -> float:
     return _worst(layer, x, measure, _ENTRIES)
 
 
-def check_network(layer: Layer, x: F64, labels: I64, criterion: Criterion) -> float:
+def check_network(layer: Layer, x: F64, labels: I64, criterion: Measure) -> float:
     """The same for a whole network under its criterion."""
 
     def measure(y: Floats) -> tuple[float, Floats]:
@@ -45,7 +45,7 @@ def check_network(layer: Layer, x: F64, labels: I64, criterion: Criterion) -> fl
     return _worst(layer, x, measure, _ENTRIES // 5)
 
 
-def check_criterion(criterion: Criterion, scores: F64, labels: I64) -> float:
+def check_criterion(criterion: Measure, scores: F64, labels: I64) -> float:
     """Worst relative error of its gradient by the scores."""
     _, gradient = criterion(scores, labels)
     floor = 1e-3 * float(np.abs(gradient).max())

@@ -6,7 +6,7 @@ import numpy as np
 
 from dptrain.kernels import loss, pixels
 from dptrain.model import ParamLayout, ShardResult
-from dptrain.nn.criterion import Criterion
+from dptrain.nn.criterion import PLAIN, Criterion
 from dptrain.nn.layer import Chance, Run
 from dptrain.nn.network import Network
 from dptrain.types import F32, I64, U8
@@ -15,13 +15,13 @@ _CHUNK = 32  #: samples scored at a time: activations stay in the cache
 
 
 class NetworkModel:
-    """Layer by layer, readable; one thread at a time. Pixel mean and std (c,) are in units of 0..255."""
+    """Layer by layer, readable; one thread at a time. Pixel mean, (c,) or (h, w, c), and std, (c,): of 0..255."""
 
     def __init__(
         self,
         network: Network,
         standard: tuple[F32, F32],
-        criterion: Criterion = loss.cross_entropy,
+        criterion: Criterion = PLAIN,
         l2: float = 0.0,
         seed: int = 0,
     ) -> None:
@@ -42,8 +42,9 @@ class NetworkModel:
         backward(dlogits, self.params.views(flat))
         samples, total = len(y), sum(losses.tolist())
         if self._l2:
-            total += samples * (self._l2 / 2) * _sum_of_squares(params)
-            flat += np.float32(samples * self._l2) * params
+            counted = self._criterion.count(y)  # what the sums are divided by in the end
+            total += counted * (self._l2 / 2) * _sum_of_squares(params)
+            flat += np.float32(counted * self._l2) * params
         for name, view in self.buffers.views(statistics).items():
             view[...] = run.statistics[name] * np.float32(samples)
         hits = int((loss.ranks(logits, y) == 0).sum())

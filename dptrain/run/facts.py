@@ -21,8 +21,8 @@ class DataFacts:
     sha256: str
     image: tuple[int, int, int]  #: height, width, channels
     classes: tuple[str, ...]
-    mean: tuple[float, ...]  #: of the training split, a channel, on the scale 0..255
-    std: tuple[float, ...]
+    mean: tuple[float, ...]  #: of the training set, on the scale 0..255: one a channel, or of every pixel (h, w, c)
+    std: tuple[float, ...]  #: one a channel
     train: int  #: samples
     validation: int
     test: int
@@ -46,14 +46,14 @@ class RunFacts:
 
 def find_facts(config: Config, source: ShardSource, model: Model, numerics: str) -> RunFacts:
     """What is known once the data is open and the network built."""
-    dataset = source.dataset
+    dataset, standard = source.dataset, source.standard
     data = DataFacts(
         name=dataset.name,
         sha256=dataset.sha256,
         image=source.image_shape,
         classes=dataset.classes,
-        mean=tuple(dataset.mean.tolist()),
-        std=tuple(dataset.std.tolist()),
+        mean=standard.mean,
+        std=standard.std,
         train=source.size("train"),
         validation=source.size("validation"),
         test=source.size("test"),

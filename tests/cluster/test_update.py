@@ -39,6 +39,19 @@ def test_without_a_share_they_are_the_mean_over_the_epoch_so_far_and_begin_anew_
         np.testing.assert_allclose(state.buffers, np.mean([b.statistics / 4 for b in seen], axis=0), rtol=1e-5)
 
 
+def test_under_class_weights_gradient_and_loss_are_divided_by_them_and_statistics_by_the_samples():
+    toy = Toy()
+    job, total = replace(toy.job(), counted=lambda step: 0.5 * (step + 1)), result(toy.state(), 0)
+    plain, weighted = toy.state(), toy.state()
+    apply(plain, toy.rules()[0], replace(total, gradient=8 * total.gradient), 0.1)
+    apply(weighted, toy.rules()[0], total, 0.1, counted=job.divisor(0, 4))
+    assert plain.params.tobytes() == weighted.params.tobytes()
+    assert plain.buffers.tobytes() == weighted.buffers.tobytes()
+    assert weighted.epoch_loss / weighted.epoch_samples == total.loss / 0.5
+    assert (job.divisor(3, 4), toy.job().divisor(3, 4)) == (2.0, 4)
+    assert replace(job, counted=lambda step: 0.0).divisor(3, 4) == 1.0
+
+
 def test_a_batch_of_eight_shards_is_gradient_accumulation_over_eight_sub_batches():
     """gcr's iterSize: the update is that of the mean of the sub-batches' gradients, and memory is that of one shard."""
     toy = Toy()

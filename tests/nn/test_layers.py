@@ -13,7 +13,7 @@ from dptrain.nn import initial_params
 from dptrain.nn.batchnorm import BatchNorm
 from dptrain.nn.containers import Sequential
 from dptrain.nn.convolution import Convolution, FullConvolution
-from dptrain.nn.criterion import CRITERIONS, make_criterion
+from dptrain.nn.criterion import MEASURES, make_criterion
 from dptrain.nn.dropout import Dropout
 from dptrain.nn.examples import EXAMPLES
 from dptrain.nn.gradcheck import TOLERANCE, check_criterion, check_layer, draws
@@ -88,7 +88,7 @@ def test_training_in_float32_gives_the_same_numbers_writes_whole_arrays_and_chan
         np.testing.assert_allclose(ours, exact, rtol=2e-5, atol=2e-5)
 
 
-@pytest.mark.parametrize("name", CRITERIONS)
+@pytest.mark.parametrize("name", MEASURES)
 @pytest.mark.parametrize("weights", [(), (0.5, 2.0, 1.0, 3.0)])
 def test_a_criterions_gradient_is_that_of_differences_also_with_class_weights(name, weights):
     measure = make_criterion(name, weights, 4)
@@ -104,7 +104,7 @@ def test_a_weighted_criterion_counts_each_class_with_its_weight():
 def test_log_softmax_and_nll_are_cross_entropy():
     scores, labels = draws((6, 4)), np.array([0, 3, 1, 2, 2, 0])
     y, backward = LogSoftMax()(Run({}, {}, training=True), scores)
-    losses, dy = CRITERIONS["nll"](y, labels)
+    losses, dy = MEASURES["nll"](y, labels)
     expected, gradient = loss.cross_entropy(scores, labels)
     np.testing.assert_allclose(losses, expected, rtol=1e-12)
     np.testing.assert_allclose(backward(dy, {}), gradient, atol=1e-12)

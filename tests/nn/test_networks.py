@@ -14,7 +14,7 @@ from dptrain.configrules import RULES
 from dptrain.errors import UsageError
 from dptrain.nn.block import BLOCKS
 from dptrain.nn.convolution import Convolution
-from dptrain.nn.criterion import CRITERIONS, make_criterion
+from dptrain.nn.criterion import MEASURES, PLAIN, make_criterion
 from dptrain.nn.gradcheck import TOLERANCE, check_network, draws
 from dptrain.nn.initialise import INITIALISERS
 from dptrain.nn.layer import Run
@@ -72,7 +72,7 @@ def named(options):
 def test_the_gradient_of_every_network_is_that_of_differences(options):
     network = build(**{"filters": 4, **options}).network
     x, labels = draws((4, *IMAGE)), np.array([0, 3, 4, 1])
-    assert check_network(network.network, x, labels, CRITERIONS["cross-entropy"]) < TOLERANCE
+    assert check_network(network.network, x, labels, PLAIN) < TOLERANCE
 
 
 @pytest.mark.parametrize("options", VARIANTS, ids=named)
@@ -147,7 +147,7 @@ def test_l2_is_half_its_factor_times_the_squared_weights_in_the_loss_and_its_gra
     np.testing.assert_allclose(with_it.gradient - without.gradient, 6 * 0.01 * params, atol=2e-5)
 
 
-@pytest.mark.parametrize("criterion", CRITERIONS)
+@pytest.mark.parametrize("criterion", MEASURES)
 def test_every_criterion_can_be_trained_with(criterion):
     model = build(filters=4, criterion=criterion)
     params = nn.initial_params(model.params, 0)
@@ -211,6 +211,25 @@ def test_class_weights_must_be_one_a_class():
         make_criterion("nll", (1.0, 2.0), 5)
     with pytest.raises(UsageError, match="criterion 'mse' is unknown; there are cross-entropy, nll, hinge, bce"):
         make_criterion("mse", (), 5)
+    with pytest.raises(UsageError, match="every weight is 0"):
+        make_criterion("nll", (0.0,) * 5, 5)
+
+
+def test_l2_is_the_same_share_of_the_loss_whatever_the_classes_count():
+    """The sums are divided by what the samples count: l2 / 2 |w|^2 must come out, not that times samples / weights."""
+    plain, weighted = (build(filters=4, class_weights=weights) for weights in ((), (2.0, 0.5, 1.0, 3.0, 0.25)))
+    x = np.random.default_rng(0).integers(0, 256, (6, *IMAGE), dtype=np.uint8)
+    labels = np.array([0, 1, 1, 4, 3, 2])
+    for model in (plain, weighted):
+        params = nn.initial_params(model.params, 0)
+        without = model.gradient(params, x, labels)
+        config = replace(
+            ModelConfig(filters=4, l2=0.01), class_weights=() if model is plain else (2.0, 0.5, 1.0, 3.0, 0.25)
+        )
+        with_l2 = nn.build(config, IMAGE, CLASSES, [120.0] * 3, [60.0] * 3).gradient(params, x, labels)
+        counted = 6 if model is plain else 2.0 + 2 * 0.5 + 1.0 + 3.0 + 0.25
+        decayed = (with_l2.gradient - without.gradient) / counted
+        np.testing.assert_allclose(decayed, 0.01 * params, atol=2e-5)
 
 
 def test_the_network_in_the_documentation_can_be_built_and_its_gradient_is_right(tmp_path):
@@ -219,7 +238,7 @@ def test_the_network_in_the_documentation_can_be_built_and_its_gradient_is_right
     network = build((str(tmp_path / "doc.py"),), network="doc:net", filters=4).network
     sys.modules.pop("dptrain_network_doc")
     x, labels = draws((3, *IMAGE)), np.array([0, 3, 1])
-    assert check_network(network.network, x, labels, CRITERIONS["cross-entropy"]) < TOLERANCE
+    assert check_network(network.network, x, labels, PLAIN) < TOLERANCE
 
 
 def test_the_documentation_names_every_choice_there_is():
@@ -232,7 +251,7 @@ def test_the_documentation_names_every_choice_there_is():
 def test_the_configuration_offers_what_the_library_has():
     """Two lists of the same words: the configuration is read without importing the networks."""
     assert set(RULES["block"].words) == set(BLOCKS)
-    assert set(RULES["criterion"].words) == set(CRITERIONS)
+    assert set(RULES["criterion"].words) == set(MEASURES)
     assert set(RULES["optimizer"].words) == set(OPTIMIZERS)
     offered = {*RULES["conv_init"].words, *RULES["linear_init"].words, *RULES["gamma"].words}
     assert offered == set(INITIALISERS) - {"zeros"}

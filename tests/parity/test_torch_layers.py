@@ -154,6 +154,19 @@ def test_class_weights_are_pytorchs():
     np.testing.assert_allclose(losses, theirs.numpy(), rtol=1e-12)
 
 
+def test_the_weighted_mean_is_pytorchs_also_where_it_is_summed_shard_by_shard():
+    scores, labels = draws((6, 4)), np.array([0, 3, 1, 2, 2, 0])
+    criterion = make_criterion("nll", WEIGHTS, 4)
+    ts = torch.from_numpy(scores).requires_grad_()
+    mean = tnn.functional.nll_loss(ts, torch.from_numpy(labels), torch.tensor(WEIGHTS, dtype=torch.float64))
+    mean.backward()
+    halves = [criterion(scores[part], labels[part]) for part in (slice(0, 2), slice(2, 6))]
+    counted = criterion.count(labels)
+    assert sum(losses.sum() for losses, _ in halves) / counted == pytest.approx(mean.item(), rel=1e-12)
+    ours = np.concatenate([gradient for _, gradient in halves]) / counted
+    np.testing.assert_allclose(ours, ts.grad.numpy(), rtol=1e-12, atol=1e-12)
+
+
 LAYOUT = ParamLayout((ParamSpec("w", (50,)),))
 RULES = {
     "adam": lambda p, c: torch.optim.Adam(p, c.lr, (c.beta1, c.beta2), c.epsilon, c.weight_decay),

@@ -3,12 +3,15 @@
 import json
 import sys
 
+import numpy as np
 import pytest
 from safetensors import safe_open
 
 from dptrain.cli import main
+from dptrain.cli.loading import load_trained, open_trained_data
 from dptrain.config import build, identity_json
 from dptrain.errors import UsageError
+from dptrain.nn import initial_params
 from dptrain.run.metrics import read
 from dptrain.workers.compute import RunComputer
 
@@ -44,6 +47,8 @@ def net(config, image, classes):
 FLAGS = ["--dataset", "shapes32", "--validation", "500", "--augment", "crop:4,flip", "--filters", "8", "--epochs", "2"]
 FLAGS += ["--batch-size", "500", "--shard-size", "125", "--hash-every", "1", "--network", "mine:net"]
 FLAGS += ["--criterion", "nll", "--optimizer", "adam", "--lr", "0.02", "--l2", "1e-4", "--wd", "0"]
+WEIGHTS = (0.5, 1.0, 2.0, 1.0, 1.0, 3.0, 1.0, 1.0, 0.25, 1.0)
+FLAGS += ["--class-weights", ",".join(map(str, WEIGHTS)), "--normalise", "mean-image"]
 
 
 @pytest.fixture(scope="module")
@@ -85,9 +90,34 @@ def test_it_learns_and_its_checkpoint_names_every_tensor_of_the_optimizer(whole)
     assert not any("running" in name for name in names)
 
 
+def test_losses_are_means_by_the_weights_of_the_classes(whole, here):
+    """Torch's ClassNLLCriterion divides by the weights of the targets: of a whole batch, not shard by shard."""
+    trained = load_trained(whole, ("mine.py",))
+    source = open_trained_data(trained, "")
+    first = RunComputer("", networks=("mine.py",)).parts_for(identity_json(trained.facts.config))
+    params = initial_params(first.model.params, trained.facts.config.training.seed)
+    shards = [(first.model.gradient(params, *source.images(0, k), 0, k), source.labels(0, k)) for k in range(4)]
+    counted = np.array(WEIGHTS)[np.concatenate([labels for _, labels in shards])].sum()
+    record = next(record for record in read(whole / "metrics.jsonl") if record["kind"] == "step")
+    assert record["train/loss"] == pytest.approx(sum(result.loss for result, _ in shards) / counted, rel=1e-9)
+
+
+def test_it_is_explained_as_any_other(whole, here, capsys):
+    """Saliency and fooling need the gradient by the image, which training leaves out; means are those of each pixel."""
+    assert main(["explain", "saliency", str(whole), "--networks", "mine.py", "--count", "2", "-o", "s.png"]) == 0
+    assert main(["report", str(whole), "--networks", "mine.py"]) == 0
+    assert "mine:net" in (whole / "report.html").read_text()
+    capsys.readouterr()
+    assert main(["explain", "saliency", str(whole)]) == 78
+    assert "this host was not told to run it" in capsys.readouterr().err
+
+
 def test_it_is_scored_where_the_file_is_allowed_and_refused_where_it_is_not(whole, here, capsys):
     assert main(["eval", str(whole), "--networks", "mine.py", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["acc"] > 0.1
+    found = json.loads(capsys.readouterr().out)
+    assert found["acc"] > 0.1
+    told = next(record for record in read(whole / "metrics.jsonl") if "test/loss" in record)
+    assert found["loss"] == pytest.approx(told["test/loss"], rel=1e-9)  # the run's criterion, divided by the weights
     for verb in (["eval", str(whole)], ["train", "--resume", str(whole)], ["train", *FLAGS, "--name", "b"]):
         assert main(verb) == 78
         assert "this host was not told to run it" in capsys.readouterr().err

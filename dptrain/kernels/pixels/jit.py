@@ -16,11 +16,12 @@ def _standardise(images: U8, mean: F32, std: F32, out: F32) -> None:
         for p in range(h):
             for q in range(w):
                 for c in range(channels):
-                    out[i, p, q, c] = (np.float32(images[i, p, q, c]) - mean[c]) / std[c]
+                    out[i, p, q, c] = (np.float32(images[i, p, q, c]) - mean[p, q, c]) / std[c]
 
 
 def standardise(images: U8, mean: F32, std: F32) -> F32:
-    """(n, h, w, c) uint8 -> float32 (x - mean) / std; mean and std (c,), in units of 0..255."""
+    """(n, h, w, c) uint8 -> float32 (x - mean) / std; mean (c,) or (h, w, c), std (c,), in units of 0..255."""
     out = aligned.empty(images.shape)
-    _standardise(np.require(images, requirements=["C", "W"]), mean, std, out)
+    means = np.broadcast_to(mean, images.shape[1:]).copy()
+    _standardise(np.require(images, requirements=["C", "W"]), means, std, out)
     return out
