@@ -12,7 +12,7 @@ from soak.processes import hit, until
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
 CODES = {"SIGINT": 130, "terminal": 130, "SIGTERM": 143, "SIGHUP": 129}
-LONG = ["-n", 2, "--augmenters", 1]
+CREW = ["-n", 2, "--augmenters", 1]
 SOON = 60.0  #: seconds a test waits for what takes less than 5 on a machine that is not busy with other things
 
 
@@ -23,7 +23,7 @@ def test_a_signal_during_training_leaves_a_checkpoint_and_nothing_else(runs, ref
     """
     code = 0
     for at, how in ((5, "SIGTERM"), (20, "terminal"), (36, "SIGHUP")):
-        process = runs.train("a", *LONG, "--resume", "auto", "--keep", 1)
+        process = runs.train("a", *CREW, "--resume", "auto", "--keep", 1)
         runs.until_step("a", at)
         sockets = traces.sockets_of(runs.members())
         assert any("coordinator" in name for name in sockets)
@@ -45,7 +45,7 @@ def test_a_signal_while_the_run_starts_leaves_nothing_at_all(runs, reference, in
     """At three instants between the first line of code and the first step."""
     for n, text in enumerate(("", "dir     ", "joined")):
         name = f"{how}{n}"
-        process = runs.train(name, *LONG)
+        process = runs.train(name, *CREW)
         if text:
             runs.until_said(name, text)
         else:
@@ -62,7 +62,7 @@ def test_a_signal_while_the_run_starts_leaves_nothing_at_all(runs, reference, in
 @pytest.mark.parametrize("how", ["SIGTERM", "terminal"])
 def test_a_signal_while_kernels_are_compiled_does_not_wait_for_them(runs, interrupt, tmp_path, how):
     """An empty cache: compiling takes far longer than this test waits for its end."""
-    process = runs.start("train", "--name", "a", *LONG, name="a", environ={"DPTRAIN_CACHE": str(tmp_path / "cache")})
+    process = runs.start("train", "--name", "a", *CREW, name="a", environ={"DPTRAIN_CACHE": str(tmp_path / "cache")})
     runs.until_said("a", "compiling kernels")
     interrupt(process, how)
     assert process.wait(SOON) == CODES[how]
@@ -74,7 +74,7 @@ def test_a_signal_while_kernels_are_compiled_does_not_wait_for_them(runs, interr
 
 def test_a_second_ctrl_c_waits_for_nothing_and_what_was_saved_stays_whole(runs, reference):
     """The workers are paused, so that a patient end would take seconds."""
-    process = runs.train("a", *LONG)
+    process = runs.train("a", *CREW)
     runs.until_step("a", 12)
     paused = runs.members("worker")
     for pid in paused:
@@ -91,7 +91,7 @@ def test_a_second_ctrl_c_waits_for_nothing_and_what_was_saved_stays_whole(runs, 
 
 def test_a_stopped_remote_worker_says_goodbye_and_one_whose_run_is_stopped_ends_with_it(runs, port):
     address = f"tcp://127.0.0.1:{port}"
-    process = runs.train("a", *LONG, "-n", 1, "--bind", address)
+    process = runs.train("a", "-n", 1, "--bind", address)
     workers = [runs.start("worker", "--connect", address, "--name", name, name=name) for name in ("b", "c")]
     for name in ("b", "c"):
         runs.until_said("a", f"worker {name} joined")
@@ -106,7 +106,7 @@ def test_a_stopped_remote_worker_says_goodbye_and_one_whose_run_is_stopped_ends_
 
 def test_when_the_shell_at_a_terminal_is_killed_the_run_ends_in_good_order(runs):
     """The kernel then sends SIGHUP to what runs in the foreground there."""
-    shell = runs.train("a", *LONG, shell='"$@"; true')
+    shell = runs.train("a", *CREW, shell='"$@"; true')
     runs.until_step("a", 2)
     shell.kill()
     until(lambda: not runs.members(), SOON, lambda: f"{runs.members()} outlived the terminal")
