@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import statistics
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from soak.chaos import EPOCHS, Outcome, disturb
@@ -26,14 +29,16 @@ def main() -> int:
     chaos.add_argument("--runs", type=int, default=200)
     chaos.add_argument("--minutes", type=float, default=1e9, help="stop earlier, after so long")
     chaos.add_argument("--seed", type=int, default=0, help="of the first schedule; each later one has the next number")
+    chaos.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="schedules at a time")
     endurance = verbs.add_parser("endure", help="one long run with workers that come and go")
     endurance.add_argument("--minutes", type=float, default=45)
     endurance.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # or each of a thousand processes compiles dptrain anew: 0.3 s
     folder = given.folder or Path(tempfile.mkdtemp(prefix="dptrain-soak-"))
     folder.mkdir(parents=True, exist_ok=True)
     if given.verb == "chaos":
-        found = _chaos(folder, given.seed, given.runs, given.minutes)
+        found = _Chaos(folder, 60 * given.minutes).play(range(given.seed, given.seed + given.runs), given.jobs)
     else:
         found = bool(endure(folder, given.seed, given.minutes))
     if found:
@@ -44,35 +49,50 @@ def main() -> int:
     return 0
 
 
-def _chaos(folder: Path, seed: int, runs: int, minutes: float) -> bool:
-    until = time.monotonic() + 60 * minutes
-    reference = undisturbed(folder, "undisturbed", *EPOCHS)
-    outcomes: list[Outcome] = []
-    for number in range(seed, seed + runs):
-        if time.monotonic() >= until:
-            break
-        place = folder / f"schedule-{number}"
+class _Chaos:
+    def __init__(self, folder: Path, seconds: float) -> None:
+        self._folder = folder
+        self._begin = time.monotonic()
+        self._until = self._begin + seconds
+        self._reference = undisturbed(folder, "undisturbed", *EPOCHS)
+        self._print = threading.Lock()
+
+    def play(self, seeds: range, jobs: int) -> bool:
+        """Some schedules at a time; whether anything was found."""
+        with ThreadPoolExecutor(jobs) as pool:
+            outcomes = [outcome for outcome in pool.map(self._one, seeds) if outcome is not None]
+        print(json.dumps(_summary(outcomes) | {"minutes": round((time.monotonic() - self._begin) / 60, 1)}))
+        return any(outcome.faults for outcome in outcomes) or not outcomes
+
+    def _one(self, seed: int) -> Outcome | None:
+        if time.monotonic() >= self._until:
+            return None
+        place = self._folder / f"schedule-{seed}"
         place.mkdir()
-        outcome = disturb(number, place, reference)
-        outcomes.append(outcome)
-        print(json.dumps(vars(outcome)), flush=True)
+        outcome = disturb(seed, place, self._reference)
+        with self._print:
+            print(json.dumps(vars(outcome)), flush=True)
         if not outcome.faults:
             shutil.rmtree(place)
-    print(json.dumps(_summary(outcomes)))
-    return any(outcome.faults for outcome in outcomes) or not outcomes
+        return outcome
 
 
 def _summary(outcomes: list[Outcome]) -> dict[str, object]:
     blows: Counter[str] = Counter()
+    lost: dict[str, list[float]] = {}
     for outcome in outcomes:
         blows.update(outcome.blows)
+        for name, seconds in outcome.lost.items():
+            lost.setdefault(name, []).extend(seconds)
     return {
-        "schedules": len(outcomes),
+        "runs": len(outcomes),
         "failed": [outcome.seed for outcome in outcomes if outcome.faults],
+        "hashes": sum(outcome.hashes for outcome in outcomes),
+        "differing": sum(outcome.differing for outcome in outcomes),
+        "lives": sum(outcome.lives for outcome in outcomes),
         "blows": dict(blows),
-        "seconds": round(sum(outcome.seconds for outcome in outcomes)),
-        "lost_a_worker_kill": _spread([x for outcome in outcomes for x in outcome.lost]),
-        "lost_the_only_worker": _spread([x for outcome in outcomes for x in outcome.lost_alone]),
+        "seconds_lost": {name: _spread(seconds) for name, seconds in sorted(lost.items())},
+        "seconds_a_run": _spread([outcome.seconds for outcome in outcomes]),
     }
 
 

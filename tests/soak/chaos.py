@@ -8,22 +8,23 @@ import os
 import random
 import re
 import signal
-import statistics
 import subprocess
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from soak import traces
+from soak.losses import Losses
 from soak.processes import Group, hit
-from soak.recipe import FLAGS, differences
+from soak.recipe import FLAGS, differences, other_hashes
 
 EPOCHS = ["--epochs", 2, "--hash-every", 1, "--checkpoint-every", 3]
 LIMIT = 600.0  #: seconds for one schedule
 GOES_ON = {75, 130, 143, -signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT}  #: codes after which it is started again
 PAUSE = 1.0  #: mean seconds between two blows
-EVENTFUL = 0.7  #: of the lives are spared until their first step: most blows should hit the training
-LIVES = 6  #: the coordinator is killed at most so often less one; then it may finish
+EVENTFUL = 0.8  #: of the lives are spared until their first step: most blows should hit the training
+LIVES = 3  #: the coordinator is killed at most so often less one; then it may finish
+WORKERS = 3  #: at most; an import of Numba each, which is most of what a schedule costs
 
 
 @dataclass
@@ -31,9 +32,11 @@ class Outcome:
     """Of one schedule."""
 
     seed: int
+    lives: int = 0  #: of the coordinator
     blows: dict[str, int] = field(default_factory=dict)  #: what was hit how often
-    lost: list[float] = field(default_factory=list)  #: seconds a worker's death cost, others being there
-    lost_alone: list[float] = field(default_factory=list)  #: ... where it was the only one
+    lost: dict[str, list[float]] = field(default_factory=dict)  #: seconds a death cost; the kinds of `Losses`
+    hashes: int = 0  #: compared with the undisturbed run's
+    differing: int = 0  #: of these
     seconds: float = 0.0
     faults: list[str] = field(default_factory=list)  #: [] where all is as it should be
 
@@ -41,61 +44,62 @@ class Outcome:
 def disturb(seed: int, folder: Path, reference: Path) -> Outcome:
     """Plays one schedule in an empty folder."""
     schedule = _Schedule(seed, folder)
+    outcome, run = schedule.outcome, folder / "runs" / "chaos"
     start = time.monotonic()
     try:
         schedule.play()
-        schedule.outcome.faults += differences(folder / "runs" / "chaos", reference)
-        schedule.outcome.faults += [f"left behind: {name}" for name in traces.unfinished(folder)]
+        outcome.hashes, outcome.differing = len(traces.hashes(run)), len(other_hashes(run, reference))
+        outcome.faults += differences(run, reference)
+        outcome.faults += [f"left behind: {name}" for name in traces.unfinished(folder)]
     except AssertionError as error:
-        schedule.outcome.faults.append(str(error))
+        outcome.faults.append(str(error))
     finally:
         left = schedule.group.end()
     if left:
-        schedule.outcome.faults.append(f"{len(left)} processes outlived the run")
-    schedule.outcome.seconds = time.monotonic() - start
-    return schedule.outcome
+        outcome.faults.append(f"{len(left)} processes outlived the run")
+    outcome.lost = schedule.losses.reckoned()
+    outcome.seconds = round(time.monotonic() - start, 1)
+    return outcome
 
 
 class _Schedule:
     def __init__(self, seed: int, folder: Path) -> None:
         self.outcome = Outcome(seed)
         self.group = Group(folder)
+        self.losses = Losses()
         self._random = random.Random(seed)
         self._run = folder / "runs" / "chaos"
-        self._workers = 0
-        self._progress: list[tuple[float, int]] = []  #: (when seen first, step) of this life
-        self._deaths: list[tuple[float, int]] = []  #: (when, workers that took part) of this life
-        self._blows: list[float] = []  #: when
         self._deadline = time.monotonic() + LIMIT
 
     def play(self) -> None:
         """Life after life of the coordinator, until the run is complete."""
         for life in range(1, 1000):
+            self.outcome.lives = life
             process = self._start(life)
             code = self._live(process, last=life >= LIVES)
-            self._reckon()
             if code == 0:
                 return
             assert code in GOES_ON, f"exit code {code}:\n{self._said()}"
 
     def _start(self, life: int) -> subprocess.Popen[bytes]:
         dice = self._random
-        self._workers = dice.randint(1, 4)
+        workers, augmenters = dice.randint(1, WORKERS), dice.randint(0, 1)
         bind = dice.choice(("ipc", "tcp://127.0.0.1:0"))
-        flags = [*FLAGS, *EPOCHS, "--bind", bind, "--workers", self._workers, "--augmenters", dice.randint(0, 2)]
         if life > 1 and dice.random() < 0.1:
-            flags[flags.index("--bind") :] = ["--bind", "ipc", "--workers", 0]
+            bind, workers, augmenters = "ipc", 0, 0  # a run that was started with processes ends in one
+        flags = [*FLAGS, *EPOCHS, "--bind", bind, "--workers", workers, "--augmenters", augmenters]
         return self.group.start("train", *flags, "--name", "chaos", "--resume", "auto", name="chaos")
 
     def _live(self, process: subprocess.Popen[bytes], *, last: bool) -> int:
         """Blows until this life of the coordinator ends."""
-        self._progress, self._deaths = [(time.monotonic(), traces.step(self._run))], []
+        self.losses.begin(time.monotonic(), traces.step(self._run))
         if self._random.random() < EVENTFUL:
-            while process.poll() is None and len(self._progress) < 2:
+            while process.poll() is None and not self.losses.moving:
                 self._wait(process, 0.05)
         while True:
             self._wait(process, self._random.expovariate(1 / PAUSE))
             if process.poll() is not None:
+                self._look()
                 return process.returncode
             self._blow(process, spare_coordinator=last)
 
@@ -103,18 +107,14 @@ class _Schedule:
         until = time.monotonic() + seconds
         while time.monotonic() < until and process.poll() is None:
             self._look()
-            time.sleep(0.02)
-            assert time.monotonic() < self._deadline, (
-                f"not over in {LIMIT:.0f} s:\n{self.group.output('chaos')[-2000:]}"
-            )
+            time.sleep(0.03)
+            assert time.monotonic() < self._deadline, f"not over in {LIMIT:.0f} s:\n{self._said()}"
 
     def _said(self) -> str:
         return self.group.output("chaos")[-2000:]
 
     def _look(self) -> None:
-        step = traces.step(self._run)
-        if step != self._progress[-1][1]:
-            self._progress.append((time.monotonic(), step))
+        self.losses.see(time.monotonic(), traces.step(self._run))
 
     def _blow(self, process: subprocess.Popen[bytes], *, spare_coordinator: bool) -> None:
         kind = self._random.choices(
@@ -125,8 +125,9 @@ class _Schedule:
         elif not spare_coordinator:
             if kind == "checkpoint" and not self._checkpoint_is_being_written(process):
                 return
+            self._look()
             number = self._random.choice((signal.SIGTERM, signal.SIGINT)) if kind == "stop" else signal.SIGKILL
-            self._count(kind, hit(process.pid, number))
+            self._count(kind, "" if kind == "stop" else "coordinator", hit(process.pid, number))
             process.wait(60)
 
     def _hit_child(self, kind: str) -> None:
@@ -135,14 +136,14 @@ class _Schedule:
             return
         victim = self._random.choice(sorted(there))
         if kind == "pause":
-            self._count(kind, hit(victim, signal.SIGSTOP))
+            self._count(kind, "", hit(victim, signal.SIGSTOP))
             time.sleep(self._random.uniform(0.1, 2.0))
             hit(victim, signal.SIGCONT)
             return
-        if kind == "worker":
-            self._look()
-            self._deaths.append((time.monotonic(), self._ready()))
-        self._count(kind, hit(victim, signal.SIGKILL))
+        self._look()
+        ready = self._ready()
+        loses = "" if kind == "augmenter" or not ready else "worker" if ready > 1 else "only worker"
+        self._count(kind, loses, hit(victim, signal.SIGKILL))
 
     def _ready(self) -> int:
         """Workers that take part, as the coordinator has last said."""
@@ -159,23 +160,11 @@ class _Schedule:
                     return True
             except FileNotFoundError:
                 time.sleep(0.05)
+            time.sleep(0.0005)
         return False
 
-    def _count(self, kind: str, happened: bool) -> None:
+    def _count(self, kind: str, loses: str, happened: bool) -> None:
+        """`loses`: what the loss is put down to; "": it is not reckoned."""
         if happened:
-            self._blows.append(time.monotonic())
+            self.losses.blow(time.monotonic(), loses)
             self.outcome.blows[kind] = self.outcome.blows.get(kind, 0) + 1
-
-    def _reckon(self) -> None:
-        """Time lost a death: from then to the next step applied, less what a step takes. Where another blow falls in
-        between, nobody can say which one cost it.
-        """
-        gaps = [b[0] - a[0] for a, b in zip(self._progress, self._progress[1:], strict=False)]
-        usual = statistics.median(gaps) if gaps else 0.0
-        for when, ready in self._deaths:
-            following = [seen for seen, _ in self._progress[1:] if seen > when]
-            if not following or sum(when <= blow < following[0] for blow in self._blows) > 1:
-                continue
-            if ready and when > self._progress[1][0]:
-                lost = max(0.0, following[0] - when - usual)
-                (self.outcome.lost if ready > 1 else self.outcome.lost_alone).append(round(lost, 3))

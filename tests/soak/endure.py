@@ -16,7 +16,7 @@ from pathlib import Path
 from soak import traces
 from soak.figures import Figures, growth, measure
 from soak.processes import Group, hit, until
-from soak.recipe import FLAGS, differences, undisturbed
+from soak.recipe import FLAGS, differences, other_hashes, undisturbed
 
 RUN = ["--epochs", 100_000, "--eval-every", 20, "--hash-every", 50, "--checkpoint-every", 50]
 WORKERS = 3  #: there are at most so many beside the veteran
@@ -25,7 +25,11 @@ LIMIT = 300.0  #: seconds until the first step: kernels may have to be compiled
 
 
 def endure(folder: Path, seed: int, minutes: float) -> list[str]:
-    """Prints figures once a minute and the summary; what is wrong, [] for nothing."""
+    """Prints figures as it goes and a summary; what is wrong, [] for nothing.
+
+    Then the undisturbed run has as many steps to go, so that the last hash can be compared: that takes about as long
+    once more.
+    """
     undisturbed(folder, "warm", *RUN, "--max-steps", 1)  # compiles: a worker waits a minute for an answer, no longer
     soak = _Soak(folder, seed)
     try:
@@ -36,9 +40,22 @@ def endure(folder: Path, seed: int, minutes: float) -> list[str]:
         faults.append(f"{len(left)} processes outlived the run")
     faults += [f"left behind: {name}" for name in traces.unfinished(folder)]
     step = traces.step(soak.directory)
+    begin = time.monotonic()
     reference = undisturbed(folder, "undisturbed", *RUN, "--max-steps", step, limit=120 * minutes + LIMIT)
     faults += differences(soak.directory, reference)
-    print(json.dumps({"steps": step, "events": dict(soak.events), "faults": faults}), flush=True)
+    figures = soak.figures
+    summary = {
+        "steps": step,
+        "hashes": len(traces.hashes(reference)),
+        "differing": len(other_hashes(soak.directory, reference)),
+        "events": dict(soak.events),
+        "start": vars(figures[0]),
+        "middle": vars(figures[len(figures) // 2]),
+        "end": vars(figures[-1]),
+        "minutes_undisturbed": round((time.monotonic() - begin) / 60, 1),
+        "faults": faults,
+    }
+    print(json.dumps(summary), flush=True)
     return faults
 
 
@@ -52,6 +69,7 @@ class _Soak:
         self._workers: list[subprocess.Popen[bytes]] = []
         self._waking: list[tuple[float, int]] = []  #: (when, process id) of who is paused
         self._started = 0
+        self.figures: list[Figures] = []
 
     def run(self, seconds: float) -> list[str]:
         lead = ["--bind", self._address, "--name", "endure"]
@@ -60,24 +78,25 @@ class _Soak:
         until(lambda: traces.step(self.directory) > 0, LIMIT, lambda: self.group.output("coordinator"))
         for _ in range(WORKERS - 1):
             self._workers.append(self._worker())
-        figures: list[Figures] = []
         begin = time.monotonic()
-        look = begin + min(60.0, seconds / 4)  # what every process needs anyhow is there by then
+        look = begin + min(60.0, seconds / 8)  # what every process needs anyhow is there by then
         while time.monotonic() < begin + seconds:
             time.sleep(self._random.expovariate(1 / PAUSE))
             self._event(veteran.pid)
             if time.monotonic() >= look:
-                look = time.monotonic() + 60
-                minute = (time.monotonic() - begin) / 60
-                found = measure(minute, self.directory, self.group.members(), coordinator.pid, veteran.pid)
-                figures.append(found)
-                print(json.dumps(vars(found)), flush=True)
+                look = time.monotonic() + min(60.0, seconds / 8)
+                self._measure((time.monotonic() - begin) / 60, coordinator.pid, veteran.pid)
+        self._measure(seconds / 60, coordinator.pid, veteran.pid)
         self._wake(everybody=True)
         coordinator.send_signal(signal.SIGTERM)
         faults = [] if (code := coordinator.wait(60)) == 143 else [f"the coordinator ended with {code}"]
         faults += [] if (code := veteran.wait(60)) == 0 else [f"the veteran ended with {code}"]
         until(lambda: not self.group.members(), 90.0, lambda: f"{self.group.members()} outlive the run")
-        return faults + growth(figures[0], figures[-1])
+        return faults + growth(self.figures[0], self.figures[-1])
+
+    def _measure(self, minute: float, coordinator: int, veteran: int) -> None:
+        self.figures.append(measure(minute, self.directory, self.group.members(), coordinator, veteran))
+        print(json.dumps(vars(self.figures[-1])), flush=True)
 
     def _event(self, veteran: int) -> None:
         self._wake()

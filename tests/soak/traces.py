@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 #: The keys of metrics.jsonl that may differ between two runs of one identity.
-TIMINGS = {"time/step_s", "time/epoch_s", "throughput/samples_per_s"}
+TIMINGS = {"time/step_s", "time/epoch_s", "throughput/samples_per_s", "traffic/sent_bytes", "traffic/received_bytes"}
 
 
 def hashes(run: Path) -> dict[int, str]:
