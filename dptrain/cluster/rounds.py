@@ -16,16 +16,17 @@ from dptrain.cluster.jury import Jury, Opinion, audited
 from dptrain.cluster.lease import Lease
 from dptrain.cluster.pace import Pace
 from dptrain.cluster.poison import Deaths
-from dptrain.cluster.state import TrainingState, array_digest
+from dptrain.cluster.state import TrainingState
 from dptrain.cluster.tree import Node, Tree, is_node
 from dptrain.model import ShardResult
 from dptrain.types import F32
+from dptrain.wire.checksum import params_digest
 from dptrain.wire.messages import Assign, Evaluate, EvaluationDone, NodeDone, Params
 
 
 def snapshot(term: int, step: int, params: F32, buffers: F32) -> Params:
     """Params with copies: frames may still wait in a socket when the weights change."""
-    return Params(term, step, array_digest(params), params.copy(), buffers.copy())
+    return Params(term, step, params_digest(params), params.copy(), buffers.copy())
 
 
 class StepRound:

@@ -35,9 +35,9 @@ from dptrain.cluster.events import (
 )
 from dptrain.cluster.finite import fault_of
 from dptrain.cluster.holding import Bundle, Holding
-from dptrain.cluster.state import array_digest
 from dptrain.cluster.tree import Node, is_node
 from dptrain.model import ShardResult
+from dptrain.wire.checksum import params_digest
 from dptrain.wire.messages import (
     PROTOCOL,
     Admitted,
@@ -233,7 +233,7 @@ class Worker:
         known = self._params
         if known is not None and (message.step < known.step or (message.step, message.digest) == _key(known)):
             return []
-        if array_digest(message.params) != message.digest:
+        if params_digest(message.params) != message.digest:
             return self._reconnect()  # damaged on the way: what is computed with them would be wrong
         actions = self._forget()
         self._params = message

@@ -16,18 +16,18 @@ class Decay:
     def __init__(self, training: TrainingConfig, layout: ParamLayout) -> None:
         if training.decay not in ("all", "weights"):
             raise UsageError(f"decay {training.decay!r} is unknown; allowed are 'all' and 'weights'")
-        self._factor: F32 | np.float32 = np.float32(training.weight_decay)
-        if training.decay == "weights":
-            self._factor = np.zeros(layout.size, np.float32)
+        #: (layout.size,), a factor for each parameter; (0,) without decay
+        self.factors: F32 = np.full(layout.size if training.weight_decay else 0, training.weight_decay, np.float32)
+        if training.decay == "weights" and training.weight_decay:
             for spec, offset in layout.items():
-                self._factor[offset : offset + spec.size] = training.weight_decay if spec.decay else 0.0
-        self._decays = bool(training.weight_decay)
+                if not spec.decay:
+                    self.factors[offset : offset + spec.size] = 0.0
         self._sum: F32 = np.zeros(layout.size, np.float32)  #: handed out; overwritten by the next call
 
     def added(self, params: F32, gradient: F32) -> F32:
         """(layout.size,), which the caller may change until the next call."""
-        if self._decays:
-            np.multiply(params, self._factor, out=self._sum)
+        if self.factors.size:
+            np.multiply(params, self.factors, out=self._sum)
             np.add(gradient, self._sum, out=self._sum)
         else:
             np.copyto(self._sum, gradient)

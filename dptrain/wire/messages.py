@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 from dptrain.types import F32, U8
 
-PROTOCOL = 2  #: both sides must speak the same
+PROTOCOL = 3  #: both sides must speak the same
 
 
 # --- worker -> coordinator
@@ -151,7 +151,7 @@ class Params:
 
     term: int
     step: int
-    digest: str  #: first 16 hex digits of SHA-256 over params
+    digest: str  #: checksum.params_digest of params
     params: F32
     buffers: F32
 

@@ -10,6 +10,7 @@ from dptrain.cluster.reports import Notice, RunStarted, StepDone, WorkerJoined, 
 from dptrain.cluster.state import layout_digest
 from dptrain.cluster.toy import BUFFERS, CANARY, DATASET, PARAMS, oracle
 from dptrain.wire.messages import (
+    PROTOCOL,
     Admitted,
     AskConfig,
     Assign,
@@ -64,7 +65,7 @@ def test_a_message_of_a_stranger_is_answered_with_who_are_you_and_nothing_else(l
 
 @pytest.mark.parametrize(
     ("change", "words"),
-    [({"protocol": 1}, ("protocol 1", "coordinator 2")), ({"numerics": "bf16"}, ("'bf16'", "'toy-v1'"))],
+    [({"protocol": 1}, ("protocol 1", f"coordinator {PROTOCOL}")), ({"numerics": "bf16"}, ("'bf16'", "'toy-v1'"))],
 )
 def test_a_worker_of_another_kind_is_refused_with_both_values(lead, change, words):
     lead = lead()
@@ -95,8 +96,8 @@ def test_a_worker_with_other_data_or_other_arithmetic_is_refused_with_both_diges
 def test_an_augmenter_that_asks_is_told_the_run_and_does_not_become_a_member(lead):
     lead = lead()
     lead.feed(Tick())
-    assert lead.say("g", AskConfig(2)) == [Send(b"g", WELCOME)]
-    assert lead.say("g", AskConfig(2)) == [Send(b"g", WELCOME)]
+    assert lead.say("g", AskConfig(PROTOCOL)) == [Send(b"g", WELCOME)]
+    assert lead.say("g", AskConfig(PROTOCOL)) == [Send(b"g", WELCOME)]
     assert [type(a) for a in lead.say("g", AskConfig(9))] == [Send, Drop, Tell]
     lead.now += 1
     assert lead.feed(Tick()) == []

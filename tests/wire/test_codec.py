@@ -1,7 +1,6 @@
 """The codec: every message survives the wire, and nothing else does."""
 
 import tracemalloc
-import zlib
 from dataclasses import fields, replace
 from typing import get_args
 
@@ -12,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dptrain.errors import LocalProtocolError, RemoteProtocolError
-from dptrain.wire.codec import FORMS, HEADER_BYTES, SUM_BYTES, Limits, decode, encode
+from dptrain.wire.checksum import SUM_BYTES, checksum
+from dptrain.wire.codec import FORMS, HEADER_BYTES, Limits, decode, encode
 from dptrain.wire.messages import Assign, Hello, Message, NodeDone, Params, Ping, PreparedShard, Reject, Welcome
 
 LIMITS = Limits(params=5, buffers=3, image_bytes=4 * 3 * 3 * 3)
@@ -78,8 +78,8 @@ def header_of(message: Message) -> dict[str, object]:
 
 
 def summed(packed: bytes, *arrays: bytes) -> list[bytes]:
-    """The frames with the CRC-32 that belongs to them."""
-    return [zlib.crc32(b"".join((packed, *arrays))).to_bytes(SUM_BYTES, "little") + packed, *arrays]
+    """The frames with the checksum that belongs to them."""
+    return [checksum((packed, *arrays)) + packed, *arrays]
 
 
 def refused(header: object, *arrays: bytes) -> str:
@@ -260,7 +260,7 @@ def mutate(rng: np.random.Generator, frames: list[bytes]) -> list[bytes]:
                 out.append(bytearray(rng.bytes(int(rng.integers(0, 30)))))
             case _:
                 out.pop() if len(out) > 1 else out[0].clear()
-    if rng.random() < 0.9 and len(out[0]) > SUM_BYTES:  # else the CRC alone would refuse them all
+    if rng.random() < 0.9 and len(out[0]) > SUM_BYTES:  # else the checksum alone would refuse them all
         out = summed(bytes(out[0][SUM_BYTES:]), *map(bytes, out[1:]))
     return [bytes(frame) for frame in out]
 

@@ -3,7 +3,6 @@
 import resource
 import sys
 import time
-import zlib
 
 import msgpack
 import numpy as np
@@ -24,6 +23,7 @@ from dptrain.cluster.events import (
 from dptrain.cluster.toy import BUFFERS, NUMERICS, PARAMS, Toy
 from dptrain.cluster.worker import Identity, Worker
 from dptrain.errors import RemoteProtocolError
+from dptrain.wire.checksum import SUM_BYTES, checksum
 from dptrain.wire.codec import Limits, decode, encode
 from dptrain.wire.messages import FromCoordinator, FromWorker
 
@@ -87,7 +87,7 @@ class Session:
 
     def mutated(self, message):
         frames = [bytes(frame) for frame in encode(message)]
-        header = msgpack.unpackb(frames[0][4:])
+        header = msgpack.unpackb(frames[0][SUM_BYTES:])
         for _ in range(int(self.rng.integers(1, 4))):
             key = list(header)[int(self.rng.integers(len(header)))]
             choice = int(self.rng.integers(6))
@@ -108,10 +108,10 @@ class Session:
             raw = bytearray(packed)
             raw[int(self.rng.integers(len(raw)))] ^= 1 << int(self.rng.integers(8))
             packed = bytes(raw)
-        total = zlib.crc32(b"".join((packed, *frames[1:])))
+        total = checksum((packed, *frames[1:]))
         if self.rng.random() < 0.05:
-            total ^= 1
-        return [total.to_bytes(4, "little") + packed, *frames[1:]]
+            total = bytes((total[0] ^ 1, *total[1:]))
+        return [total + packed, *frames[1:]]
 
     def attack(self):
         """One mutated message, to one of the machines; whether it was a valid one."""

@@ -1,0 +1,39 @@
+"""Gradient descent with momentum, in Numba. Elementwise, so the same bits as reference.py; every array is read once."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dptrain.kernels._jit import kernel
+from dptrain.types import F32
+
+
+@kernel
+def _descend(  # noqa: PLR0913
+    params: F32,
+    gradient: F32,
+    velocity: F32,
+    decay: F32,
+    lr: np.float32,
+    momentum: np.float32,
+    nesterov: bool,  # noqa: FBT001
+) -> None:
+    decays, moves = decay.size > 0, velocity.size > 0
+    for i in range(params.size):
+        change = gradient[i]
+        if decays:
+            change = change + params[i] * decay[i]
+        if moves:
+            velocity[i] = velocity[i] * momentum + change
+            change = change + velocity[i] * momentum if nesterov else velocity[i]
+        params[i] = params[i] - change * lr
+
+
+def descend(  # noqa: PLR0913  # the formula's
+    params: F32, gradient: F32, velocity: F32, decay: F32, lr: np.float32, momentum: np.float32, *, nesterov: bool
+) -> None:
+    """g += decay * p;  v = momentum * v + g;  p -= lr * (g + momentum * v if nesterov else v). In place, g is kept.
+
+    All arrays (n,); without `decay`, or without `velocity`, where these are empty.
+    """
+    _descend(params, np.require(gradient, requirements=["C", "W"]), velocity, decay, lr, momentum, nesterov)
