@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # Disturbs real runs on this machine for as long as you like, and compares every bit with a run nobody disturbed.
 #
-#   launch/soak.sh chaos [--runs 200] [--minutes M] [--seed S]   short runs; workers, augmenters and the coordinator are
-#                                                                killed at any instant, checkpoint writes included
+#   launch/soak.sh chaos [--runs 200] [--minutes M] [--seed S] [--jobs CORES]
+#                                                                short runs, a few at a time; workers, augmenters and the
+#                                                                coordinator are killed at any instant, checkpoint
+#                                                                writes included
 #   launch/soak.sh endure [--minutes 45] [--seed S]              one long run; workers join, die, pause and return all the
 #                                                                time; memory, descriptors, sockets, disk are measured
 #   launch/soak.sh simulate [--schedules 1000000] [--seed S]     no processes: the machines in a simulated world, where
@@ -23,10 +25,17 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source launch/venv.sh
 ensure_venv
 python=$(cd "$venv/bin" && pwd)/python
-export PYTHONPATH=$PWD/tests${PYTHONPATH:+:$PYTHONPATH}
+
+# What is disturbed is the code as it is now, whatever happens to these files in the next hour.
+copy=$(mktemp -d)
+trap 'rm -rf "$copy"' EXIT
+cp -r dptrain tests/soak "$copy"
+cp -r workers launch "$copy/dptrain"
+export PYTHONPATH=$copy${PYTHONPATH:+:$PYTHONPATH}
 
 cd "$here"
 if [ "$1" = simulate ]; then
-    exec "$python" -m dptrain.cluster.soak "${@:2}"
+    "$python" -m dptrain.cluster.soak "${@:2}"
+else
+    "$python" -m soak "$@"
 fi
-exec "$python" -m soak "$@"

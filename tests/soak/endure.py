@@ -18,10 +18,11 @@ from soak.figures import Figures, growth, measure
 from soak.processes import Group, hit, until
 from soak.recipe import FLAGS, differences, other_hashes, undisturbed
 
-RUN = ["--epochs", 100_000, "--eval-every", 20, "--hash-every", 50, "--checkpoint-every", 50]
+RUN = ["--epochs", 100_000, "--eval-every", 5, "--hash-every", 50, "--checkpoint-every", 50]
 WORKERS = 3  #: there are at most so many beside the veteran
 PAUSE = 2.0  #: mean seconds between two events
-LIMIT = 300.0  #: seconds until the first step: kernels may have to be compiled
+SETTLED = 300  #: steps until the run keeps as many checkpoints as it ever will, the best one included
+LIMIT = 600.0  #: seconds until then
 
 
 def endure(folder: Path, seed: int, minutes: float) -> list[str]:
@@ -75,11 +76,11 @@ class _Soak:
         lead = ["--bind", self._address, "--name", "endure"]
         coordinator = self.group.start("coordinator", *FLAGS, *RUN, *lead, name="coordinator")
         veteran, self._augmenter = self._worker(), self._augment()
-        until(lambda: traces.step(self.directory) > 0, LIMIT, lambda: self.group.output("coordinator"))
+        until(lambda: traces.step(self.directory) >= SETTLED, LIMIT, lambda: self.group.output("coordinator"))
         for _ in range(WORKERS - 1):
             self._workers.append(self._worker())
         begin = time.monotonic()
-        look = begin + min(60.0, seconds / 8)  # what every process needs anyhow is there by then
+        look = begin + min(20.0, seconds / 8)  # what every process needs anyhow is there by then
         while time.monotonic() < begin + seconds:
             time.sleep(self._random.expovariate(1 / PAUSE))
             self._event(veteran.pid)
