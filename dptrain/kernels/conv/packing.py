@@ -15,11 +15,11 @@ def pack(weights: F32, out: F32, r0: int, s0: int, step: int, flip: bool) -> Non
     blocks, r_taps, s_taps, inner, width = out.shape
     outputs = weights.shape[1] if flip else weights.shape[0]
     for b in range(blocks):
-        for r in range(r_taps):
-            for s in range(s_taps):
-                for i in range(inner):
-                    for lane in range(width):
-                        o = b * width + lane
+        for i in range(inner):
+            for lane in range(width):
+                o = b * width + lane
+                for r in range(r_taps):
+                    for s in range(s_taps):
                         if o >= outputs:
                             out[b, r, s, i, lane] = 0
                         elif flip:

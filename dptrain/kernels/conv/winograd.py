@@ -25,6 +25,8 @@ from dptrain.kernels.intrinsics.winograd import gradient_tile, input_tile, outpu
 from dptrain.types import F32
 
 POSITIONS = 16
+#: Filters a lane whose taps are gathered before any is transformed: long lines of additions, in the first cache.
+_AT_ONCE = 8
 
 
 def fits(inputs: int, outputs: int, taps: tuple[int, int], stride: int, pad: int) -> bool:
@@ -34,60 +36,63 @@ def fits(inputs: int, outputs: int, taps: tuple[int, int], stride: int, pad: int
 
 @kernel
 def transform_weights(weights: F32, out: F32, flip: bool) -> None:  # noqa: FBT001
-    """Weights (k, c, 3, 3) to G w G' in blocks out (position, k / lanes, c, lanes).
+    """Weights (k, c, 3, 3) to G w G' in blocks out (position, k / lanes, c, lanes); c is a multiple of 8.
 
     flip: taps mirrored, and lanes run over c: the weights of an input gradient.
     """
     _, groups, inner, lanes = out.shape
-    taps, t = np.empty((9, lanes), np.float32), np.empty((12, lanes), np.float32)
+    line = _AT_ONCE * lanes
+    lines = out.reshape(POSITIONS, groups, inner * lanes)
+    taps, t = np.empty((9, line), np.float32), np.empty((12, line), np.float32)
     half = np.float32(0.5)
     for g in range(groups):
-        for i in range(inner):
-            for lane in range(
-                lanes
-            ):  # gathered first: what follows is then done for all lanes at once, three times as fast
-                o = g * lanes + lane
-                w = weights[i, o] if flip else weights[o, i]
-                for r in range(3):
-                    for s in range(3):
-                        taps[8 - 3 * r - s if flip else 3 * r + s, lane] = w[r, s]
+        for first in range(0, inner, _AT_ONCE):
+            for i in range(_AT_ONCE):
+                for lane in range(lanes):
+                    o = g * lanes + lane
+                    w = weights[first + i, o] if flip else weights[o, first + i]
+                    for r in range(3):
+                        for s in range(3):
+                            taps[8 - 3 * r - s if flip else 3 * r + s, i * lanes + lane] = w[r, s]
             for s in range(3):
-                for lane in range(lanes):
-                    a, b, c = taps[s, lane], taps[3 + s, lane], taps[6 + s, lane]
-                    t[s, lane], t[9 + s, lane] = a, c
-                    t[3 + s, lane], t[6 + s, lane] = ((a + c) + b) * half, ((a + c) - b) * half
+                for e in range(line):
+                    a, b, c = taps[s, e], taps[3 + s, e], taps[6 + s, e]
+                    t[s, e], t[9 + s, e] = a, c
+                    t[3 + s, e], t[6 + s, e] = ((a + c) + b) * half, ((a + c) - b) * half
             for r in range(4):
-                for lane in range(lanes):
-                    a, b, c = t[3 * r, lane], t[3 * r + 1, lane], t[3 * r + 2, lane]
-                    out[r * 4, g, i, lane], out[r * 4 + 3, g, i, lane] = a, c
-                    out[r * 4 + 1, g, i, lane] = ((a + c) + b) * half
-                    out[r * 4 + 2, g, i, lane] = ((a + c) - b) * half
+                rows = lines[r * 4 : r * 4 + 4, g, first * lanes : (first + _AT_ONCE) * lanes]
+                for e in range(line):
+                    a, b, c = t[3 * r, e], t[3 * r + 1, e], t[3 * r + 2, e]
+                    rows[0, e], rows[3, e] = a, c
+                    rows[1, e], rows[2, e] = ((a + c) + b) * half, ((a + c) - b) * half
 
 
 @kernel
 def weights_from_sums(sums: F32, out: F32) -> None:
-    """Sums (position, k / lanes, c, lanes) to G' s G = dw (k, c, 3, 3)."""
+    """Sums (position, k / lanes, c, lanes) to G' s G = dw (k, c, 3, 3); c is a multiple of 8."""
     _, groups, inner, lanes = sums.shape
-    taps, t = np.empty((9, lanes), np.float32), np.empty((12, lanes), np.float32)
+    line = _AT_ONCE * lanes
+    lines = sums.reshape(POSITIONS, groups, inner * lanes)
+    taps, t = np.empty((9, line), np.float32), np.empty((12, line), np.float32)
     half = np.float32(0.5)
     for g in range(groups):
-        for i in range(inner):
+        for first in range(0, inner, _AT_ONCE):
             for j in range(4):
-                for lane in range(lanes):
-                    m0, m1 = sums[j, g, i, lane], sums[4 + j, g, i, lane]
-                    m2, m3 = sums[8 + j, g, i, lane], sums[12 + j, g, i, lane]
+                rows = lines[j::4, g, first * lanes : (first + _AT_ONCE) * lanes]
+                for e in range(line):
+                    m0, m1, m2, m3 = rows[0, e], rows[1, e], rows[2, e], rows[3, e]
                     both, difference = (m1 + m2) * half, (m1 - m2) * half
-                    t[j, lane], t[4 + j, lane], t[8 + j, lane] = m0 + both, difference, both + m3
+                    t[j, e], t[4 + j, e], t[8 + j, e] = m0 + both, difference, both + m3
             for r in range(3):
-                for lane in range(lanes):
-                    m0, m1 = t[4 * r, lane], t[4 * r + 1, lane]
-                    m2, m3 = t[4 * r + 2, lane], t[4 * r + 3, lane]
+                for e in range(line):
+                    m0, m1, m2, m3 = t[4 * r, e], t[4 * r + 1, e], t[4 * r + 2, e], t[4 * r + 3, e]
                     both, difference = (m1 + m2) * half, (m1 - m2) * half
-                    taps[3 * r, lane], taps[3 * r + 1, lane], taps[3 * r + 2, lane] = m0 + both, difference, both + m3
-            for lane in range(lanes):
-                for r in range(3):
-                    for s in range(3):
-                        out[g * lanes + lane, i, r, s] = taps[3 * r + s, lane]
+                    taps[3 * r, e], taps[3 * r + 1, e], taps[3 * r + 2, e] = m0 + both, difference, both + m3
+            for i in range(_AT_ONCE):
+                for lane in range(lanes):
+                    for r in range(3):
+                        for s in range(3):
+                            out[g * lanes + lane, first + i, r, s] = taps[3 * r + s, i * lanes + lane]
 
 
 @kernel
