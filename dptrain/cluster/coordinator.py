@@ -165,7 +165,7 @@ class Coordinator:
                 self.counters.duplicate += 1
                 return []
             return self._work.drop(known, "said Hello a second time, under another incarnation", now)
-        fault = hello_fault(self._job, hello)
+        fault = hello_fault(self._job, hello) or self._members.expelled(hello.incarnation)
         if fault:
             return self._refuse(peer, f"worker {hello.name}", fault)
         actions: list[CoordinatorAction] = []

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dptrain.cluster.applied import Applied
 from dptrain.cluster.events import CoordinatorAction, SaveCheckpoint, Tell
 from dptrain.cluster.finite import fault_of, first_not_finite
 from dptrain.cluster.job import End, Job, Score, Train, next_phase
@@ -41,6 +42,8 @@ class Course:
         self.state = state
         self.round: Round | None = None  #: what the workers are doing; None before the start and at the end
         self.ending: Ending | None = None
+        self.past: Applied | None = None  #: the step applied last, until the next round is complete
+        self._again = ""  #: sha256 of the state whose last step was taken back and is computed again; "": none is
         self._optimizer = optimizer
         self._schedule = schedule
         self._step_lease, self._score_lease = Lease(), Lease()
@@ -100,6 +103,13 @@ class Course:
             score = self.round = self._score_round(old.split)
             score.begin_anew(old, node, found)
 
+    def take_back(self, node: Node, found: Sequence[Opinion[Any]]) -> None:
+        """Two workers found different things in a node of the step that was applied last: the state before it again."""
+        assert self.past is not None
+        self._again, self.state, self.past = self.state.sha256(), self.past.before, None
+        step = self.round = self._step_round()
+        step.doubt(node, found)
+
     def forget(self, incarnation: str) -> None:
         """The worker is gone: how fast it was does not matter any more."""
         self._step_pace.forget(incarnation)
@@ -107,6 +117,7 @@ class Course:
 
     def _step_done(self, done: StepRound) -> list[CoordinatorAction]:
         state, total, lr = self.state, done.tree.root, self._schedule(done.step)
+        past, self.past = Applied.of(done, state), None
         tensor = fault_of(total, state.params_layout, state.buffers_layout)
         if tensor:
             return self.diverged(f"step {done.step + 1}: the sum over all shards is not finite in {tensor}")
@@ -116,10 +127,22 @@ class Course:
         tensor = tensor or first_not_finite(state.buffers, state.buffers_layout)
         if tensor:
             return self.diverged(f"step {state.step}: {tensor} is not finite after the update")
+        self.past = past
         actions: list[CoordinatorAction] = [Tell(self._step_report(total, counted, lr, done.seconds))]
         if self.job.ends_epoch(state.step):
             actions.append(Tell(self._close_epoch(lr)))
+        if self._again:
+            actions = self._told_again(actions)
         return actions + self._go_on(best=False)
+
+    def _told_again(self, actions: list[CoordinatorAction]) -> list[CoordinatorAction]:
+        """Of a step that was taken back: nothing, unless it had been applied with wrong bits."""
+        same, self._again = self.state.sha256() == self._again, ""
+        title = f"step {self.state.step}"
+        if same:
+            return [Tell(Notice("info", f"{title} was computed again: the same bits"))]
+        text = f"{title} had been applied with wrong bits: it is put right, and what was told of it is told anew"
+        return [Tell(Notice("error", text)), *actions]
 
     def _step_report(self, total: ShardResult, counted: float, lr: float, seconds: dict[str, float]) -> StepDone:
         state = self.state
@@ -144,7 +167,7 @@ class Course:
         return EpochDone(self._epoch(state.step), state.step, loss, accuracy, lr)
 
     def _scored(self, done: ScoreRound) -> list[CoordinatorAction]:
-        state = self.state
+        state, self.past = self.state, None
         loss, hits, hits5 = done.totals()
         loss /= self.job.evaluations.counted.get(done.split, done.samples) or 1.0
         accuracy = hits / done.samples

@@ -32,12 +32,16 @@ class Member:
         return self.hello.incarnation
 
 
+MOST_EXPELLED = 256  #: a name each; a process that was refused does not start again by itself
+
+
 class Membership:
     """All members, by peer. An incarnation has at most one peer."""
 
     def __init__(self) -> None:
         self._members: dict[Peer, Member] = {}
         self._arrivals = 0
+        self._expelled: dict[str, str] = {}  #: incarnation -> why; the newest ones
         self.lonely_since = 0.0  #: when the last ready worker went
 
     def add(self, peer: Peer, hello: Hello) -> Member:
@@ -51,6 +55,16 @@ class Membership:
         del self._members[member.peer]
         if member.ready and not self.ready():
             self.lonely_since = now
+
+    def expel(self, incarnation: str, reason: str) -> None:
+        """Whoever is this process is not to come back, connected or not."""
+        self._expelled[incarnation] = reason
+        if len(self._expelled) > MOST_EXPELLED:
+            del self._expelled[next(iter(self._expelled))]
+
+    def expelled(self, incarnation: str) -> str:
+        """Why it is not to come back; "" where it may."""
+        return self._expelled.get(incarnation, "")
 
     def get(self, peer: Peer) -> Member | None:
         """The member on this connection."""

@@ -103,7 +103,12 @@ class StepRound:
         """Takes over from a round in which two workers found different things in a node."""
         self.book.inherit(old.book)
         self.deaths, self.seconds = old.deaths, old.seconds
-        self.jury.doubt([*old.jury.doubtful, *range(*node)])
+        self.jury.doubt(old.jury.doubtful)
+        self.doubt(node, found)
+
+    def doubt(self, node: Node, found: Iterable[Opinion[ShardResult]]) -> None:
+        """Two workers found different things in a node: each of its shards must be found twice."""
+        self.jury.doubt(range(*node))
         if node.size == 1:
             for opinion in found:
                 self.jury.hear(node.first, opinion)

@@ -20,7 +20,7 @@ from dptrain.cluster.reports import Notice, WorkerLost
 from dptrain.cluster.rounds import Round, ScoreRound, StepRound, score_digest
 from dptrain.cluster.tree import Node
 from dptrain.model import ShardResult
-from dptrain.wire.messages import EvaluationDone, NodeDone, NonFinite, Progress, Reject
+from dptrain.wire.messages import EvaluationDone, NodeDone, NonFinite, Progress, Reject, WhoAreYou
 
 STALEMATE_EVERY = 10.0  #: seconds between notices that nobody can settle a dispute
 
@@ -31,6 +31,7 @@ class Counters:
 
     late: int = 0  #: of an earlier term, step or split
     duplicate: int = 0  #: of shards somebody had already done
+    disputed: int = 0  #: late results that were not the ones that had been taken: a step was taken back
     agreed: int = 0  #: second results that were the same as the first, bit for bit
     unaudited: int = 0  #: shards that were to be audited while there was only one worker
     quarantined: int = 0  #: workers that found other bits than two others
@@ -85,6 +86,7 @@ class Work:
             f"{right.digest[:12]}{', twice confirmed' if verdict.confirmed else ''}: this machine computes wrong bits"
         )
         told: list[CoordinatorAction] = [Tell(Notice("error", f"worker {wrong.name} is quarantined: {reason}"))]
+        self._members.expel(wrong.incarnation, reason)
         member = self._members.by_incarnation(wrong.incarnation)
         if member is None:
             return told
@@ -95,8 +97,9 @@ class Work:
     def node_done(self, member: Member, m: NodeDone, now: float) -> list[CoordinatorAction]:
         """The sum over some shards of a step."""
         if m.step < self._course.state.step:
-            self.counters.late += 1
-            return []
+            result = ShardResult(m.gradient, m.statistics, m.loss, m.hits, m.samples)
+            late = Opinion(member.incarnation, member.name, m.attempt, "", result)
+            return self._late(m, Node(m.first, m.last), late, result.digest, now)
         current, node = self._course.round, Node(m.first, m.last)
         if not isinstance(current, StepRound) or m.step > current.step:
             return self.drop(member, f"sent a gradient of step {m.step}, which it was not asked for", now)
@@ -133,8 +136,8 @@ class Work:
     def non_finite(self, member: Member, m: NonFinite, now: float) -> list[CoordinatorAction]:
         """A shard that holds NaN or infinity, for this worker."""
         if m.step < self._course.state.step:
-            self.counters.late += 1
-            return []
+            late: Opinion[Any] = Opinion(member.incarnation, member.name, m.attempt, "", None, m.tensor)
+            return self._late(m, Node(m.shard, m.shard + 1), late, lambda: m.result, now)
         current, node = self._course.round, Node(m.shard, m.shard + 1)
         asked = isinstance(current, StepRound) and m.step == current.step and m.shard < current.book.shards
         if not isinstance(current, StepRound) or not asked or not current.book.was_asked(member.incarnation, node):
@@ -202,6 +205,29 @@ class Work:
         self._course.begin_anew(node, [first, known])
         names = f"workers {first.name} and {opinion.name} found different bits in {node} of {current.title}"
         return [Tell(Notice("warning", f"{names}: it is computed again, and whoever is wrong will be named"))]
+
+    def _late(
+        self, m: NodeDone | NonFinite, node: Node, opinion: Opinion[Any], digest: Callable[[], str], now: float
+    ) -> list[CoordinatorAction]:
+        """A result of a step that is applied: where another worker's was taken, and is still known, it is compared."""
+        self.counters.late += 1
+        past = self._course.past
+        first = None if past is None else past.first(m.step, m.digest, node)
+        if first is None or first.incarnation == opinion.incarnation:
+            return []
+        known = Opinion(*_identity(opinion), digest(), opinion.value, opinion.fault)
+        if known.digest == first.digest:
+            self.counters.agreed += 1
+            return []
+        self.counters.disputed += 1
+        names = f"workers {first.name} and {opinion.name} found different bits in {node} of step {m.step + 1}"
+        text = f"{names}, which is applied: it is taken back, and whoever is wrong will be named"
+        actions: list[CoordinatorAction] = [Tell(Notice("warning", text))]
+        for worker in self._members.ready():  # nothing they hold or have sent is of any use: they say Hello anew
+            actions.append(Send(worker.peer, WhoAreYou(self._course.job.term)))
+            actions += self.remove(worker, "it starts over, because a step was taken back", now)
+        self._course.take_back(node, [first, known])
+        return actions
 
     # --- what they are given
 

@@ -1,5 +1,7 @@
 """What is computed twice and why: late shards, audited ones, disputed ones; and shards on which workers die."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ from dptrain.cluster.events import Finish, PeerGone, SaveCheckpoint, Send, Tell,
 from dptrain.cluster.jury import audited
 from dptrain.cluster.reports import Notice, StepDone
 from dptrain.cluster.toy import oracle
-from dptrain.wire.messages import Assign, Evaluate, Leave, Progress, Reject
+from dptrain.wire.messages import Assign, Evaluate, Leave, NonFinite, Progress, Reject, WhoAreYou
 
 T = 3  #: the term of conftest's Lead
 
@@ -86,6 +88,102 @@ def test_a_second_result_with_other_bits_starts_the_step_anew_and_a_third_worker
     assert [a.peer for a in actions if isinstance(a, Send) and isinstance(a.message, Reject)] == [b"a"]
     lead.finish_step("b", "c")
     assert lead.machine.state.sha256() == oracle(lead.toy).states[2]
+
+
+# --- later still: the step is applied
+
+
+def applied(lead, *names, wrongly=False):
+    """Step 2 is applied with a's result of a shard that its holder has computed too: holder, its answer, actions."""
+    copied = late(lead, *names)
+    (_, shard, _, _), (holder, *_) = copied
+    last = shard if len(names) == 2 else 1
+    holder = next(name for name, at, _, _ in copied if name != "a" and at == last)
+    answer = lead.node(holder, last, last + 1)
+    lead.done("a", last, last + 1, **({"gradient": -answer.gradient} if wrongly else {}))
+    while lead.machine.state.step == 1:
+        name, node = next((n, x) for n in names for x in lead.held(n) if x != (last, last + 1))
+        actions = lead.done(name, *node)
+    return holder, answer, actions
+
+
+def told_steps(actions):
+    return [a.report.step for a in actions if isinstance(a, Tell) and isinstance(a.report, StepDone)]
+
+
+def again(lead, actions, *names):
+    """All are asked who they are, say Hello anew, and compute the step that was taken back; all actions after that."""
+    assert [a.peer.decode() for a in actions if isinstance(a, Send) and isinstance(a.message, WhoAreYou)] == [*names]
+    assert lead.machine.state.sha256() == oracle(lead.toy).states[1]
+    actions = [*lead.join(*names)]
+    while lead.machine.state.step == 1:
+        there = [n for n in names if lead.machine._members.by_incarnation(lead.incarnation(n))]
+        name, node = next((n, x) for n in there for x in lead.held(n))
+        actions += lead.done(name, *node)
+    return actions
+
+
+def test_a_result_of_an_applied_step_with_the_same_bits_is_counted_as_an_audit(lead):
+    lead = lead(shards=4)
+    holder, answer, _ = applied(lead, "a", "b")
+    assert lead.say(holder, answer) == []
+    counters = lead.machine.counters
+    assert (counters.late, counters.agreed, counters.disputed) == (1, 1, 0)
+
+
+def test_a_result_of_an_applied_step_with_other_bits_takes_it_back_and_whoever_is_wrong_is_named(lead):
+    lead = lead(shards=4)
+    holder, answer, _ = applied(lead, "a", "b", "c")
+    gradient = answer.gradient.copy()
+    gradient.view(np.uint32)[0] ^= np.uint32(1)
+    actions = lead.say(holder, replace(answer, gradient=gradient))
+    assert named(actions)[0].startswith(f"workers a and {holder} found different bits in shard 1 of step 2, which is")
+    assert lead.machine.counters.disputed == 1
+    actions = again(lead, actions, "a", "b", "c")
+    assert [text for text in named(actions) if text.startswith(f"worker {holder} is quarantined: it found ")]
+    assert "step 2 was computed again: the same bits" in named(actions)
+    assert told_steps(actions) == []
+    assert lead.machine.state.sha256() == oracle(lead.toy).states[2]
+
+
+def test_whoever_is_quarantined_while_it_is_away_is_refused_when_it_comes_back(lead):
+    lead = lead(shards=4)
+    holder, answer, _ = applied(lead, "a", "b", "c")
+    lead.say(holder, replace(answer, gradient=-answer.gradient))
+    sound = [name for name in "abc" if name != holder]
+    lead.join(*sound)
+    lead.finish_step(*sound)
+    actions = lead.hello(holder)
+    assert [type(a.message) for a in actions if isinstance(a, Send)] == [Reject]
+    assert "this machine computes wrong bits" in named(actions)[0]
+
+
+def test_a_step_that_was_applied_with_wrong_bits_is_put_right_and_told_anew(lead):
+    lead = lead(shards=4)
+    holder, answer, _ = applied(lead, "a", "b", "c", wrongly=True)
+    assert lead.machine.state.sha256() != oracle(lead.toy).states[2]
+    actions = again(lead, lead.say(holder, answer), "a", "b", "c")
+    assert [text for text in named(actions) if text.startswith("worker a is quarantined: it found ")]
+    assert any(text.startswith("step 2 had been applied with wrong bits") for text in named(actions))
+    assert told_steps(actions) == [2]
+    assert lead.machine.state.sha256() == oracle(lead.toy).states[2]
+
+
+def test_a_nan_found_late_in_an_applied_step_takes_it_back_too(lead):
+    lead = lead(shards=4)
+    holder, answer, _ = applied(lead, "a", "b", "c")
+    nan = NonFinite(T, lead.incarnation(holder), 1, 1, answer.attempt, answer.digest, "bn.weight", "nan")
+    actions = again(lead, lead.say(holder, nan), "a", "b", "c")
+    assert [text for text in named(actions) if text.startswith(f"worker {holder} is quarantined: it found ")]
+    assert lead.machine.state.sha256() == oracle(lead.toy).states[2]
+
+
+def test_a_result_is_compared_until_the_next_round_is_complete_and_only_counted_afterwards(lead):
+    lead = lead(shards=4)
+    holder, answer, _ = applied(lead, "a", "b")
+    lead.finish_step("a", "b")
+    assert lead.say(holder, replace(answer, gradient=-answer.gradient)) == []
+    assert (lead.machine.counters.late, lead.machine.counters.disputed) == (1, 0)
 
 
 # --- audited

@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import replace
 from functools import cache
+from math import inf
 
 import numpy as np
 import pytest
@@ -165,6 +166,24 @@ def test_a_bad_machine_is_quarantined_in_nearly_all_of_these_histories():
     toy = Toy(shards=6, epochs=4)
     runs = [simulate(Scenario(toy=toy, workers=4, wrong=1, until=2.0, audit=1.0), seed) for seed in range(8)]
     assert sum(run.quarantined for run in runs) >= 7
+
+
+def test_a_machine_that_goes_bad_behind_a_slow_link_is_named_by_its_late_results_and_changes_no_bit():
+    disputed = 0
+    for seed in range(12):
+        toy = Toy(steps_per_epoch=12, epochs=2)
+        scenario = Scenario(toy=toy, workers=4, slowness=(1.0,) * 4, delay=0.02, until=8.0)
+        simulation = Simulation(scenario, cached_oracle(toy), seed)
+        simulation.begin()
+        simulation.pass_time(6.0)
+        bad = simulation.processes[0]
+        bad.slow_until, bad.wrong_since = inf, simulation.now  # from here on others are always before it
+        simulation.play()
+        disputed += simulation.disputed
+        assert simulation.quarantined >= 1
+        assert not any(text.startswith(f"worker w{n} is quarantined") for n in "1234" for text in notices(simulation))
+        assert not any("had been applied with wrong bits" in text for text in notices(simulation))
+    assert disputed >= 6
 
 
 # --- the simulator itself can see what is wrong

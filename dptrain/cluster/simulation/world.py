@@ -68,7 +68,7 @@ class World:
         self.life: Life | None = None  #: the newest life of the coordinator; None while it is down
         self.lives: list[Life] = []
         self.codes: list[int] = []  #: exit code of each finished life
-        self.late = self.duplicate = self.agreed = self.quarantined = 0  #: over all lives
+        self.late = self.duplicate = self.agreed = self.disputed = self.quarantined = 0  #: over all lives
         self.disk = Disk(scenario.toy.state())
         self.over_at = inf
         self.events = 0
@@ -236,6 +236,7 @@ class World:
         self.late += counters.late
         self.duplicate += counters.duplicate
         self.agreed += counters.agreed
+        self.disputed += counters.disputed
         self.quarantined += counters.quarantined
         self.codes.append(code)
         life.alive, life.waiting = False, None
