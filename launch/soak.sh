@@ -7,6 +7,9 @@
 #                                                                writes included
 #   launch/soak.sh endure [--minutes 45] [--seed S]              one long run; workers join, die, pause and return all the
 #                                                                time; memory, descriptors, sockets, disk are measured
+#   launch/soak.sh fuzz codec|checkpoint|idx|cifar|torch|pyfunt [--seconds 600] [--seed S]
+#                                                                files and frames made of sound ones, against the reader
+#   launch/soak.sh storm [--frames 1000000] [--seed S]           mutated frames and garbage on the port of a real run
 #   launch/soak.sh simulate [--schedules 1000000] [--seed S]     no processes: the machines in a simulated world, where
 #                                                                everything goes wrong; one seed a history
 #   launch/soak.sh --folder DIR chaos ...                        where everything is written; it is kept if something is found

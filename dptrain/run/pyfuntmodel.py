@@ -13,6 +13,7 @@ import io
 import pickle
 from math import prod
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 from numpy.lib import format as npy
@@ -80,7 +81,7 @@ def read_pyfunt(path: Path) -> dict[str, Floats]:
         raise DataError(
             f"{path} names {error}, which no dictionary of weights needs: refused, nothing was run"
         ) from error
-    except UNSOUND as error:
+    except (*UNSOUND, TokenError) as error:  # NumPy takes a header apart as Python does
         raise DataError(
             f"{path} is no model.npy of PyFunt, or a damaged one: {' '.join(str(error).split())}"
         ) from error

@@ -1,4 +1,4 @@
-"""`launch/soak.sh chaos|endure ...`: disturbs real runs for as long as one likes, and says what came of it."""
+"""`launch/soak.sh VERB ...`: disturbs real runs for as long as one likes, and says what came of it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,18 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from soak.chaos import EPOCHS, Outcome, disturb
 from soak.endure import endure
+from soak.fuzz import fuzz
 from soak.recipe import undisturbed
+from soak.storm import BOUND, storm
+from soak.targets import TARGETS
+
+Run = Callable[[argparse.Namespace, Path], bool]  #: whether anything was found
 
 
 def main() -> int:
@@ -25,28 +31,67 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="launch/soak.sh", description=__doc__)
     parser.add_argument("--folder", type=Path, help="where everything is written; default: a temporary one")
     verbs = parser.add_subparsers(dest="verb", required=True)
-    chaos = verbs.add_parser("chaos", help="many short runs, each killed again and again")
+
+    def verb(run: Run, name: str, text: str) -> argparse.ArgumentParser:
+        added = verbs.add_parser(name, help=text)
+        added.set_defaults(run=run)
+        added.add_argument("--seed", type=int, default=0, help="of all that is drawn by lot")
+        return added
+
+    chaos = verb(_chaos, "chaos", "many short runs, each killed again and again; each has the next seed")
     chaos.add_argument("--runs", type=int, default=200)
     chaos.add_argument("--minutes", type=float, default=1e9, help="stop earlier, after so long")
-    chaos.add_argument("--seed", type=int, default=0, help="of the first schedule; each later one has the next number")
     chaos.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="schedules at a time")
-    endurance = verbs.add_parser("endure", help="one long run with workers that come and go")
-    endurance.add_argument("--minutes", type=float, default=45)
-    endurance.add_argument("--seed", type=int, default=0)
+    verb(_endure, "endure", "one long run with workers that come and go").add_argument(
+        "--minutes", type=float, default=45
+    )
+    fuzzing = verb(_fuzz, "fuzz", "a reader of files or frames")
+    fuzzing.add_argument("target", choices=TARGETS)
+    fuzzing.add_argument("--seconds", type=float, default=600)
+    verb(_storm, "storm", "mutated frames and garbage on the port of a run").add_argument(
+        "--frames", type=int, default=1_000_000
+    )
     given = parser.parse_args()
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # or each of a thousand processes compiles dptrain anew: 0.3 s
     folder = given.folder or Path(tempfile.mkdtemp(prefix="dptrain-soak-"))
     folder.mkdir(parents=True, exist_ok=True)
-    if given.verb == "chaos":
-        found = _Chaos(folder, 60 * given.minutes).play(range(given.seed, given.seed + given.runs), given.jobs)
-    else:
-        found = bool(endure(folder, given.seed, given.minutes))
-    if found:
+    if given.run(given, folder):
         print(f"kept: {folder}")
         return 1
     if given.folder is None:
         shutil.rmtree(folder)
     return 0
+
+
+def _chaos(given: argparse.Namespace, folder: Path) -> bool:
+    return _Chaos(folder, 60 * given.minutes).play(range(given.seed, given.seed + given.runs), given.jobs)
+
+
+def _endure(given: argparse.Namespace, folder: Path) -> bool:
+    return bool(endure(folder, given.seed, given.minutes))
+
+
+def _fuzz(given: argparse.Namespace, folder: Path) -> bool:
+    begin = time.monotonic()
+    found = fuzz(TARGETS[given.target], folder, given.seed, given.seconds)
+    figures = {
+        "target": given.target,
+        "seed": given.seed,
+        "seconds": round(time.monotonic() - begin),
+        "seconds_computing": round(time.process_time()),
+        "executions": found.executions,
+        "read": found.read,
+        "grown_mb": found.grown >> 20,
+        "findings": {kind: str(path) for kind, path in found.kinds.items()},
+    }
+    print(json.dumps(figures), flush=True)
+    return bool(found.kinds)
+
+
+def _storm(given: argparse.Namespace, folder: Path) -> bool:
+    figures = storm(folder, given.frames, given.seed)
+    print(json.dumps(figures))
+    return not figures["same_hash"] or figures["coordinator_mb_most"] - figures["coordinator_mb_before"] >= BOUND
 
 
 class _Chaos:

@@ -21,7 +21,7 @@ class Losses:
         self.moving = False  #: this life of the coordinator has applied a step
 
     def begin(self, now: float, step: int) -> None:
-        """Another life of the coordinator, after `step`: what it repeats of the last one's steps is part of the loss."""
+        """Another life of the coordinator, after `step`. What it repeats of the last one's is part of the loss."""
         self._step, self._since, self.moving = max(step, self._step), now, False
 
     def see(self, now: float, step: int) -> None:

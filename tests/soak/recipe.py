@@ -7,8 +7,8 @@ from pathlib import Path
 from soak import traces
 from soak.processes import Group
 
-#: Embedded images, 30 steps an epoch of 4 shards, about 50 ms of arithmetic a step. Eight filters: fewer are not lowered
-#: by the engine, and the engine is what users train with.
+#: Embedded images, 30 steps an epoch of 4 shards, about 50 ms of arithmetic a step. Eight filters: fewer are not
+#: lowered by the engine, and the engine is what users train with.
 FLAGS: list[object] = ["--dataset", "fashion-mini", "--augment", "crop:2,flip", "--filters", 8]
 FLAGS += ["--batch-size", 180, "--shard-size", 45, "--log-format", "plain", "--log-interval", 2]
 LIMIT = 600.0  #: seconds for the undisturbed run: kernels may have to be compiled

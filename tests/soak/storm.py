@@ -1,14 +1,12 @@
-"""Mutated frames and raw garbage on the port of a real run: `python tests/security/storm.py --frames 1000000`.
+"""Mutated frames and raw garbage on the port of a real run: `launch/soak.sh storm --frames 1000000`.
 
 The coordinator listens on the loopback without keys, so that every frame gets past the handshake to the codec and the
 machine: with keys, none would. Each connection comes from another address of 127.0.0.0/8, finishes a ZMTP handshake and
-sends mutated messages until it is cut off; every tenth is raw garbage. Prints frames, connections and the largest
-memory of the coordinator, and ends with 1 if the run's hash is not that of a run in one process.
+sends mutated messages until it is cut off; every tenth is raw garbage.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import random
@@ -16,7 +14,6 @@ import socket
 import struct
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -40,6 +37,7 @@ from dptrain.wire.messages import (
 GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
 READY = b"\x05READY\x0bSocket-Type\x00\x00\x00\x06DEALER"
 FRAMES_EACH = 20  #: of one connection
+BOUND = 64  #: MiB the coordinator may grow by, whatever comes
 SIZES = (19_218, 112)  #: parameters and buffers of the run's network
 RECIPE = ["--dataset", "shapes32", "--validation", "500", "--filters", "8", "--batch-size", "128", "--shard-size", "32"]
 RECIPE += ["--epochs", "1000", "--hash-every", "10", "--log-format", "plain"]
@@ -154,7 +152,7 @@ def memory(pid):
 
 
 def storm(folder, frames, seed=0, tell=print):
-    """A run under the storm, stopped when it is over; (same hash as in one process, figures)."""
+    """A run under the storm, stopped when it is over, and its hash compared with that of one process: the figures."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -189,6 +187,8 @@ def storm(folder, frames, seed=0, tell=print):
             assert coordinator.poll() is None
             assert time.monotonic() < began + seconds + 100, "training does not go on after the storm"
             time.sleep(0.1)
+        after = memory(coordinator.pid)
+        most = max(most, after)
     finally:
         for process in (coordinator, worker):
             process.terminate()
@@ -197,30 +197,21 @@ def storm(folder, frames, seed=0, tell=print):
     calm = [sys.executable, "-m", "dptrain", "train", *RECIPE, "-n", "0", "--name", "calm", "--max-steps", str(step)]
     subprocess.run(calm, cwd=folder, check=True, capture_output=True)
     same = last_hash(run, step) is not None and last_hash(run, step) == last_hash(folder / "runs" / "calm", step)
-    figures = (
-        f"{weather.frames} mutated messages and {weather.garbage} of garbage, {weather.connections} connections, "
-        f"in {seconds:.0f} s; {steps} steps meanwhile; coordinator {first >> 20} MiB before, {most >> 20} MiB at most; "
-        f"hash after step {step} {'the same' if same else 'ANOTHER'}"
-    )
-    return same, figures, most - first
+    figures = {
+        "messages": weather.frames,
+        "garbage": weather.garbage,
+        "connections": weather.connections,
+        "seconds": round(seconds),
+        "steps_meanwhile": steps,
+        "coordinator_mb_before": first >> 20,
+        "coordinator_mb_after": after >> 20,
+        "coordinator_mb_most": most >> 20,
+        "step": step,
+        "same_hash": same,
+    }
+    return figures
 
 
 def steps_of(run):
     """The last step whose hash is written."""
     return json.loads((run / "hashes.jsonl").read_text().splitlines()[-1])["step"]
-
-
-def main():
-    """Figures for people."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--frames", type=int, default=1_000_000)
-    parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        same, figures, _ = storm(Path(folder), given.frames, given.seed)
-    sys.stdout.write(figures + "\n")
-    return 0 if same else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,107 @@
+"""Hammers a reader with files made of sound ones for some time, and keeps those it does not answer as documented.
+
+A finding is: any exception but the documented one, or that one in more than one line; memory that grows by more than
+`GROWTH`; more than `SLOW` seconds of computing for one file. A file that kills the process is left as `current`.
+"""
+
+from __future__ import annotations
+
+import random
+import resource
+import signal
+import time
+import traceback
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+from soak.mutations import raw
+from soak.targets import Target
+
+GROWTH = 64 << 20  #: bytes of resident memory
+SLOW = 1.0  #: seconds of this process; a stopped process takes none
+HANG = 10  #: such seconds after which a file is given up
+MOST_KINDS = 20  #: of findings that are kept: more of them would say nothing new
+
+
+class _Hanging(BaseException):
+    """Raised inside the reader, which may catch every Exception."""
+
+
+@dataclass
+class Found:
+    """What came of it."""
+
+    executions: int = 0
+    read: int = 0  #: files that were taken for sound
+    kinds: dict[str, Path] = field(default_factory=dict)  #: what is wrong -> the first file that shows it
+    grown: int = 0  #: bytes, since the first thousand
+
+
+def fuzz(target: Target, folder: Path, seed: int, seconds: float = 1e9, executions: int = 10**12) -> Found:
+    """Until one of the limits is reached. One seed gives the same files again."""
+    found, samples = Found(), target.samples()
+    for content, _ in samples:
+        (folder / "current").write_bytes(content)
+        target.read(folder / "current")  # must be sound, or nothing of this means anything
+    end, base, most = time.monotonic() + seconds, 0, _peak()
+    previous = signal.signal(signal.SIGVTALRM, _give_up)
+    try:
+        while found.executions < executions and time.monotonic() < end and len(found.kinds) < MOST_KINDS:
+            dice = random.Random(f"{seed} {found.executions}")
+            content, mutation = dice.choice(samples)
+            (folder / "current").write_bytes((mutation if dice.random() < 0.9 else raw)(dice, content))
+            kind = _execute(target, folder / "current", found)
+            if found.executions == 1_000:
+                base = _peak()
+            if _peak() > most + GROWTH and found.executions > 1_000:
+                kind = kind or f"memory grew by {(_peak() - most) >> 20} MiB"
+            most = max(most, _peak()) if kind.startswith("memory") or found.executions <= 1_000 else most
+            if kind and kind not in found.kinds:
+                kept = folder / f"finding-{len(found.kinds)}"
+                (folder / "current").rename(kept)
+                found.kinds[kind] = kept
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, previous)
+    found.grown = _peak() - base if base else 0
+    (folder / "current").unlink(missing_ok=True)
+    return found
+
+
+def _execute(target: Target, path: Path, found: Found) -> str:
+    """Reads one file; what is wrong with the answer, "" for nothing."""
+    found.executions += 1
+    begin = time.process_time()
+    signal.setitimer(signal.ITIMER_VIRTUAL, HANG)
+    try:
+        target.read(path)
+        found.read += 1
+    except target.documented as error:
+        text = str(error)
+        if "\n" in text or not text:
+            return f"a message that is not one line: {_where(error)}"
+    except _Hanging as error:
+        return f"hangs: {_where(error)}"
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        return f"{type(error).__name__}: {_where(error)}"
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+    seconds = time.process_time() - begin
+    return f"slow: {seconds:.0f} s" if seconds > SLOW else ""
+
+
+def _where(error: BaseException) -> str:
+    """The innermost line of Python, which tells one bug from another."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{Path(frame.filename).name}:{frame.lineno}"
+
+
+def _give_up(_number: int, _frame: FrameType | None) -> None:
+    raise _Hanging
+
+
+def _peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
