@@ -1,6 +1,7 @@
 """The tree: one order of addition, however the nodes come in."""
 
 from dataclasses import dataclass
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -26,6 +27,16 @@ def by_definition(leaves: np.ndarray, first: int, last: int) -> np.ndarray:
     while power * 2 < last - first:
         power *= 2
     return by_definition(leaves, first, first + power) + by_definition(leaves, first + power, last)
+
+
+@dataclass(frozen=True)
+class Said:
+    """Addition does not show what stood on which side; brackets do."""
+
+    text: str
+
+    def combine(self, right: "Said") -> "Said":
+        return Said(f"({self.text} {right.text})")
 
 
 def all_nodes(first: int, last: int) -> list[Node]:
@@ -58,6 +69,14 @@ def test_any_partition_in_any_order_gives_the_bits_of_the_definition(cut, seed):
         tree.add(*part, Sum(by_definition(leaves, *part)))
     assert tree.complete
     assert tree.root.values.tobytes() == by_definition(leaves, 0, shards).tobytes()
+
+
+@pytest.mark.parametrize("order", list(permutations(range(5)))[::7])
+def test_what_is_left_is_added_from_the_left_whenever_it_comes(order):
+    tree: Tree[Said] = Tree(5)
+    for shard in order:
+        tree.add(shard, shard + 1, Said(str(shard)))
+    assert tree.root.text == "(((0 1) (2 3)) 4)"
 
 
 def test_the_order_matters_at_all():
