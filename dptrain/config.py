@@ -106,12 +106,13 @@ class DeploymentConfig:
     resume: str = ""  #: "", "auto" (newest checkpoint of the run `name`, if any), or a run directory
     max_steps: int = 0  #: stop (with a checkpoint) after this many steps in all; 0: no
     eval_every: int = 1  #: epochs between evaluations on the validation split
+    eval_first: bool = False  #: score the validation split before the first step, too: epoch 0 of the curves
     checkpoint_every: int = 0  #: steps between checkpoints; 0: one an epoch
     keep: int = 2  #: numbered checkpoints kept beside last and best
     hash_every: int = 0  #: steps between state hashes in hashes.jsonl; 0: only with checkpoints
     audit: float = 0.0  #: part of all shards computed by two workers and compared bit for bit; 0.01 finds a bad machine
     max_wait: float = 0.0  #: seconds without any worker after which the run stops, with a checkpoint; 0: never
-    log_format: str = "auto"  #: "auto", "rich", "plain", "json"
+    log_format: str = "auto"  #: "auto", "rich", "plain", "json", "quiet"
     log_interval: float = 10.0  #: seconds between plain progress lines
 
 

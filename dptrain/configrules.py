@@ -211,12 +211,13 @@ RULES: dict[str, Rule] = {
     "resume": Text('"", "auto" or a run directory'),
     "max_steps": Whole(0, 2**40),
     "eval_every": Whole(1, 100_000),
+    "eval_first": Switch(),
     "checkpoint_every": Whole(0, 2**40),
     "keep": Whole(0, 1_000),
     "hash_every": Whole(0, 2**40),
     "audit": Real(0.0, 1.0),
     "max_wait": Real(0.0, 1e9),
-    "log_format": Choice(("auto", "rich", "plain", "json")),
+    "log_format": Choice(("auto", "rich", "plain", "json", "quiet")),
     "log_interval": Real(0.0, 86_400.0, above=True),
 }
 

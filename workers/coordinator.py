@@ -126,8 +126,9 @@ def _machine(parts: Parts, life: Life) -> Coordinator:
 def _evaluations(parts: Parts) -> Evaluations:
     source, splits = parts.source, ("validation", "test")
     counted = {split: parts.criterion.count(source.split_labels(split)) for split in splits}
-    every = parts.config.deployment.eval_every
-    return Evaluations(source.size("validation"), source.size("test"), every, SHARD, counted)
+    deployment = parts.config.deployment
+    every, first = deployment.eval_every, deployment.eval_first
+    return Evaluations(source.size("validation"), source.size("test"), every, first, SHARD, counted)
 
 
 def _step_counts(parts: Parts) -> Callable[[int], float]:

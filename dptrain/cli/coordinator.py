@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from dptrain.cli.flags import INSECURE, takes_config, texts
+from dptrain.cli.flags import INSECURE, QUIET, silenced, takes_config
 from dptrain.cli.resuming import plan
 from dptrain.config import SECTION_OF
 from dptrain.errors import UsageError
@@ -20,10 +20,11 @@ def coordinator(
     *,
     recipe: Annotated[str, Parameter(["--recipe", "--config", "-c"], help="TOML file, or name of a shipped one")] = "",
     insecure: Annotated[bool, Parameter(negative=(), help=INSECURE)] = False,
+    quiet: Annotated[bool, Parameter(["--quiet", "-q"], negative=(), help=QUIET)] = False,
     **flags: str | bool,
 ) -> int:
     """Lead a run whose workers are started elsewhere with `dptrain worker --connect`. Flags as for train."""
-    chosen = plan(recipe, os.environ, texts(flags), dict.fromkeys(_ELSEWHERE, 0))
+    chosen = plan(recipe, os.environ, silenced(flags, quiet=quiet), dict.fromkeys(_ELSEWHERE, 0))
     if chosen.config.deployment.bind == "ipc":
         raise UsageError(
             "a coordinator needs an address for its workers: --bind tcp://HOST:PORT, or ipc://@NAME on this host"

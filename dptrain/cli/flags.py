@@ -11,6 +11,7 @@ from cyclopts import Group, Parameter, Token
 
 from dptrain.config import SECTION_OF, SECTIONS, Config, values
 from dptrain.configrules import RULES, Choice, Real, Switch, Whole
+from dptrain.errors import UsageError
 
 F = TypeVar("F", bound=Callable[..., int])
 
@@ -70,15 +71,17 @@ HELP = {
     "resume": "auto (the run --name, or the latest), or a run directory",
     "max_steps": "stop, with a checkpoint, after this step; 0: no",
     "eval_every": "epochs between validations",
+    "eval_first": "validate before the first step, too",
     "checkpoint_every": "steps between checkpoints; 0: one an epoch",
     "keep": "numbered checkpoints kept beside last and best",
     "hash_every": "steps between state hashes; 0: with checkpoints only",
     "audit": "part of all shards that two workers compute, to be compared",
     "max_wait": "seconds without any worker before the run stops; 0: never",
-    "log_format": "auto: live display on a terminal, else plain lines",
+    "log_format": "auto: live display on a terminal, else plain lines; quiet: errors only",
     "log_interval": "seconds between plain progress lines",
 }
 INSECURE = "beyond this machine without keys: anybody there can read and change the run"
+QUIET = "as --log-format quiet"
 SHORT = {"workers": ["-n"], "batch_size": ["-b"], "weight_decay": ["--wd"]}
 
 GROUPS = {section: Group(section.capitalize(), sort_key=at) for at, section in enumerate(SECTIONS, 10)}
@@ -107,6 +110,16 @@ def takes_config(*fields: str) -> Callable[[F], F]:
 def texts(flags: Mapping[str, str | bool]) -> dict[str, str]:
     """What arrived in `**flags`, as text: a switch is "true" or "false"."""
     return {field: str(value).lower() if isinstance(value, bool) else value for field, value in flags.items()}
+
+
+def silenced(flags: Mapping[str, str | bool], *, quiet: bool) -> dict[str, str]:
+    """As `texts`, with what --quiet stands for. Raises UsageError where another format is asked for as well."""
+    found = texts(flags)
+    if not quiet:
+        return found
+    if found.setdefault("log_format", "quiet") != "quiet":
+        raise UsageError(f"--quiet and --log-format {found['log_format']}: one of them")
+    return found
 
 
 def _formal(field: str) -> Formal:

@@ -60,7 +60,7 @@ def _run(plan: Plan, stop: StopSignals, preparation: Preparation, *, launch: boo
     parts: Parts = preparation.run(lambda: open_parts(plan.config, plan.config.deployment.data_dir))
     with _open(plan, parts) as session:
         life = Life(session.directory.term, session.directory.logs, session.state, launch)
-        with _word_about_waiting(session.recorder):
+        with _word_about_waiting(session.recorder, quiet=plan.config.deployment.log_format == "quiet"):
             code: int = train(parts, life, session.recorder, stop, preparation)
         session.recorder.close()
     if code not in _ASKED_FOR:
@@ -69,11 +69,11 @@ def _run(plan: Plan, stop: StopSignals, preparation: Preparation, *, launch: boo
 
 
 @contextmanager
-def _word_about_waiting(recorder: Recorder) -> Iterator[None]:
+def _word_about_waiting(recorder: Recorder, *, quiet: bool) -> Iterator[None]:
     """Says what takes so long, where nothing has begun after a few seconds; on stderr, which no reporter uses."""
 
     def speak() -> None:
-        if not recorder.begun:
+        if not recorder.begun and not quiet:
             sys.stderr.write(f"compiling kernels for this network and CPU, once (kept in {cache_directory()})\n")
 
     timer = Timer(_PATIENCE, speak)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from dptrain.cli.flags import INSECURE, takes_config, texts
+from dptrain.cli.flags import INSECURE, QUIET, silenced, takes_config
 from dptrain.cli.resuming import plan
 from dptrain.configfile import to_toml
 from dptrain.errors import UsageError
@@ -20,10 +20,11 @@ def train(
     recipe: Annotated[str, Parameter(["--recipe", "--config", "-c"], help="TOML file, or name of a shipped one")] = "",
     print_config: Annotated[bool, Parameter(negative=(), help="print the resolved configuration and stop")] = False,
     insecure: Annotated[bool, Parameter(negative=(), help=INSECURE)] = False,
+    quiet: Annotated[bool, Parameter(["--quiet", "-q"], negative=(), help=QUIET)] = False,
     **flags: str | bool,
 ) -> int:
     """Train a network; the run is left in runs/NAME. Flags win over DPTRAIN_* variables, these over the recipe."""
-    chosen = plan(recipe, os.environ, texts(flags), {})
+    chosen = plan(recipe, os.environ, silenced(flags, quiet=quiet), {})
     deployment = chosen.config.deployment
     if deployment.workers == 0 and deployment.bind != "ipc":
         raise UsageError(

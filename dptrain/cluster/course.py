@@ -171,7 +171,7 @@ class Course:
         loss, hits, hits5 = done.totals()
         loss /= self.job.evaluations.counted.get(done.split, done.samples) or 1.0
         accuracy = hits / done.samples
-        best = done.split == "validation" and accuracy > state.best_accuracy
+        best = done.split == "validation" and state.step > 0 and accuracy > state.best_accuracy
         if best:
             state.best_accuracy, state.best_step = accuracy, state.step
             state.best_params, state.best_buffers = state.params.copy(), state.buffers.copy()

@@ -34,6 +34,7 @@ class Evaluations:
     validation: int  #: samples of the validation split; 0: there is none
     test: int  #: samples of the test split, scored once, at the end; 0: never
     every: int = 1  #: epochs between validations; the last step is always followed by one. 0: only there
+    first: bool = False  #: the validation split is scored before the first step, too
     shard: int = 256  #: samples of one evaluation shard
     counted: Mapping[str, float] = field(
         default_factory=dict
@@ -77,7 +78,7 @@ class Job:
         """Whether the validation split is scored after `step` updates."""
         plan = self.evaluations
         if not plan.validation or step == 0:
-            return False
+            return plan.validation > 0 and plan.first
         if step == self.total_steps:
             return True
         return self.ends_epoch(step) and plan.every > 0 and step // self.sampler.steps_per_epoch % plan.every == 0

@@ -49,6 +49,7 @@ class StepDone:
     state_sha256: str  #: "" unless this step is hashed
     tensor_hashes: tuple[tuple[str, str], ...]  #: (name, first 16 hex digits of SHA-256), "" unless hashed
     worker_seconds: tuple[tuple[str, float], ...]  #: compute time a worker name in this step
+    traffic: tuple[int, int] = (0, 0)  #: bytes sent and received since the last step; the transport fills it in
 
 
 @dataclass(frozen=True, slots=True)

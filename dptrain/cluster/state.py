@@ -17,7 +17,7 @@ def layout_digest(params: ParamLayout, buffers: ParamLayout) -> str:
 
 
 def array_digest(array: F32) -> str:
-    """First 16 hex digits of SHA-256 over the array's bytes. Of `params`: the `digest` of Params and NodeDone."""
+    """First 16 hex digits of SHA-256 over the array's bytes."""
     return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()[:16]
 
 
@@ -38,7 +38,7 @@ class TrainingState:
     best_step: int = 0
     best_params: F32 = field(default_factory=lambda: np.zeros(0, np.float32))  #: copies of the weights at best_step;
     best_buffers: F32 = field(default_factory=lambda: np.zeros(0, np.float32))  #: empty while best_accuracy is -1
-    evaluated_step: int = 0  #: the step after which the validation split was last scored
+    evaluated_step: int = -1  #: the step after which the validation split was last scored; -1: never
     tested: bool = False  #: the test split has been scored: the run is complete
     history: dict[str, float] = field(default_factory=dict)  #: last metrics, for the checkpoint's metadata only
 

@@ -1,7 +1,7 @@
 """The seeds' histories: loss_history.csv, train_acc_history.csv, val_acc_history.csv; read, and written from a run.
 
 Columns and numbers are PyFunt's: "# iteration, n_images, loss", from 1; "# epoch, train_acc" and "# epoch, val_acc".
-PyFunt's epoch 0 is the accuracy before training; ours are counted from 1, and an epoch without a figure has no line.
+Epoch 0 is the accuracy before training (`eval_first`); an epoch without a figure has no line.
 """
 
 from __future__ import annotations

@@ -14,8 +14,9 @@ from dptrain.run.patient import PatientFile
 
 Record: TypeAlias = dict[str, Any]
 
+_TRAFFIC = ("traffic/sent_bytes", "traffic/received_bytes")
 #: The keys that differ between two runs of one identity; everything else in metrics.jsonl is the same.
-TIMING_KEYS = ("time/step_s", "time/epoch_s", "throughput/samples_per_s")
+TIMING_KEYS = ("time/step_s", "time/epoch_s", "throughput/samples_per_s", *_TRAFFIC)
 PREFIX = {"validation": "val", "test": "test", "train": "train"}  #: of a split in metric names
 
 
@@ -30,6 +31,7 @@ def step_record(report: StepDone, seconds: float) -> Record:
         "lr": report.lr,
         "time/step_s": round(seconds, 6),
         "throughput/samples_per_s": round(report.samples / seconds, 2) if seconds > 0 else None,
+        **dict(zip(_TRAFFIC, report.traffic, strict=True)),
     }
 
 

@@ -43,6 +43,8 @@ class Progress:
     _steps: int = 0  #: seen by this process
     _mean_step: float = 0.0  #: smoothed seconds of a step
     _mean_samples: float = 0.0
+    _sent: int = 0  #: bytes, in the steps of this process
+    _received: int = 0
 
     def update(self, report: Report, now: float) -> None:
         """Takes in one report that arrived at `now`."""
@@ -75,6 +77,8 @@ class Progress:
         self._hits += report.hits
         self._samples += report.samples
         self._steps += 1
+        self._sent += report.traffic[0]
+        self._received += report.traffic[1]
         weight = max(_SMOOTHING, 1 / self._steps)
         self._mean_step += weight * (self.step_seconds - self._mean_step)
         self._mean_samples += weight * (report.samples - self._mean_samples)
@@ -117,3 +121,9 @@ class Progress:
     def run_eta(self) -> float:
         """Seconds to the end of the run; evaluations are not in it."""
         return (self.total_steps - self.step) * self._mean_step
+
+    @property
+    def traffic(self) -> tuple[float, float]:
+        """Bytes sent and received a step, evaluations between them included: means over the steps of this process."""
+        steps = max(1, self._steps)
+        return self._sent / steps, self._received / steps

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from signal import SIGKILL
 from typing import NamedTuple, Protocol
 
@@ -22,7 +23,7 @@ from dptrain.cluster.events import (
     Tell,
     Tick,
 )
-from dptrain.cluster.reports import Notice, Report
+from dptrain.cluster.reports import Notice, Report, StepDone
 from dptrain.cluster.state import TrainingState
 from dptrain.transport.links import CoordinatorLink
 from dptrain.transport.stopping import StopSource
@@ -125,6 +126,7 @@ class _Loop:
         self._machine, self._link, self._recorder, self._crew = machine, link, recorder, crew
         self._events: deque[CoordinatorEvent] = deque()
         self._peers: dict[str, Peer] = {}  #: incarnation of a worker of our own -> its newest connection
+        self._traffic = link.traffic  #: as far as it is reported
         self._admitted: set[Peer] = set()  #: the machine tells when one of these goes
 
     def add(self, events: Sequence[CoordinatorEvent]) -> None:
@@ -160,6 +162,8 @@ class _Loop:
                             self._events.append(gone)
                     case Drop(peer, _):
                         self._link.drop(peer)
+                    case Tell(StepDone() as report):
+                        self._recorder.tell(replace(report, traffic=self._new_traffic()))
                     case Tell(report):
                         self._recorder.tell(report)
                     case SaveCheckpoint(best):
@@ -167,3 +171,8 @@ class _Loop:
                     case Finish():
                         return action
         return None
+
+    def _new_traffic(self) -> tuple[int, int]:
+        """Bytes sent and received since the last call."""
+        (sent, received), self._traffic = self._traffic, self._link.traffic
+        return self._traffic[0] - sent, self._traffic[1] - received

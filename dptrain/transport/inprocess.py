@@ -19,6 +19,7 @@ class InProcessHub:
     """A `CoordinatorLink`; `InProcessLink(hub)` is the other end, one a worker thread."""
 
     endpoint = "this process"
+    traffic = (0, 0)  #: nothing leaves it
 
     def __init__(self) -> None:
         self._wakeup = Wakeup()

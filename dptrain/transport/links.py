@@ -18,6 +18,11 @@ class CoordinatorLink(Protocol):
         """Where workers connect to."""
         ...
 
+    @property
+    def traffic(self) -> tuple[int, int]:
+        """Bytes of messages sent and received so far; without what the transport wraps them in."""
+        ...
+
     def poll(self, timeout: float, watch: Sequence[int] = ()) -> list[Received | PeerGone]:
         """What came in; waits up to `timeout` seconds where there is nothing yet and no fd of `watch` is readable."""
         ...

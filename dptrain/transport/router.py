@@ -39,6 +39,7 @@ class RouterLink:
         self._limits = limits
         self._dropped: OrderedDict[Peer, None] = OrderedDict()
         self._weights: tuple[Params, _Frames] | None = None  #: the last Params sent, and its frames
+        self._sent = self._received = 0  #: bytes
         self._keyed = keys is not None and address.startswith("tcp://")
         self._guard: Guard | None = None
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -65,6 +66,11 @@ class RouterLink:
             raise UsageError(f"--bind {address}: {_bind_fault(error)}") from None
         return endpoint(self._socket)
 
+    @property
+    def traffic(self) -> tuple[int, int]:
+        """Bytes of frames sent and received so far, also of what was dropped."""
+        return self._sent, self._received
+
     def poll(self, timeout: float, watch: Sequence[int] = ()) -> list[Received | PeerGone]:
         """At most BATCH messages; a peer whose frames are not a valid message of a worker is dropped."""
         poller = zmq.Poller()
@@ -80,6 +86,7 @@ class RouterLink:
                 peer, *frames = self._socket.recv_multipart(zmq.DONTWAIT, copy=False)
             except zmq.Again:
                 break
+            self._received += sum(map(len, frames))
             event = self._event(peer.bytes, frames)
             if event is not None:
                 events.append(event)
@@ -114,14 +121,16 @@ class RouterLink:
 
     def send(self, peer: Peer, message: FromCoordinator) -> PeerGone | None:
         """Params are encoded once; all peers share their frames, and no copy is made."""
+        frames = self._frames(message)
         try:
-            self._socket.send_multipart([peer, *self._frames(message)], zmq.DONTWAIT, copy=False)
+            self._socket.send_multipart([peer, *frames], zmq.DONTWAIT, copy=False)
         except zmq.Again:
             return PeerGone(peer, f"does not read: {HIGH_WATER} messages wait for it")
         except zmq.ZMQError as error:
             if error.errno != zmq.EHOSTUNREACH:
                 raise
             return PeerGone(peer, "the connection is closed")
+        self._sent += sum(map(len, frames))
         return None
 
     def _frames(self, message: FromCoordinator) -> Sequence[Any]:

@@ -98,6 +98,34 @@ def test_stopped_and_resumed_with_other_workers_it_is_the_same_run(whole, tmp_pa
     assert _without_timings(tmp_path / "runs" / "again") == _without_timings(run)
 
 
+def test_a_quiet_run_says_nothing_and_its_files_tell_the_first_accuracy_and_the_bytes_of_a_step(
+    whole, tmp_path, dptrain
+):
+    flags = [*TINY, "--epochs", "2", "--name", "still", "-n", "2"]
+    assert dptrain("train", *flags, "--quiet", "--eval-first", timeout=110) == (0, "", "")
+    run = tmp_path / "runs" / "still"
+    records = read(run / "metrics.jsonl")
+    assert (records[0]["kind"], records[0]["step"], records[0]["best"]) == ("eval", 0, False)
+    assert 0 < records[0]["val/acc"] < 0.4
+    assert [r for r in _without_timings(run) if r["step"]] == _without_timings(whole[0])
+    vector = 4 * int(json.loads((run / "run.json").read_text())["model"].split()[1].replace(",", ""))
+    for record in records:
+        if record["kind"] == "step":
+            assert 2 * vector < record["traffic/sent_bytes"] < 2.5 * vector  # to two workers, whatever else is said
+            assert vector < record["traffic/received_bytes"] < 5 * vector  # at most one for each of four shards
+    assert (run / "summary.csv").read_text().splitlines()[1].startswith("0,0,")
+
+
+def test_quiet_still_says_what_is_wrong(tmp_path, dptrain):
+    found = dptrain(
+        "train", *TINY, "--quiet", "--max-steps", "1", "--lr", "100", "--networks", "gone.py", "--network", "gone:net"
+    )
+    assert (found.code, found.out) == (78, "")
+    assert found.err.startswith("dptrain: error: --networks gone.py: cannot be read")
+    found = dptrain("train", "--quiet", "--log-format", "json")
+    assert (found.code, found.err) == (78, "dptrain: error: --quiet and --log-format json: one of them\n")
+
+
 def test_another_seed_is_another_run_and_verify_says_from_which_step_on(whole, tmp_path, monkeypatch, capsys):
     run, _ = whole
     monkeypatch.chdir(tmp_path)

@@ -26,6 +26,7 @@ from dptrain.wire.messages import (
 
 NAME = "b" * 32
 RUN = (StepDone, EpochDone, Evaluated)
+LAST = (EpochDone, Evaluated, Evaluated)  #: of a run: an epoch, its validation, the test
 
 
 class Solo:
@@ -323,3 +324,16 @@ def test_a_score_that_comes_twice_or_too_late_changes_nothing():
     assert solo.machine.state.evaluated_step == 1
     solo.feed(Received(b"p", answer))
     assert solo.machine.counters.late == 1
+
+
+def test_where_it_is_asked_for_the_untrained_network_is_scored_first_and_is_never_the_best_one():
+    toy = Toy(shards=1, steps_per_epoch=2, epochs=1)
+    plan = replace(toy.job().evaluations, first=True)
+    solo = Solo(toy, evaluations=plan).join().run()
+    told = [a.report for a in solo.actions if isinstance(a, Tell) and isinstance(a.report, RUN)]
+    assert [(type(r), r.step) for r in told] == [(Evaluated, 0), (StepDone, 1), (StepDone, 2), *[(k, 2) for k in LAST]]
+    assert (told[0].split, told[0].epoch, told[0].best) == ("validation", 0, False)
+    assert (told[4].split, told[4].best) == ("validation", True)
+    again = Solo(toy, solo.checkpoints[0], evaluations=plan).join().run()
+    assert [a.report for a in again.actions if isinstance(a, Tell) and isinstance(a.report, Evaluated)] == told[4:]
+    assert again.machine.state.sha256() == solo.machine.state.sha256()

@@ -21,6 +21,7 @@ from dptrain.run.reporter import Banner, JsonReporter, LiveReporter, PlainReport
 from dptrain.run.shelf import Shelf
 
 STEPS, EPOCH = 6, 3
+MEGABYTES = (5_000_000, 3_000_000)  #: sent and received a step
 
 
 class Clock:
@@ -48,7 +49,9 @@ def start(tmp_path, facts):
 
 def step_report(step):
     hashes = (f"{step:064x}", (("model.w", f"{step:016x}"),)) if step % 2 == 0 else ("", ())
-    return StepDone(step, (step - 1) // EPOCH, 1 / step, step, 32, 0.1, *hashes, (("w0", 0.25), ("w1", 0.125)))
+    return StepDone(
+        step, (step - 1) // EPOCH, 1 / step, step, 32, 0.1, *hashes, (("w0", 0.25), ("w1", 0.125)), MEGABYTES
+    )
 
 
 def play(recorder, make_state, first, last):
@@ -101,11 +104,14 @@ def test_a_whole_run_leaves_its_files(start, make_state, capsys):
         "lr": 0.1,
         "time/step_s": 0,
         "throughput/samples_per_s": 0,
+        "traffic/sent_bytes": 5_000_000,
+        "traffic/received_bytes": 3_000_000,
     }
     assert metrics[0]["throughput/samples_per_s"] == 32 / metrics[0]["time/step_s"]
     assert (run.path / "summary.csv").read_text().count("\n") == 3
     assert "worker w0 joined (pid 11, avx2); 1 worker now" in (run.logs / "coordinator.log").read_text()
     out = capsys.readouterr().out
+    assert "traffic 5.00 MB sent, 3.00 MB received a step\n" in out
     assert "test accuracy 0.8000  loss 0.6000  error 20.00 %  (1,000 samples)" in out
     assert f"dptrain predict {run.path} IMAGE" in out
 

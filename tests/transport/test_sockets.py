@@ -80,6 +80,18 @@ def test_garbage_costs_only_the_peer_that_sent_it(links, bind):
     assert (event.peer, event.message.name) == (peer, "again")
 
 
+def test_the_router_counts_the_bytes_of_all_it_sends_and_receives(links):
+    router = links.router()
+    first, peer = links.acquainted(router)
+    _, other = links.acquainted(router, "w1")
+    greeting = sum(len(frame) for frame in encode(links.hello()))
+    assert router.traffic == (0, 2 * greeting)
+    weights = links.params()
+    for name in (peer, other, b"nobody"):
+        router.send(name, weights)
+    assert router.traffic == (2 * sum(len(frame) for frame in encode(weights)), 2 * greeting)
+
+
 @pytest.mark.parametrize("frames", [[b""], [b"\x80"], encode(Admitted(1)), encode(WantShard("x", 1, 1)), [b"x"] * 500])
 def test_what_is_no_message_to_a_coordinator_drops_the_peer(links, frames):
     router = links.router()

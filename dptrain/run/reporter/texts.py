@@ -123,6 +123,15 @@ def closing_lines(ending: Ending, progress: Progress, elapsed: float) -> list[st
     return [
         f"test accuracy {test.accuracy:.4f}  loss {test.loss:.4f}  error {100 * (1 - test.accuracy):.2f} %  "
         f"({test.samples:,} samples)  in {duration(elapsed)}",
+        *_traffic_lines(progress),
         f"checkpoints {path}/checkpoints",
         f"predict: dptrain predict {path} IMAGE...",
     ]
+
+
+def _traffic_lines(progress: Progress) -> list[str]:
+    """What the network carried; nothing where all was one process."""
+    sent, received = progress.traffic
+    if not sent + received:
+        return []
+    return [f"traffic {sent / 1e6:,.2f} MB sent, {received / 1e6:,.2f} MB received a step"]
