@@ -22,6 +22,8 @@ USAGE = 64  #: exit code of a command line that cannot be understood
 VERBS = {
     "train": ("dptrain.cli.train:train", "train a network on this machine"),
     "eval": ("dptrain.cli.evaluate:evaluate", "score a checkpoint on a split of its data set"),
+    "reestimate": ("dptrain.cli.reestimate:reestimate", "measure a checkpoint's BatchNorm statistics anew"),
+    "import": ("dptrain.cli.import_weights:import_weights", "make a checkpoint of weights from elsewhere"),
     "predict": ("dptrain.cli.predict:predict", "name what is in images"),
     "bench": ("dptrain.cli.bench:bench", "measure a training step"),
     "coordinator": ("dptrain.cli.coordinator:coordinator", "lead a run whose workers are started elsewhere"),
