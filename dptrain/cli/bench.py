@@ -12,7 +12,7 @@ from typing import Annotated, Any, NamedTuple
 from cyclopts import Parameter
 
 from dptrain.cli.flags import takes_config, texts
-from dptrain.cli.torch_side import TorchJob, TorchSide, find_python
+from dptrain.cli.torch_side import TorchJob, TorchSide, find_python, told
 from dptrain.cli.whole_job import whole_job
 from dptrain.config import Config
 from dptrain.configfile import resolve
@@ -79,6 +79,7 @@ def bench(  # noqa: PLR0913  # its flags
         "image": image,
         "batch": config.training.batch_size,
         "inference": int(inference),
+        **told(config.model.shortcut),
     }
     python = "" if layers else find_python(against_torch)
     if workers:

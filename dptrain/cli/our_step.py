@@ -81,7 +81,8 @@ def describe(config: Config, shape: dict[str, int]) -> dict[str, Any]:
     """The network and the batch, for people and as figures."""
     size, side, batch = config.training.shard_size, shape["image"], shape["batch"]
     text = (
-        f"ResNet-{6 * shape['n'] + 2}, {shape['filters']} filters, {_model(config, shape).params.size:,} parameters, "
+        f"ResNet-{6 * shape['n'] + 2}, {shape['filters']} filters, shortcut {config.model.shortcut}, "
+        f"{_model(config, shape).params.size:,} parameters, "
         f"{side}x{side}x{shape['channels']}, batch {batch} = {batch // size} x {size}"
     )
     return shape | {"shard": size, "text": text}

@@ -30,6 +30,15 @@ def find_python(asked: str) -> str:
     return found
 
 
+def told(shortcut: str) -> dict[str, int]:
+    """A shortcut of dptrain.nn.shortcut, as torch_step.py is told of it."""
+    return {
+        "average": int(shortcut.startswith("avgpool")),
+        "at_end": int(shortcut.endswith("-end")),
+        "project": {"B": 1, "C": 2}.get(shortcut, 0),
+    }
+
+
 class TorchSide:
     """A running torch_step.py; `close` ends it."""
 

@@ -1,9 +1,9 @@
 """The other side of `dptrain bench --against-torch`: a script for a Python that has PyTorch. Never imported by us.
 
 Reads one JSON line with the shape of the network, answers with one that names the versions; then for every line
-"N" runs N steps and answers with their seconds. Residual network with option-A shortcuts, float32, channels_last, one
-thread. A training step: SGD with Nesterov momentum, batch statistics over the whole batch. An inference step: scores
-with running statistics, in inference_mode.
+"N" runs N steps and answers with their seconds. The residual network with the shortcuts asked for, float32,
+channels_last, one thread. A training step: SGD with Nesterov momentum, batch statistics over the whole batch. An
+inference step: scores with running statistics, in inference_mode.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ Tensor: TypeAlias = Any  #: torch is imported by name, when the script runs
 
 
 def make_network(shape: dict[str, int]) -> tuple[list[Tensor], Callable[[Tensor], Tensor]]:
-    """(weights, scores): the residual network with option-A shortcuts as a function of (n, c, h, w) images."""
+    """(weights, scores): the residual network as a function of (n, c, h, w) images. Its shortcuts: `average` 2x2 pixels
+    instead of taking every second one, zero channels `at_end`, or to `project` (1: where the shape changes, 2: always).
+    """
     torch: Any = import_module("torch")
     functional: Any = torch.nn.functional
     weights: list[Tensor] = []
@@ -29,26 +31,34 @@ def make_network(shape: dict[str, int]) -> tuple[list[Tensor], Callable[[Tensor]
         weights.append(torch.nn.Parameter(tensor))
         return weights[-1]
 
-    def conv_norm(inputs: int, outputs: int, stride: int) -> Callable[[Tensor], Tensor]:
-        filters = torch.empty(outputs, inputs, 3, 3)
+    def conv_norm(inputs: int, outputs: int, stride: int, taps: int = 3) -> Callable[[Tensor], Tensor]:
+        filters = torch.empty(outputs, inputs, taps, taps)
         torch.nn.init.kaiming_normal_(filters)
         kernel = leaf(filters.to(memory_format=last))
         scale, shift = leaf(torch.ones(outputs)), leaf(torch.zeros(outputs))
         mean, variance = torch.zeros(outputs), torch.ones(outputs)
         return lambda x: functional.batch_norm(
-            functional.conv2d(x, kernel, None, stride, 1), mean, variance, scale, shift, training=training
+            functional.conv2d(x, kernel, None, stride, taps // 2), mean, variance, scale, shift, training=training
         )
+
+    def shortcut(inputs: int, outputs: int, stride: int) -> Callable[[Tensor], Tensor]:
+        if shape["project"] == 2 or (shape["project"] and stride == 2):
+            return conv_norm(inputs, outputs, stride, taps=1)
+        if stride == 1:
+            return lambda x: x
+        before = 0 if shape["at_end"] else (outputs - inputs) // 2
+        around = (0, 0, 0, 0, before, outputs - inputs - before)
+
+        def halve(x: Tensor) -> Tensor:
+            seen = functional.avg_pool2d(x, 2) if shape["average"] else x[:, :, ::2, ::2]
+            return functional.pad(seen, around)
+
+        return halve
 
     def block(inputs: int, outputs: int, stride: int) -> Callable[[Tensor], Tensor]:
         first, second = conv_norm(inputs, outputs, stride), conv_norm(outputs, outputs, 1)
-        pad = (outputs - inputs) // 2
-
-        def forward(x: Tensor) -> Tensor:
-            y = second(functional.relu(first(x)))
-            shortcut = functional.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, pad, pad)) if stride == 2 else x
-            return functional.relu(y + shortcut)
-
-        return forward
+        aside = shortcut(inputs, outputs, stride)
+        return lambda x: functional.relu(second(functional.relu(first(x))) + aside(x))
 
     width = shape["filters"]
     stem = conv_norm(shape["channels"], width, 1)

@@ -35,6 +35,25 @@ def test_a_bench_prints_median_and_spread_of_as_many_steps_as_asked_for(capsys):
     assert "batch 8 = 2 x 4" in found["model"]["text"]
 
 
+def test_the_other_side_is_told_of_the_shortcut(tmp_path, capsys):
+    fake = tmp_path / "python"
+    fake.write_text(
+        f"#!{sys.executable}\n"
+        "import json, sys\n"
+        "shape = json.loads(sys.stdin.readline())\n"
+        "told = ' '.join(str(shape[key]) for key in ('average', 'at_end', 'project'))\n"
+        "print(json.dumps({'torch': told, 'python': '3'}), flush=True)\n"
+        "for line in sys.stdin:\n"
+        "    print(json.dumps([2.0] * int(line)), flush=True)\n"
+    )
+    fake.chmod(0o755)
+    for shortcut, told in (("avgpool-end", "1 1 0"), ("C", "0 0 2")):
+        assert main([*TINY, "--steps", "5", "--shortcut", shortcut, "--against-torch", str(fake)]) == 0
+        out = capsys.readouterr().out
+        assert f"torch {told}" in out
+        assert f"shortcut {shortcut}," in out
+
+
 def test_a_python_without_torch_is_told_as_such(tmp_path, capsys):
     fake = tmp_path / "python"
     fake.write_text(f"#!{sys.executable}\nimport torch_that_is_not_there\n")
