@@ -88,7 +88,7 @@ def test_check_says_what_does_not_learn_and_what_starts_wrong(capsys):
 
 
 def test_check_finds_a_parameter_without_a_gradient(tmp_path, capsys):
-    """B3: the seed's last block got none, and nobody noticed."""
+    """The seed's last block got none, and nobody noticed."""
     (tmp_path / "stuck.py").write_text(
         "from dptrain.nn import build_network\n"
         "from dptrain.nn.containers import Sequential\n"

@@ -18,7 +18,7 @@ def test_global_average_and_gradient_equal_the_reference(shape):
 
 
 def test_the_global_gradient_can_be_written_without_touching_its_neighbours():
-    """The seed returned a stride-0 view here; an in-place ReLU after it zeroed whole channels (seeds.md, B3)."""
+    """The seed returned a stride-0 view here; an in-place ReLU after it zeroed whole channels."""
     for twin in (pool.global_average_gradient, reference.global_average_gradient):
         dx = twin(np.ones((1, 2), np.float32), (2, 2))
         dx[0, 0, 0, 0] = 5

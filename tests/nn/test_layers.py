@@ -68,7 +68,7 @@ def test_the_gradient_is_that_of_differences(name):
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_training_in_float32_gives_the_same_numbers_writes_whole_arrays_and_changes_no_input(name):
-    """A gradient that is a view, or shares memory, is what gave the seed's last block no gradient (seeds.md, B3)."""
+    """A gradient that is a view, or shares memory, is what gave the seed's last block no gradient."""
     layer, shape = EXAMPLES[name]
     layout = ParamLayout(layer.params)
     results = {}
@@ -110,11 +110,11 @@ def test_log_softmax_and_nll_are_cross_entropy():
     np.testing.assert_allclose(backward(dy, {}), gradient, atol=1e-12)
 
 
-# --- what the seeds had wrong (seeds.md, section 3.1)
+# --- what the seeds had wrong
 
 
 def test_relu_keeps_what_is_positive():
-    """B1: the seed zeroed what was above 0."""
+    """The seed zeroed what was above 0."""
     x = np.array([[-2.0, -1, 0, 1, 2]], np.float32)
     assert forward(ReLU(), x)[0].tolist() == [[0, 0, 0, 1, 2]]
 
@@ -132,12 +132,12 @@ def test_an_input_gradient_is_right_for_more_than_one_image_and_for_strides_that
 
 
 def test_threshold_replaces_by_its_value():
-    """B11: the seed gave max(threshold, x)."""
+    """The seed gave max(threshold, x)."""
     assert forward(Threshold(1.0, -7.0), np.array([[0.5, 1.0, 1.5]], np.float32))[0].tolist() == [[-7, -7, 1.5]]
 
 
 def test_dropout_keeps_the_mean_and_drops_the_asked_for_share():
-    """B8: the seed's first version did not scale, its second one raised."""
+    """The seed's first version did not scale, its second one raised."""
     y, _ = forward(Dropout("a", 0.25), np.ones((100, 1000), np.float32))
     assert set(np.unique(y)) == {0, np.float32(1 / 0.75)}
     assert (y == 0).mean() == pytest.approx(0.25, abs=0.005)

@@ -52,7 +52,7 @@ def test_decay_of_weights_only_leaves_out_batchnorm_and_biases():
 
 
 def test_scores_do_not_depend_on_batch_mates_in_evaluation():
-    """The seed never used its running statistics (seeds.md, B4)."""
+    """The seed never used its running statistics."""
     model = build(n=1, size=8)
     params, buffers = nn.initial_params(model.params, 0), nn.initial_buffers(model.buffers)
     x = np.random.default_rng(0).integers(0, 256, (70, 8, 8, 3), dtype=np.uint8)

@@ -75,7 +75,7 @@ def test_the_trajectory_is_that_of_the_papers_rule(name, seed, rho, beta1, epsil
 
 
 def test_adams_first_step_is_the_rate_whatever_the_gradient():
-    """B7: the seed left the bias correction out; its first step was 3.16 times the rate."""
+    """The seed left the bias correction out; its first step was 3.16 times the rate."""
     training = TrainingConfig(optimizer="adam", weight_decay=0.0)
     gradient = np.array([1e-3, -5, 100] * 6 + [1], np.float32)
     params, _ = next(ours(training, np.zeros(SIZE, np.float32), [gradient], [0.01]))
@@ -83,7 +83,7 @@ def test_adams_first_step_is_the_rate_whatever_the_gradient():
 
 
 def test_epsilon_is_used():
-    """B7: the seed's RMSprop ignored it."""
+    """The seed's RMSprop ignored it."""
     gradient = np.full(SIZE, 1e-3, np.float32)
     for name in ADAPTIVE:
         steps = [
