@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dptrain.cli import main
-from dptrain.nn.criterion import CRITERIONS
+from dptrain.nn.criterion import MEASURES
 from dptrain.nn.examples import EXAMPLES
 from dptrain.nn.scale import MulConstant
 
@@ -15,7 +15,7 @@ def test_gradcheck_goes_through_every_layer_and_criterion_and_the_network(capsys
     assert lines[-1] == "all right"
     assert {line[15:] for line in lines if line.startswith("ok ")} == {
         *EXAMPLES,
-        *(f"criterion {name}" for name in CRITERIONS),
+        *(f"criterion {name}" for name in MEASURES),
         "network resnet, cross-entropy",
     }
 

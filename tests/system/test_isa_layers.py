@@ -14,7 +14,7 @@ import hashlib, json, numpy as np
 from dptrain.kernels import isa
 from dptrain.model import ParamLayout
 from dptrain.nn import initial_params
-from dptrain.nn.criterion import CRITERIONS
+from dptrain.nn.criterion import MEASURES
 from dptrain.nn.examples import EXAMPLES
 from dptrain.nn.gradcheck import draws
 from dptrain.nn.layer import Run
@@ -26,7 +26,7 @@ for name, (layer, shape) in EXAMPLES.items():
     gradient = np.zeros(layout.size, np.float32)
     dx = backward(draws(y.shape, 1).astype(np.float32), layout.views(gradient))
     out[name] = [hashlib.sha256(np.ascontiguousarray(part).tobytes()).hexdigest() for part in (y, dx, gradient)]
-for name, criterion in CRITERIONS.items():
+for name, criterion in MEASURES.items():
     losses, gradient = criterion(draws((6, 10)).astype(np.float32), np.arange(6))
     out[name] = hashlib.sha256(losses.tobytes() + gradient.tobytes()).hexdigest()
 print(json.dumps([isa.level(), out]))
