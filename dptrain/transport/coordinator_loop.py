@@ -150,9 +150,10 @@ class _Loop:
         return events
 
     def work_off(self) -> Finish | None:
-        """Carries out what the waiting events lead to, in order."""
+        """Carries out what the waiting events lead to, in order; of one event, first what workers wait for."""
         while self._events:
-            for action in self._machine.handle(self._events.popleft(), time.monotonic()):
+            actions = self._machine.handle(self._events.popleft(), time.monotonic())
+            for action in sorted(actions, key=lambda a: not isinstance(a, Send)):  # the state stays as it is
                 match action:
                     case Send(peer, message):
                         if isinstance(message, Admitted):
