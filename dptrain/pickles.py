@@ -21,6 +21,9 @@ UNSOUND = (
 )
 
 
+_FRAME_HEAD = 9  #: bytes of the opcode FRAME and its argument
+
+
 class Foreign(Exception):
     """The pickle names something that is not on the list. Never leaves a reader."""
 
@@ -43,7 +46,17 @@ class _Unpickler(pickle.Unpickler):
 def refuse_large_memo(file: BinaryIO, size: int) -> None:
     """Raises one of UNSOUND for a pickle that would fill the memory. `size`: the whole file's; `file` stays here."""
     start = file.tell()
-    for opcode, argument, _ in pickletools.genops(file):
+    frame_end: int | None = None
+    for opcode, argument, position in pickletools.genops(file):
+        at = position or 0
+        # An opcode across the end of a frame is read as other bytes by CPython than here: nothing would be checked.
+        if frame_end is not None and (at > frame_end or (opcode.name == "FRAME" and at < frame_end)):
+            raise pickle.UnpicklingError("a frame of its pickle ends inside an opcode, or holds another frame")
+        if opcode.name == "FRAME":
+            frame_end = at + _FRAME_HEAD + (argument or 0)
+        # CPython takes memory for as many bytes as are announced before it looks whether they are there.
+        if opcode.name in ("BYTEARRAY8", "NEXT_BUFFER", "READONLY_BUFFER"):
+            raise pickle.UnpicklingError(f"its pickle has a {opcode.name}, which no file of numbers needs")
         # CPython makes the memo as long as the highest number: six bytes can ask for 64 GB.
         if opcode.name in ("PUT", "LONG_BINPUT") and (argument is None or argument > size):
             raise pickle.UnpicklingError(

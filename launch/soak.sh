@@ -7,6 +7,8 @@
 #                                                                writes included
 #   launch/soak.sh endure [--minutes 45] [--seed S]              one long run; workers join, die, pause and return all the
 #                                                                time; memory, descriptors, sockets, disk are measured
+#   launch/soak.sh slow [--fast 1] [--times 10] [--steps 100] [--turns 3]
+#                                                                what a worker costs that is ten times slower
 #   launch/soak.sh fuzz codec|checkpoint|idx|cifar|torch|pyfunt [--seconds 600] [--seed S]
 #                                                                files and frames made of sound ones, against the reader
 #   launch/soak.sh storm [--frames 1000000] [--seed S]           mutated frames and garbage on the port of a real run

@@ -2,10 +2,14 @@
 
 import logging
 import socket
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # tests/soak, which launch/soak.sh needs without pytest
 import zmq
 
 from dptrain.cluster.events import Arrived, LinkLost

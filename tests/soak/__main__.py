@@ -20,6 +20,7 @@ from soak.chaos import EPOCHS, Outcome, disturb
 from soak.endure import endure
 from soak.fuzz import fuzz
 from soak.recipe import undisturbed
+from soak.slow import MOST, slow
 from soak.storm import BOUND, storm
 from soak.targets import TARGETS
 
@@ -48,6 +49,11 @@ def main() -> int:
     fuzzing = verb(_fuzz, "fuzz", "a reader of files or frames")
     fuzzing.add_argument("target", choices=TARGETS)
     fuzzing.add_argument("--seconds", type=float, default=600)
+    slowness = verb(_slow, "slow", "what a worker costs that is slower than the others")
+    slowness.add_argument("--fast", type=int, default=1, help="workers at full speed; leave a core for the slow one")
+    slowness.add_argument("--times", type=float, default=10.0, help="slower")
+    slowness.add_argument("--steps", type=int, default=100, help="of each turn")
+    slowness.add_argument("--turns", type=int, default=3)
     verb(_storm, "storm", "mutated frames and garbage on the port of a run").add_argument(
         "--frames", type=int, default=1_000_000
     )
@@ -86,6 +92,12 @@ def _fuzz(given: argparse.Namespace, folder: Path) -> bool:
     }
     print(json.dumps(figures), flush=True)
     return bool(found.kinds)
+
+
+def _slow(given: argparse.Namespace, folder: Path) -> bool:
+    figures = slow(folder, given.fast, given.times, given.steps, given.turns)
+    print(json.dumps(figures))
+    return bool(figures["differences"]) or figures["ratio"] > MOST
 
 
 def _storm(given: argparse.Namespace, folder: Path) -> bool:

@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 import random
 import signal
-import socket
 import subprocess
 import time
 from collections import Counter
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from soak import traces
 from soak.figures import Figures, growth, measure
-from soak.processes import Group, hit, until
+from soak.processes import Group, free_port, hit, until
 from soak.recipe import FLAGS, differences, other_hashes, undisturbed
 
 RUN = ["--epochs", 100_000, "--eval-every", 5, "--hash-every", 50, "--checkpoint-every", 50]
@@ -66,7 +65,7 @@ class _Soak:
         self.directory = folder / "runs" / "endure"
         self.events: Counter[str] = Counter()
         self._random = random.Random(seed)
-        self._address, self._augmenter_address = (f"tcp://127.0.0.1:{_free_port()}" for _ in range(2))
+        self._address, self._augmenter_address = (f"tcp://127.0.0.1:{free_port()}" for _ in range(2))
         self._workers: list[subprocess.Popen[bytes]] = []
         self._waking: list[tuple[float, int]] = []  #: (when, process id) of who is paused
         self._started = 0
@@ -141,9 +140,3 @@ class _Soak:
     def _augment(self) -> subprocess.Popen[bytes]:
         flags = ["--connect", self._address, "--bind", self._augmenter_address]
         return self.group.start("augmenter", *flags, name="augmenters")
-
-
-def _free_port() -> int:
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        return int(server.getsockname()[1])

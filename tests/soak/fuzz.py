@@ -54,9 +54,9 @@ def fuzz(target: Target, folder: Path, seed: int, seconds: float = 1e9, executio
             kind = _execute(target, folder / "current", found)
             if found.executions == 1_000:
                 base = _peak()
-            if _peak() > most + GROWTH and found.executions > 1_000:
-                kind = kind or f"memory grew by {(_peak() - most) >> 20} MiB"
-            most = max(most, _peak()) if kind.startswith("memory") or found.executions <= 1_000 else most
+            if _peak() > most + GROWTH:
+                kind = f"memory grew by {(_peak() - most) >> 20} MiB; {kind}"
+                most = _peak()
             if kind and kind not in found.kinds:
                 kept = folder / f"finding-{len(found.kinds)}"
                 (folder / "current").rename(kept)
