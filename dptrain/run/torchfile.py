@@ -10,6 +10,7 @@ descriptions until the storages are there, and every size, stride and offset is 
 
 from __future__ import annotations
 
+import io
 import pickle
 import struct
 import zipfile
@@ -220,7 +221,8 @@ def read_torch(path: str | Path) -> Arrays:
     float32, exactly. DataError, in one line, for a file that is damaged or asks for anything else than plain tensors.
     """
     try:
-        with Path(path).open("rb") as file:
+        # In memory: a file on disk takes memory for as many bytes as a damaged length asks for before it reads any.
+        with io.BytesIO(Path(path).read_bytes()) as file:
             size = file.seek(0, 2)
             file.seek(0)
             magic = file.read(4)

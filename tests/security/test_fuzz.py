@@ -91,6 +91,16 @@ def test_memory_that_grows_is_a_finding(tmp_path, monkeypatch):
     assert any(kind.startswith("memory grew by") for kind in hammered(tmp_path, read, 1_200).kinds)
 
 
+def test_a_reader_that_answers_to_a_lack_of_memory_is_a_finding(tmp_path):
+    def read(path):
+        try:
+            bytearray(2**40 if odd(path) else 1)
+        except MemoryError as error:
+            raise DataError("damaged") from error
+
+    assert any(kind.startswith("asks for more than 2 GiB") for kind in hammered(tmp_path, read).kinds)
+
+
 def test_one_seed_gives_the_same_files_again(tmp_path):
     seen = []
     for _ in range(2):

@@ -1,7 +1,8 @@
 """Hammers a reader with files made of sound ones for some time, and keeps those it does not answer as documented.
 
 A finding is: any exception but the documented one, or that one in more than one line; memory that grows by more than
-`GROWTH`; more than `SLOW` seconds of computing for one file. A file that kills the process is left as `current`.
+`GROWTH`, or an answer to not getting more than `ROOM`; more than `SLOW` seconds of computing for one file. A file that
+kills the process is left as `current`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from soak.targets import Target
 
 GROWTH = 64 << 20  #: bytes of resident memory
 SLOW = 1.0  #: seconds of this process; a stopped process takes none
+ROOM = 2 << 30  #: bytes of address space beyond what there is: who asks for more is found, and harms nobody
 HANG = 10  #: such seconds after which a file is given up
 MOST_KINDS = 20  #: of findings that are kept: more of them would say nothing new
 
@@ -46,6 +48,8 @@ def fuzz(target: Target, folder: Path, seed: int, seconds: float = 1e9, executio
         target.read(folder / "current")  # must be sound, or nothing of this means anything
     end, base, most = time.monotonic() + seconds, 0, _peak()
     previous = signal.signal(signal.SIGVTALRM, _give_up)
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (_address_space() + ROOM, limits[1]))
     try:
         while found.executions < executions and time.monotonic() < end and len(found.kinds) < MOST_KINDS:
             dice = random.Random(f"{seed} {found.executions}")
@@ -64,6 +68,7 @@ def fuzz(target: Target, folder: Path, seed: int, seconds: float = 1e9, executio
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         signal.signal(signal.SIGVTALRM, previous)
+        resource.setrlimit(resource.RLIMIT_AS, limits)
     found.grown = _peak() - base if base else 0
     (folder / "current").unlink(missing_ok=True)
     return found
@@ -79,6 +84,8 @@ def _execute(target: Target, path: Path, found: Found) -> str:
         found.read += 1
     except target.documented as error:
         text = str(error)
+        if _ran_out_of_memory(error):
+            return f"asks for more than {ROOM >> 30} GiB: {_where(error)}"
         if "\n" in text or not text:
             return f"a message that is not one line: {_where(error)}"
     except _Hanging as error:
@@ -91,6 +98,15 @@ def _execute(target: Target, path: Path, found: Found) -> str:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
     seconds = time.process_time() - begin
     return f"slow: {seconds:.0f} s" if seconds > SLOW else ""
+
+
+def _ran_out_of_memory(error: BaseException | None) -> bool:
+    """Whether that is what the reader has answered to."""
+    return error is not None and (isinstance(error, MemoryError) or _ran_out_of_memory(error.__cause__))
+
+
+def _address_space() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 
 
 def _where(error: BaseException) -> str:
