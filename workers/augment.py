@@ -12,15 +12,17 @@ from dataclasses import dataclass
 
 from dptrain.cluster.events import StopRequested
 from dptrain.config import from_identity_json
-from dptrain.errors import DataError, DptrainError, UsageError
+from dptrain.errors import DataError, UsageError
 from dptrain.transport.address import bind_address, connect_address, warning_about
 from dptrain.transport.augmenter_loop import CoordinatorWatch, ShardServer, ask_for_run, serve
 from dptrain.transport.dealer import DealerLink
 from dptrain.transport.keys import AUGMENTER, COORDINATOR, open_keyring
-from dptrain.transport.orphan import LAUNCHER, die_with
+from dptrain.transport.orphan import LAUNCHER
 from dptrain.transport.stopping import StopSignals, StopSource
 from dptrain.transport.window import Place, Window, Work
 from dptrain.wire.messages import Welcome
+
+from .entry import run
 
 log = logging.getLogger("dptrain.augmenter")
 
@@ -101,14 +103,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--keys", default="")
     parser.add_argument(LAUNCHER, type=int, default=0)
     given = parser.parse_args(argv)
-    if given.launcher:
-        die_with(given.launcher)
-    logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO)
-    try:
-        return augment(Options(**vars(given), insecure=os.environ.get("DPTRAIN_INSECURE") == "1"))
-    except DptrainError as error:
-        sys.stderr.write(f"dptrain: error: {error}\n")
-        return error.exit_code
+    options = Options(**vars(given), insecure=os.environ.get("DPTRAIN_INSECURE") == "1")
+    return run(options.launcher, lambda: augment(options))
 
 
 if __name__ == "__main__":

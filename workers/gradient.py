@@ -12,13 +12,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dptrain.cluster.worker import Identity, Worker
-from dptrain.errors import ConnectionLostError, DptrainError, RefusedError
+from dptrain.errors import ConnectionLostError, RefusedError
 from dptrain.transport.address import connect_address, warning_about
 from dptrain.transport.dealer import DealerLink
 from dptrain.transport.keys import AUGMENTER, COORDINATOR, WORKER, Keyring, open_keyring
-from dptrain.transport.orphan import INCARNATION, LAUNCHER, die_with
+from dptrain.transport.orphan import INCARNATION, LAUNCHER
 from dptrain.transport.stopping import StopSignals
 from dptrain.transport.worker_loop import Ended, run_worker
+
+from .entry import run
 
 PATIENCE = 1.0  #: seconds for the task that is being computed when the worker is to end
 log = logging.getLogger("dptrain.worker")
@@ -111,16 +113,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(LAUNCHER, type=int, default=0)
     parser.add_argument(INCARNATION, default="")
     given = parser.parse_args(argv)
-    if given.launcher:
-        die_with(given.launcher)
-    logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO)
     given.augmenters = tuple(filter(None, given.augmenters.split(",")))
     given.networks = tuple(filter(None, given.networks.split(",")))
-    try:
-        return work(Options(**vars(given), insecure=os.environ.get("DPTRAIN_INSECURE") == "1"))
-    except DptrainError as error:
-        sys.stderr.write(f"dptrain: error: {error}\n")
-        return error.exit_code
+    options = Options(**vars(given), insecure=os.environ.get("DPTRAIN_INSECURE") == "1")
+    return run(options.launcher, lambda: work(options))
 
 
 if __name__ == "__main__":

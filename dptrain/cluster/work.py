@@ -103,9 +103,7 @@ class Work:
         current, node = self._course.round, Node(m.first, m.last)
         if not isinstance(current, StepRound) or m.step > current.step:
             return self.drop(member, f"sent a gradient of step {m.step}, which it was not asked for", now)
-        fault = current.fault(m)
-        if not fault and not current.book.was_asked(member.incarnation, node):
-            fault = f"sent {node} of step {m.step}, which it was not asked for"
+        fault = current.fault(m) or _unasked(current, member, node, f"sent {node} of step {m.step}")
         if fault:
             return self.drop(member, fault, now)
         self._heard_of(member, current, node, now)
@@ -124,9 +122,7 @@ class Work:
         current, node = self._course.round, Node(m.index, m.index + 1)
         if not isinstance(current, ScoreRound) or (m.step, m.split) != (current.step, current.split):
             return self.drop(member, f"scored {m.split} at step {m.step}, which it was not asked for", now)
-        fault = current.fault(m)
-        if not fault and not current.book.was_asked(member.incarnation, node):
-            fault = f"scored shard {m.index} of {m.split}, which it was not asked for"
+        fault = current.fault(m) or _unasked(current, member, node, f"scored shard {m.index} of {m.split}")
         if fault:
             return self.drop(member, fault, now)
         self._heard_of(member, current, node, now)
@@ -359,6 +355,11 @@ class Work:
         assert self._dispatch(current, now).next() is None, "a worker is idle while there is work for it"
         for incarnation in current.book.holders():
             assert ready[incarnation].has == (current.step, current.params.digest), "work without its weights"
+
+
+def _unasked(current: Round, member: Member, node: Node, what: str) -> str:
+    """Why this answer is none: nobody has asked for it; "" where somebody has."""
+    return "" if current.book.was_asked(member.incarnation, node) else f"{what}, which it was not asked for"
 
 
 def _identity(opinion: Opinion[Any]) -> tuple[str, str, int]:
