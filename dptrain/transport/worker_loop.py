@@ -80,10 +80,7 @@ class _Loop:
                 return end
             until = next_tick if self._reopen_at is None else min(next_tick, self._reopen_at)
             watch = (self._compute.fileno(), *stop.filenos)
-            arrived = self._link.poll(until - time.monotonic(), watch)
-            for lost in (event for event in arrived if isinstance(event, LinkLost)):
-                self._tell(lost.reason)
-            self._events.extend(arrived)
+            self._events.extend(self._link.poll(until - time.monotonic(), watch))
             self._events.extend(self._results())
             request = stop.take()
             if request is not None:
@@ -105,7 +102,10 @@ class _Loop:
     def _work_off(self) -> Exit | None:
         """Carries out what the waiting events lead to, in order."""
         while self._events:
-            for action in self._machine.handle(self._events.popleft(), time.monotonic()):
+            event = self._events.popleft()
+            if isinstance(event, LinkLost):  # not where the coordinator has said goodbye before: that was an Exit
+                self._tell(event.reason)
+            for action in self._machine.handle(event, time.monotonic()):
                 match action:
                     case Reply(message):
                         self._link.send(message)

@@ -169,7 +169,7 @@ def storm(folder, frames, seed=0, tell=print):
         begun = time.monotonic()
         while not (run / "hashes.jsonl").exists() or not (run / "hashes.jsonl").stat().st_size:
             assert coordinator.poll() is None
-            assert time.monotonic() < begun + 200, "the run does not begin"
+            assert time.monotonic() < begun + 900, "the run does not begin"
             time.sleep(0.1)
         weather, first, most, told = Storm(port, seed), memory(coordinator.pid), 0, time.monotonic()
         began, first_step = time.monotonic(), steps_of(run)

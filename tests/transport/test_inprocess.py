@@ -6,7 +6,10 @@ import threading
 import pytest
 
 from dptrain.cluster.events import Arrived, LinkLost, PeerGone, Received
+from dptrain.cluster.worker import Identity, Worker
 from dptrain.transport.inprocess import InProcessHub, InProcessLink
+from dptrain.transport.stopping import StopFlag
+from dptrain.transport.worker_loop import run_worker
 from dptrain.wire.messages import Ping, Stop
 
 
@@ -68,6 +71,34 @@ def test_a_hub_that_closes_tells_its_workers_after_its_last_words_and_whoever_co
     worker.shut()
     worker.open()
     assert worker.poll(0) == [LinkLost("the coordinator is gone")]
+
+
+class LastWords(InProcessLink):
+    """What a worker finds when the run ends while it looks elsewhere: the goodbye, and that the connection is gone."""
+
+    def open(self):
+        super().open()
+        self.put(Arrived(Stop(1, "the run is complete")))
+        self.put(LinkLost("the coordinator has closed the connection"))
+
+
+class Idle:
+    def run(self, task):
+        raise AssertionError(task)
+
+    def prefetch(self, task):
+        raise AssertionError(task)
+
+    def close(self):
+        pass
+
+
+def test_a_worker_that_was_told_to_stop_does_not_complain_that_the_connection_is_gone(hub, caplog):
+    flag = StopFlag()
+    ended = run_worker(Worker(Identity("0" * 32, "w0", 7, "toy", "toy")), LastWords(hub), Idle(), flag, 10.0)
+    flag.close()
+    assert (ended.code, ended.reason) == (0, "the run is complete")
+    assert caplog.records == []
 
 
 def test_no_descriptor_is_left_after_close(links):
