@@ -15,26 +15,16 @@ import numpy as np
 from dptrain.errors import UsageError
 from dptrain.model import ParamLayout, ParamSpec
 from dptrain.nn.batchnorm import EPSILON, BatchNorm
-from dptrain.nn.layer import Backward, Layer, Run
+from dptrain.nn.layer import Backward, Layer, Run, StandIn
 from dptrain.nn.shortcut import Identity
 from dptrain.types import F32, Floats
 
 
 @dataclass(frozen=True, slots=True)
-class FrozenBatchNorm:
+class FrozenBatchNorm(StandIn):
     """BatchNorm with its running statistics: (n, ..., channels) -> scale x + shift."""
 
     of: BatchNorm
-
-    @property
-    def params(self) -> tuple[ParamSpec, ...]:
-        """Those of the layer it stands for."""
-        return self.of.params
-
-    @property
-    def buffers(self) -> tuple[ParamSpec, ...]:
-        """Those of the layer it stands for."""
-        return self.of.buffers
 
     def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:
         """See the class. Its own gradients are not written: nothing is learned here."""

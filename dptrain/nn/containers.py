@@ -13,10 +13,25 @@ from dptrain.types import Floats
 
 
 @dataclass(frozen=True, slots=True)
-class Sequential:
-    """Each layer takes what the one before it gives."""
+class Container:
+    """Layers, whose parameters and buffers are its own. How they work together is its subclasses' business."""
 
     layers: tuple[Layer, ...]
+
+    @property
+    def params(self) -> tuple[ParamSpec, ...]:
+        """Those of the layers, in order."""
+        return tuple(spec for layer in self.layers for spec in layer.params)
+
+    @property
+    def buffers(self) -> tuple[ParamSpec, ...]:
+        """Those of the layers, in order."""
+        return tuple(spec for layer in self.layers for spec in layer.buffers)
+
+
+@dataclass(frozen=True, slots=True)
+class Sequential(Container):
+    """Each layer takes what the one before it gives."""
 
     def __iter__(self) -> Iterator[Layer]:
         return iter(self.layers)
@@ -32,16 +47,6 @@ class Sequential:
         kept = list(self.layers)
         kept.pop(at)
         return Sequential(tuple(kept))
-
-    @property
-    def params(self) -> tuple[ParamSpec, ...]:
-        """Those of the layers, in order."""
-        return tuple(spec for layer in self.layers for spec in layer.params)
-
-    @property
-    def buffers(self) -> tuple[ParamSpec, ...]:
-        """Those of the layers, in order."""
-        return tuple(spec for layer in self.layers for spec in layer.buffers)
 
     def __call__(self, run: Run, x: Signal) -> tuple[Signal, Backward]:
         """See the class."""

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from dptrain.model import ParamLayout, ParamSpec
+from dptrain.model import ParamLayout
 from dptrain.nn.initialise import initial_params
-from dptrain.nn.layer import Backward, Layer, Run, Signal
+from dptrain.nn.layer import Backward, Layer, Run, Signal, StandIn
 from dptrain.nn.network import Network, children
 
 
@@ -47,20 +47,11 @@ def table(rows: list[Row]) -> Iterator[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Watched:
+class _Watched(StandIn):
     """A layer that leaves a row behind."""
 
-    of: Layer
     rows: list[Row] = field(repr=False)
     depth: int
-
-    @property
-    def params(self) -> tuple[ParamSpec, ...]:
-        return self.of.params
-
-    @property
-    def buffers(self) -> tuple[ParamSpec, ...]:
-        return self.of.buffers
 
     def __call__(self, run: Run, x: Signal) -> tuple[Signal, Backward]:
         y, backward = self.of(run, x)

@@ -1,4 +1,4 @@
-"""What a layer is: a callable on (run, x) that returns y and the function that takes dy back. No layer lives here."""
+"""What a layer is: a callable on (run, x) that returns y and the function that takes dy back."""
 
 from __future__ import annotations
 
@@ -59,3 +59,20 @@ class Layer(Protocol):
     def __call__(self, run: Run, x: Signal) -> tuple[Signal, Backward]:
         """x -> (y, backward). Does not change x."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class StandIn:
+    """In place of a layer, with its parameters and buffers. What it does instead is its subclasses' business."""
+
+    of: Layer
+
+    @property
+    def params(self) -> tuple[ParamSpec, ...]:
+        """Those of the layer it stands for."""
+        return self.of.params
+
+    @property
+    def buffers(self) -> tuple[ParamSpec, ...]:
+        """Those of the layer it stands for."""
+        return self.of.buffers

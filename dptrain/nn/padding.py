@@ -33,8 +33,8 @@ class Padding:
 
 
 @dataclass(frozen=True, slots=True)
-class ReflectionPadding:
-    """(n, h, w, c) with rows and columns mirrored at the edge, which is not repeated: d c b | a b c d | c b a."""
+class _Sides:
+    """How much on each side of an image."""
 
     left: int
     right: int
@@ -42,6 +42,11 @@ class ReflectionPadding:
     bottom: int
     params: tuple[ParamSpec, ...] = ()
     buffers: tuple[ParamSpec, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ReflectionPadding(_Sides):
+    """(n, h, w, c) with rows and columns mirrored at the edge, which is not repeated: d c b | a b c d | c b a."""
 
     def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:  # noqa: ARG002
         """See the class."""
@@ -54,15 +59,8 @@ class ReflectionPadding:
 
 
 @dataclass(frozen=True, slots=True)
-class ReplicationPadding:
+class ReplicationPadding(_Sides):
     """(n, h, w, c) with its edge repeated: a a a | a b c d | d d d."""
-
-    left: int
-    right: int
-    top: int
-    bottom: int
-    params: tuple[ParamSpec, ...] = ()
-    buffers: tuple[ParamSpec, ...] = ()
 
     def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:  # noqa: ARG002
         """See the class."""

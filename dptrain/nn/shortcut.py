@@ -28,15 +28,20 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True)
-class Subsample:
-    """(n, h, w, c) -> (n, ceil(h/2), ceil(w/2), 2c): every second pixel; c/2 zero channels before and after.
-
-    `at_end`: c zero channels after instead.
-    """
+class _Halving:
+    """Half the rows and columns, twice the channels: half of the new ones before and half after, or all at the end."""
 
     at_end: bool = False
     params: tuple[ParamSpec, ...] = ()
     buffers: tuple[ParamSpec, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Subsample(_Halving):
+    """(n, h, w, c) -> (n, ceil(h/2), ceil(w/2), 2c): every second pixel; c/2 zero channels before and after.
+
+    `at_end`: c zero channels after instead.
+    """
 
     def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:  # noqa: ARG002
         """See the class."""
@@ -50,15 +55,11 @@ class Subsample:
 
 
 @dataclass(frozen=True, slots=True)
-class AveragePool:
+class AveragePool(_Halving):
     """(n, h, w, c) -> (n, h/2, w/2, 2c): means of 2 x 2 pixels; c/2 zero channels before and after. h, w even.
 
     `at_end`: c zero channels after instead.
     """
-
-    at_end: bool = False
-    params: tuple[ParamSpec, ...] = ()
-    buffers: tuple[ParamSpec, ...] = ()
 
     def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:  # noqa: ARG002
         """See the class."""

@@ -8,33 +8,14 @@ from functools import reduce
 import numpy as np
 
 from dptrain.model import ParamSpec
-from dptrain.nn.layer import Backward, Layer, Run, Signal
+from dptrain.nn.containers import Container
+from dptrain.nn.layer import Backward, Run, Signal
 from dptrain.types import Floats
 
 
-def _params(layers: tuple[Layer, ...]) -> tuple[ParamSpec, ...]:
-    return tuple(spec for layer in layers for spec in layer.params)
-
-
-def _buffers(layers: tuple[Layer, ...]) -> tuple[ParamSpec, ...]:
-    return tuple(spec for layer in layers for spec in layer.buffers)
-
-
 @dataclass(frozen=True, slots=True)
-class ConcatTable:
+class ConcatTable(Container):
     """x -> (layer 0 of x, layer 1 of x, ...)."""
-
-    layers: tuple[Layer, ...]
-
-    @property
-    def params(self) -> tuple[ParamSpec, ...]:
-        """Those of the layers, in order."""
-        return _params(self.layers)
-
-    @property
-    def buffers(self) -> tuple[ParamSpec, ...]:
-        """Those of the layers, in order."""
-        return _buffers(self.layers)
 
     def __call__(self, run: Run, x: Floats) -> tuple[Signal, Backward]:
         """See the class."""
@@ -62,25 +43,14 @@ class CAddTable:
 
 
 @dataclass(frozen=True, slots=True)
-class Parallel:
+class Parallel(Container):
     """Layer i on slice i of x along axis `split`; the results, stacked along axis `join` (0 is the sample).
 
     Torch's Parallel: a slice loses the axis, so x must be as long there as there are layers.
     """
 
-    layers: tuple[Layer, ...]
     split: int = -1
     join: int = -1
-
-    @property
-    def params(self) -> tuple[ParamSpec, ...]:
-        """Those of the layers, in order."""
-        return _params(self.layers)
-
-    @property
-    def buffers(self) -> tuple[ParamSpec, ...]:
-        """Those of the layers, in order."""
-        return _buffers(self.layers)
 
     def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:
         """See the class."""
