@@ -146,9 +146,10 @@ def _pictures(page: Page, explained: Explained, split: str) -> None:
         page.section("Fooling", f"Images changed until they are taken for the next class. {tried.verdict(asked)}.")
         shown = tried.first(asked.show)
         page.picture(draw_fooled(shown.fooled, shown.before, shown.after), "image, change, fooling image")
-    page.section("First layer")
-    title, weights = first_layer(explained.trained.path)
-    page.picture(draw_filters(weights, title), "filters of the first convolution")
+    if any(len(spec.shape) == 4 for spec in explained.trained.model.params.specs):
+        page.section("First layer")
+        title, weights = first_layer(explained.trained.path)
+        page.picture(draw_filters(weights, title), "filters of the first convolution")
 
 
 def _origin(page: Page, run: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -18,7 +19,7 @@ from dptrain.cluster.reports import Notice
 from dptrain.cluster.state import TrainingState
 from dptrain.configfile import to_toml
 from dptrain.errors import RunDirectoryError
-from dptrain.kernels import isa
+from dptrain.kernels import amx, isa
 from dptrain.kernels._jit import cache_directory
 from dptrain.run import directory
 from dptrain.run.facts import RunFacts, find_facts
@@ -48,7 +49,7 @@ def run(plan: Plan, *, launch: bool) -> int:
     """Trains; `launch`: with workers of this host, otherwise they connect from elsewhere. Returns the exit code."""
     preparation = Preparation()
     try:
-        with StopSignals(preparing=True) as stop:
+        with _hushed(quiet=plan.config.deployment.log_format == "quiet"), StopSignals(preparing=True) as stop:
             return _run(plan, stop, preparation, launch=launch)
     except Interrupted as interrupted:
         sys.stderr.write(f"{interrupted}: stopped before the training began\n")
@@ -66,6 +67,19 @@ def _run(plan: Plan, stop: StopSignals, preparation: Preparation, *, launch: boo
     if code not in _ASKED_FOR:
         complain(session.recorder.failure or f"the run has failed; see {session.directory.logs}", code)
     return code
+
+
+@contextmanager
+def _hushed(*, quiet: bool) -> Iterator[None]:
+    """Keeps warnings from stderr."""
+    logger = logging.getLogger("dptrain")
+    before = logger.level
+    if quiet:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 @contextmanager
@@ -88,7 +102,7 @@ def _word_about_waiting(recorder: Recorder, *, quiet: bool) -> Iterator[None]:
 @contextmanager
 def _open(plan: Plan, parts: Parts) -> Iterator[_Session]:
     """The run directory, locked, and the recorder; a new directory is removed where no run has begun in it."""
-    run_facts = find_facts(parts.config, parts.source, parts.model, isa.NUMERICS)
+    run_facts = find_facts(parts.config, parts.source, parts.model, amx.numerics(parts.config.training.precision))
     place = _open_directory(plan, run_facts)
     recorder: Recorder | None = None
     try:
