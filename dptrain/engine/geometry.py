@@ -9,7 +9,7 @@ from dptrain.kernels.fused.convolution import even
 
 @dataclass(frozen=True, slots=True)
 class Map:
-    """The activations of one image at one place of the network, in elements of float32."""
+    """The activations of one image at one place of the network, in elements."""
 
     height: int
     width: int

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from dptrain.engine.arena import Arena
+from dptrain.engine.arithmetic import arithmetic
 from dptrain.engine.passes import Passes
 from dptrain.engine.plan import Plan
+from dptrain.engine.results import Vectors
 from dptrain.engine.weights import Weights
 from dptrain.kernels import loss
 from dptrain.kernels.fused import norm
@@ -31,15 +33,17 @@ class EngineModel:
     ) -> None:
         self.plan, self._head, self._seed = plan, head, seed
         self.params, self.buffers = layouts
-        self._pixels = pixels
-        self._weights = Weights(plan, self.params.size)
+        self.arithmetic = arithmetic(plan.precision)
+        self._table = self.arithmetic.table(pixels)
+        self._weights = Weights([self.arithmetic.weights(layer) for layer in plan.convolutions], self.params.size)
+        self._gradients, self._statistics = Vectors(self.params.size), Vectors(self.buffers.size)
         self._bound: tuple[Arena, Passes] | None = None  #: to the largest shard so far
 
     def gradient(self, params: F32, x: U8, y: I64, step: int = 0, shard: int = 0) -> ShardResult:
         """Forward and backward of one shard. x: (n, h, w, c) uint8, y: (n,). BatchNorm over the shard. Sums."""
         samples = len(x)
         arena, passes = self.load(params, x)
-        flat, statistics = np.zeros(self.params.size, np.float32), np.zeros(self.buffers.size, np.float32)
+        flat, statistics = self._gradients.take(), self._statistics.take()
         passes.forward(samples, statistics)
         run = Run(self.params.views(self._weights.params), {}, training=True, chance=Chance(self._seed, step, shard))
         logits, backward = self._head(run, self._means(arena, samples))
@@ -73,8 +77,8 @@ class EngineModel:
         if x.ndim != 4 or x.shape[1:] != (image.height, image.width, image.channels):
             raise ValueError(f"images of shape {x.shape[1:]}; the network was built for {image}")
         if self._bound is None or self._bound[0].capacity < len(x):
-            arena = Arena(self.plan, len(x))
-            self._bound = arena, Passes(self.plan, arena, self._weights, self._pixels)
+            arena = Arena(self.plan, len(x), self.arithmetic)
+            self._bound = arena, Passes(self.arithmetic, self.plan, arena, self._weights, self._table)
         self._weights.use(params)
         self._bound[0].pixels[: len(x)] = x
         return self._bound

@@ -65,10 +65,12 @@ class Plan:
     convolutions: tuple[Convolution, ...]
     tail_mode: int
     kind: int  #: of the halving shortcuts; 0: the network is plain
+    precision: str = "fp32"  #: of maps: "fp32" or "bf16" (engine/arithmetic.py)
 
 
-def plan(config: ModelConfig, image: Map, params: ParamLayout, buffers: ParamLayout) -> Plan:
-    """Lays out the 6 n + 1 convolutions of the paper's network."""
+def plan(config: ModelConfig, image: Map, layouts: tuple[ParamLayout, ParamLayout], precision: str = "fp32") -> Plan:
+    """Lays out the 6 n + 1 convolutions of the paper's network. layouts: of params, buffers."""
+    params, buffers = layouts
     weights = {spec.name: at for spec, at in params.items()}
     statistics = {spec.name: at for spec, at in buffers.items()}
     layers: list[Convolution] = []
@@ -91,4 +93,4 @@ def plan(config: ModelConfig, image: Map, params: ParamLayout, buffers: ParamLay
             maps = add(f"{name}.conv1", f"{name}.bn1", maps, outputs, mode)
             maps = add(f"{name}.conv2", f"{name}.bn2", maps, maps, PLAIN)
             mode = PLAIN if not config.residual else HALVING if halves else IDENTITY
-    return Plan(tuple(layers), mode, KINDS[config.shortcut] if config.residual else 0)
+    return Plan(tuple(layers), mode, KINDS[config.shortcut] if config.residual else 0, precision)

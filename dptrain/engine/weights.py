@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 
-from dptrain.engine.plan import Convolution, Plan
+from dptrain.engine.plan import Convolution
 from dptrain.kernels import aligned
 from dptrain.kernels.conv.packing import pack, unpack
 from dptrain.kernels.conv.winograd import POSITIONS, transform_weights, weights_from_sums
 from dptrain.kernels.intrinsics.plan import lanes
-from dptrain.types import F32, I64
+from dptrain.types import F32, I64, Maps
 
-_CLASSES = ((1, 1), (1, 2), (2, 1), (2, 2))  #: taps that reach a pixel, by the parity of its row and column
+CLASSES = ((1, 1), (1, 2), (2, 1), (2, 2))  #: taps that reach a pixel, by the parity of its row and column
 
 
-class LayerWeights:
-    """Of one convolution: packed for both directions, and the sums its weight gradient is made from."""
+class LayerWeights(Protocol):
+    """Of one convolution: packed for both directions, and the sums its weight gradient is made from. All flat."""
+
+    forward: Maps
+    backward: Maps
+    classes_at: I64  #: where in `backward` each of CLASSES begins
+    sums: F32
+
+    def pack(self, params: F32) -> None:
+        """Reads the layer's weights out of the flat parameters."""
+        ...
+
+    def unpack(self, gradient: F32) -> None:
+        """Writes the layer's weight gradient into the flat gradient, from the sums."""
+        ...
+
+
+class WinogradWeights:
+    """In float32: transformed for Winograd's way where the stride is 1, in register blocks elsewhere."""
 
     def __init__(self, layer: Convolution) -> None:
         c, k = layer.inputs.channels, layer.outputs.channels
@@ -26,7 +45,7 @@ class LayerWeights:
             self._forward = aligned.empty((POSITIONS, k // lanes(k), c, lanes(k)))
             self._backward = [aligned.empty((POSITIONS, c // lanes(c), k, lanes(c)))]
             self._sums = aligned.empty(self._forward.shape)
-            self.backward = self._backward[0].reshape(-1)
+            self.backward: Maps = self._backward[0].reshape(-1)
             self.classes_at: I64 = np.zeros(4, np.int64)
         else:
             self._forward = aligned.empty((k // lanes(k), 3, 3, c, lanes(k)))
@@ -34,13 +53,14 @@ class LayerWeights:
             self._backward, self.backward, self.classes_at = [], aligned.empty((0,)), np.zeros(4, np.int64)
             if layer.index > 0:
                 self._make_classes(c, k)
-        self.forward, self.sums = self._forward.reshape(-1), self._sums.reshape(-1)
+        self.forward: Maps = self._forward.reshape(-1)
+        self.sums: F32 = self._sums.reshape(-1)
 
     def _make_classes(self, c: int, k: int) -> None:
-        sizes = [r * s * c * k for r, s in _CLASSES]
+        sizes = [r * s * c * k for r, s in CLASSES]
         self.backward = aligned.empty((sum(sizes),))
         self.classes_at = np.cumsum([0, *sizes[:-1]])
-        parts = zip(_CLASSES, self.classes_at, sizes, strict=True)
+        parts = zip(CLASSES, self.classes_at, sizes, strict=True)
         width = lanes(c)
         self._backward = [self.backward[a : a + n].reshape(c // width, r, s, k, width) for (r, s), a, n in parts]
 
@@ -52,7 +72,7 @@ class LayerWeights:
             transform_weights(weights, self._backward[0], True)  # noqa: FBT003
             return
         pack(weights, self._forward, 0, 0, 1, False)  # noqa: FBT003
-        for (r, s), packed in zip(_CLASSES, self._backward, strict=False):
+        for (r, s), packed in zip(CLASSES, self._backward, strict=False):
             pack(weights, packed, 2 - r, 2 - s, 2, True)  # noqa: FBT003
 
     def unpack(self, gradient: F32) -> None:
@@ -67,8 +87,8 @@ class LayerWeights:
 class Weights:
     """Of all convolutions. Parameters that are the same as last time are not packed again: most shards of a step."""
 
-    def __init__(self, plan: Plan, size: int) -> None:
-        self.layers = [LayerWeights(layer) for layer in plan.convolutions]
+    def __init__(self, layers: list[LayerWeights], size: int) -> None:
+        self.layers = layers
         self.params: F32 = np.full(size, np.nan, np.float32)  # differs from everything, also from itself
 
     def use(self, params: F32) -> None:
