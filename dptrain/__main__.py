@@ -1,5 +1,48 @@
-"""`python -m dptrain` is the command `dptrain`."""
+"""The command `dptrain`, also `python -m dptrain`: what belongs to the process, not to a verb."""
 
-from dptrain.cli import main
+from __future__ import annotations
 
-raise SystemExit(main())
+import os
+import signal
+import sys
+
+
+def command() -> int:
+    """Runs the command line and gives the exit code. Ctrl-C prints no traceback, from the first import to the end."""
+    _open_standard_streams()
+    try:
+        from dptrain.cli import main
+
+        return _flushed(main())
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # what is left are exit handlers of libraries
+
+
+def _open_standard_streams() -> None:
+    """Where the shell closed one (`>&-`), the next file that is opened would take its place."""
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115  # for the life of the process
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
+
+
+def _flushed(code: int) -> int:
+    """Python would flush at its end too, and print a traceback where that fails."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        if isinstance(error, BrokenPipeError):
+            return 128 + signal.SIGPIPE
+        sys.stderr.write(f"dptrain: error: the output cannot be written: {error.strerror}\n")
+        return code or 75
+    return code
+
+
+if __name__ == "__main__":
+    raise SystemExit(command())

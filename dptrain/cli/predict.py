@@ -14,7 +14,7 @@ from cyclopts import Parameter
 from dptrain.cli.app import complain
 from dptrain.cli.flags import takes_config, texts
 from dptrain.configfile import resolve
-from dptrain.errors import DataError
+from dptrain.errors import DataError, UsageError
 from dptrain.types import F32, U8
 
 _BAR = 24  #: characters of a probability of 1
@@ -33,6 +33,8 @@ def predict(
     """Name what is in images: brought to the data set's size, cut in the middle. A file that is no image is told."""
     if not images:
         raise DataError("predict needs image files or directories after the checkpoint")
+    if topk < 1:
+        raise UsageError(f"--topk {topk}: must be a whole number from 1 on")
     deployment = resolve(environ=os.environ, flags=texts(flags)).deployment
     os.environ["DPTRAIN_ISA"] = deployment.isa
     from dptrain.cli.loading import load_trained  # imports Numba: only now is the ISA known
@@ -84,7 +86,7 @@ def _best(logits: F32, topk: int) -> list[tuple[int, float]]:
     """(class, probability), the most probable first; of equals the lower class first."""
     odds = np.exp(logits.astype(np.float64) - logits.max())
     probabilities = odds / odds.sum()
-    order = np.argsort(-probabilities, kind="stable")[: max(1, topk)]
+    order = np.argsort(-probabilities, kind="stable")[:topk]
     return [(int(i), float(probabilities[i])) for i in order]
 
 

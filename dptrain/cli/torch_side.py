@@ -78,7 +78,11 @@ class TorchSide:
             self._process.kill()
             _, words = self._process.communicate()
             raise _failed(self._python, words)
-        return json.loads(reply)
+        try:
+            return json.loads(reply)
+        except ValueError as error:
+            self.close()
+            raise _failed(self._python, f"it is no Python: it answers {reply.strip()[:60]!r}") from error
 
 
 class TorchJob:

@@ -46,12 +46,12 @@ class Tick:
 class StopRequested:
     """Ctrl-C, SIGTERM: checkpoint what is applied, then stop. A worker leaves in good order."""
 
-    reason: str  #: "SIGINT", "SIGTERM", "SIGHUP", or anything else, which ends with exit code 0
+    reason: str  #: "SIGINT", "SIGTERM", "SIGHUP", "SIGPIPE", or anything else, which ends with exit code 0
 
     @property
     def exit_code(self) -> int:
         """As a shell counts them: 128 + the number of the signal."""
-        return {"SIGHUP": 129, "SIGINT": 130, "SIGTERM": 143}.get(self.reason, 0)
+        return {"SIGHUP": 129, "SIGINT": 130, "SIGPIPE": 141, "SIGTERM": 143}.get(self.reason, 0)
 
 
 CoordinatorEvent: TypeAlias = Received | PeerGone | Tick | StopRequested

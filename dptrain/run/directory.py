@@ -185,9 +185,25 @@ def _followed(path: Path) -> Path:
 
 
 def _exists(path: Path) -> str:
+    owner = _owner(path)
+    if owner:
+        return f"run directory {path} is in use by {owner}; stop that run first, or choose another --name"
     if (path / "config.toml").is_file():
         return f"run directory {path} exists: continue it with --resume {path}, or choose another --name"
     return f"{path} exists and is no run directory: choose another --name"
+
+
+def _owner(path: Path) -> str:
+    """Who has the lock; "" for nobody."""
+    try:
+        with (path / "lock").open("rb") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return lock.read(100).decode(errors="replace").strip() or "another process"
+    except OSError:
+        return ""
+    return ""
 
 
 def _lock(path: Path) -> int:

@@ -25,7 +25,7 @@ from dptrain.run.directory import RunDirectory, link_latest
 from dptrain.run.facts import RunFacts
 from dptrain.run.patient import PatientFile
 from dptrain.run.progress import Progress
-from dptrain.run.reporter import Reporter, texts
+from dptrain.run.reporter import QuietReporter, Reporter, texts
 from dptrain.run.shelf import Shelf
 from dptrain.run.summary import to_csv
 from dptrain.run.writer import CheckpointWriter, Outcome, copied
@@ -57,7 +57,10 @@ class Recorder:
         self.begun = False  #: the coordinator has reported its start
 
     def tell(self, report: Report) -> None:
-        """Records and shows one report. Raises RunDirectoryError where another coordinator has taken over."""
+        """Records and shows one report.
+
+        Raises RunDirectoryError where another coordinator has taken over; BrokenPipeError, once, where nobody reads.
+        """
         self._look()
         self._say(report)
 
@@ -83,7 +86,13 @@ class Recorder:
                 self.begun = True
                 link_latest(self._directory.path)
                 self._write_log(f"term {report.term}: step {report.step} of {report.total_steps}")
-        self._reporter.tell(report, self._progress, now)
+        try:
+            self._reporter.tell(report, self._progress, now)
+        except OSError as error:
+            self._reporter = QuietReporter()
+            if isinstance(error, BrokenPipeError):
+                raise
+            self._say(Notice("warning", f"the output cannot be written: {error.strerror}; training goes on without it"))
 
     def checkpoint(self, state: TrainingState, best: bool) -> None:  # noqa: FBT001  # the coordinator's action has it so
         """Hands a copy of the state to the writer, as the last checkpoint, also as the best one if `best`.

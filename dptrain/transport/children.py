@@ -115,7 +115,7 @@ class Children:
         child.start_at = None if delay is None else self._clock() + delay
         if delay is None and child.spec.worker and child.code not in ASKED:
             self._given_up.append(child)
-        return CrewExit(child.spec.name, child.incarnation, self._fate(child))
+        return CrewExit(child.spec.name, child.incarnation, self._fate(child), child.spec.worker)
 
     def _fate(self, child: _Child) -> str:
         """An exit code is told with the last line it has written; a signal leaves no words about itself."""

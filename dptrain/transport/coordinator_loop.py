@@ -45,11 +45,12 @@ class Recorder(Protocol):
 
 
 class CrewExit(NamedTuple):
-    """A worker of our own has ended."""
+    """A worker or an augmenter of our own has ended."""
 
     name: str
     incarnation: str
     reason: str  #: "exited with signal 9"
+    worker: bool = True  #: or an augmenter, whose work the workers do until it is back
 
 
 class Crew(Protocol):
@@ -143,7 +144,8 @@ class _Loop:
         for left in exits:
             peer = self._peers.pop(left.incarnation, None)
             if peer is None or peer not in self._admitted:
-                self._recorder.tell(Notice("warning", f"{left.name}, not yet admitted, {left.reason}"))
+                who = f"worker {left.name}, not yet admitted," if left.worker else f"augmenter {left.name}"
+                self._tell(Notice("warning", f"{who} {left.reason}"))
             if peer is not None:
                 self._admitted.discard(peer)
                 events.append(PeerGone(peer, left.reason, killed=f"with signal {SIGKILL:d}" in left.reason))
@@ -164,14 +166,21 @@ class _Loop:
                     case Drop(peer, _):
                         self._link.drop(peer)
                     case Tell(StepDone() as report):
-                        self._recorder.tell(replace(report, traffic=self._new_traffic()))
+                        self._tell(replace(report, traffic=self._new_traffic()))
                     case Tell(report):
-                        self._recorder.tell(report)
+                        self._tell(report)
                     case SaveCheckpoint(best):
                         self._recorder.checkpoint(self._machine.state, best)
                     case Finish():
                         return action
         return None
+
+    def _tell(self, report: Report) -> None:
+        """Where nobody reads the output (`dptrain train | head`), the run ends as programs do, but in good order."""
+        try:
+            self._recorder.tell(report)
+        except BrokenPipeError:
+            self._events.append(StopRequested("SIGPIPE"))
 
     def _new_traffic(self) -> tuple[int, int]:
         """Bytes sent and received since the last call."""

@@ -58,11 +58,18 @@ def test_a_second_coordinator_is_refused_by_owner_and_changes_nothing(tmp_path):
 
 
 def test_an_existing_run_is_refused_with_what_to_do(tmp_path):
-    make(tmp_path)
+    make(tmp_path).close()
     with pytest.raises(
         RunDirectoryError, match=r"exists: continue it with --resume .*/runs/a, or choose another --name"
     ):
         make(tmp_path)
+
+
+def test_a_run_that_is_going_on_is_refused_by_owner(tmp_path):
+    run = make(tmp_path)
+    with pytest.raises(RunDirectoryError, match=f"runs/a is in use by pid {os.getpid()} on .*; stop that run first"):
+        make(tmp_path)
+    assert (run.path / "term").read_text() == "1\n"
 
 
 def test_somebody_elses_directory_is_refused_and_untouched(tmp_path):
