@@ -36,6 +36,8 @@ class Whole:
 
     def parse(self, text: str) -> int:
         """From a flag or the environment."""
+        if not text.isascii():  # int() takes the digits of every script
+            raise ValueError(self.allowed)
         return self.convert(int(text))
 
 
@@ -304,7 +306,6 @@ def _combinations(config: Config) -> list[tuple[bool, str]]:
             bool(config.model.class_weights) and config.model.criterion in ("hinge", "bce"),
             f'class_weights is for criterion "cross-entropy" or "nll", but criterion is "{config.model.criterion}"',
         ),
-        (t.precision == "bf16", 'precision = "bf16": fp32 only in this version'),
         (
             d.threads > 0 and d.workers > 0,
             f"threads = {d.threads} is for workers = 0 (one process), but workers = {d.workers}: "

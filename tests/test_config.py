@@ -185,7 +185,7 @@ def test_the_cifar_recipe_is_that_of_the_torch_script():
         ({"criterion": "hinge", "class_weights": "1,2"}, 'class_weights is for criterion "cross-entropy" or "nll"'),
         ({"network": "../evil:f"}, "network = '../evil:f': must be the name of a network, or FILE:FUNCTION"),
         ({"networks": "evil"}, "networks = 'evil': must be at most 64 values, each a Python file"),
-        ({"precision": "bf16"}, "fp32 only in this version"),
+        ({"precision": "fp16"}, "precision = 'fp16': must be one of fp32, bf16"),
         ({"threads": "2"}, "threads = 2 is for workers = 0"),
     ],
 )

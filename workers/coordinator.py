@@ -20,7 +20,7 @@ from dptrain.cluster.reports import Notice
 from dptrain.cluster.state import TrainingState, layout_digest
 from dptrain.cluster.worker import Identity, Worker
 from dptrain.config import DeploymentConfig, identity, identity_json
-from dptrain.kernels import isa
+from dptrain.kernels import amx, isa
 from dptrain.optim.optimizer import make_optimizer
 from dptrain.optim.schedule import make_schedule
 from dptrain.transport.address import abstract_name, bind_address, warning_about
@@ -100,13 +100,14 @@ def _machine(parts: Parts, life: Life) -> Coordinator:
     config, source, model = parts.config, parts.source, parts.model
     deployment, sampler, sha256 = config.deployment, source.sampler, source.dataset.sha256
     total = config.training.epochs * sampler.steps_per_epoch
+    numerics = amx.numerics(config.training.precision)
     job = Job(
         term=life.term,
-        identity=identity(config, sha256, layout_digest(model.params, model.buffers), isa.NUMERICS),
+        identity=identity(config, sha256, layout_digest(model.params, model.buffers), numerics),
         config=identity_json(config),
         dataset=sha256,
         canary=canary_digest(parts),
-        numerics=isa.NUMERICS,
+        numerics=numerics,
         sampler=sampler,
         total_steps=total,
         evaluations=_evaluations(parts),
@@ -146,7 +147,7 @@ def _hands(deployment: DeploymentConfig) -> list[Hand]:
     hands = []
     for number in range(deployment.threads or len(os.sched_getaffinity(0))):
         name, incarnation = f"t{number}", secrets.token_hex(16)
-        identity = Identity(incarnation, name, os.getpid(), isa.NUMERICS, isa.level())
+        identity = Identity(incarnation, name, os.getpid(), amx.spoken(), isa.level())
         computer = RunComputer(deployment.data_dir, networks=deployment.networks)
         hands.append(Hand(name, incarnation, Worker(identity), computer))
     return hands

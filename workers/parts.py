@@ -47,6 +47,7 @@ def build_model(config: Config, source: ShardSource) -> Model:
         *source.standard,
         seed=config.training.seed,
         files=config.deployment.networks,
+        precision=config.training.precision,
     )
 
 

@@ -39,7 +39,8 @@ def load_trained(target: Path, networks: tuple[str, ...] = ()) -> Trained:
     checkpoint = load(path)
     facts = checkpoint.facts
     classes, (mean, std) = len(facts.data.classes), (facts.data.mean, facts.data.std)
-    model = build(facts.config.model, facts.data.image, classes, mean, std, files=networks)
+    precision = facts.config.training.precision
+    model = build(facts.config.model, facts.data.image, classes, mean, std, files=networks, precision=precision)
     layout = layout_digest(model.params, model.buffers)
     if layout != facts.layout:
         raise CheckpointError(

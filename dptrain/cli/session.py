@@ -19,7 +19,7 @@ from dptrain.cluster.reports import Notice
 from dptrain.cluster.state import TrainingState
 from dptrain.configfile import to_toml
 from dptrain.errors import RunDirectoryError
-from dptrain.kernels import isa
+from dptrain.kernels import amx, isa
 from dptrain.kernels._jit import cache_directory
 from dptrain.run import directory
 from dptrain.run.facts import RunFacts, find_facts
@@ -32,8 +32,8 @@ from dptrain.transport.stopping import Interrupted, StopSignals
 from dptrain.workers.coordinator import Life, train
 from dptrain.workers.parts import Parts, open_parts
 
-#: A stop that was asked for is no error: 0, Ctrl-C, SIGTERM, SIGHUP.
-_ASKED_FOR = (0, 128 + signal.SIGINT, 128 + signal.SIGTERM, 128 + signal.SIGHUP)
+#: A stop that was asked for is no error: 0, Ctrl-C, SIGTERM, SIGHUP, an output nobody reads.
+_ASKED_FOR = (0, 128 + signal.SIGINT, 128 + signal.SIGTERM, 128 + signal.SIGHUP, 128 + signal.SIGPIPE)
 
 
 _PATIENCE = 2.0  #: seconds; with compiled kernels a run begins after about one
@@ -102,7 +102,7 @@ def _word_about_waiting(recorder: Recorder, *, quiet: bool) -> Iterator[None]:
 @contextmanager
 def _open(plan: Plan, parts: Parts) -> Iterator[_Session]:
     """The run directory, locked, and the recorder; a new directory is removed where no run has begun in it."""
-    run_facts = find_facts(parts.config, parts.source, parts.model, isa.NUMERICS)
+    run_facts = find_facts(parts.config, parts.source, parts.model, amx.numerics(parts.config.training.precision))
     place = _open_directory(plan, run_facts)
     recorder: Recorder | None = None
     try:

@@ -18,8 +18,11 @@ def hello_fault(job: Job, hello: Hello) -> str:
     fault = protocol_fault(hello.protocol)
     if fault:
         return fault
-    if hello.numerics != job.numerics:
-        return f"it computes in {hello.numerics!r}, the run in {job.numerics!r}: install the same dptrain on both sides"
+    if job.numerics not in hello.numerics.split():
+        return (
+            f"it computes in {hello.numerics!r}, the run in {job.numerics!r}: install the same dptrain on both sides "
+            "(`dptrain doctor` says whether a CPU can do bf16)"
+        )
     return ""
 
 

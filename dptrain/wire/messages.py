@@ -29,7 +29,7 @@ class Hello:
     incarnation: str
     name: str  #: for people: "w2@host"
     pid: int  #: on the worker's own host
-    numerics: str  #: fingerprint of the arithmetic, e.g. "fp32-v2"
+    numerics: str  #: fingerprints of every arithmetic it can compute in, with spaces: "fp32-v2 bf16-v1"
     isa: str  #: how it is computed there: "avx512", "avx2", "portable"; information only
 
 
