@@ -50,7 +50,7 @@ def require() -> None:
     if obstacle := bf16_obstacle():
         raise UsageError(
             f"precision bf16 needs {obstacle}, which this machine lacks: use --precision fp32 "
-            f"(a named --isa, as {isa.level()}, emulates the tiles, same bits, slower than fp32)"
+            f"(a named --isa, as {isa.level()}, emulates the tiles, slower than fp32)"
         )
 
 
