@@ -1,4 +1,4 @@
-"""Cut and changed checkpoint files, and crashes between any two operations of a write. `launch/soak.sh fuzz checkpoint`."""
+"""Cut and changed checkpoint files; crashes between any two operations of a write. Mutations: `soak.sh fuzz`."""
 
 import os
 import struct
