@@ -37,7 +37,7 @@ from dptrain.wire.messages import (
 GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
 READY = b"\x05READY\x0bSocket-Type\x00\x00\x00\x06DEALER"
 FRAMES_EACH = 20  #: of one connection
-BOUND = 64  #: MiB the coordinator may grow by, whatever comes
+BOUND = 96  #: MiB the coordinator may grow by: 256 strangers' 256 KiB each, and what a run takes beyond its first steps
 SIZES = (19_218, 112)  #: parameters and buffers of the run's network
 RECIPE = ["--dataset", "shapes32", "--validation", "500", "--filters", "8", "--batch-size", "128", "--shard-size", "32"]
 RECIPE += ["--epochs", "1000", "--hash-every", "10", "--log-format", "plain"]
@@ -178,9 +178,10 @@ def storm(folder, frames, seed=0, tell=print):
             assert coordinator.poll() is None, (folder / "coordinator.log").read_text()[-2000:]
             if weather.connections % 100 == 0:
                 most = max(most, memory(coordinator.pid))
-            if time.monotonic() - told > 30:
+            if time.monotonic() - told > 15:
                 told = time.monotonic()
-                tell(f"{weather.frames} frames, {weather.connections} connections, step {steps_of(run)}")
+                now = f"step {steps_of(run)}, coordinator {memory(coordinator.pid) >> 20} MiB"
+                tell(f"{weather.frames} frames, {weather.connections} connections, {now}", flush=True)
         seconds, steps = time.monotonic() - began, steps_of(run) - first_step
         wanted = steps_of(run) + 20
         while steps_of(run) < wanted:
