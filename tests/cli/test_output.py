@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-TINY = ["--recipe", "fashion-quick", "--workers", "0", "--filters", "8", "--log-format", "plain", "--log-interval", "0.01"]
+TINY = ["--recipe", "fashion-quick", "--workers", "0", "--filters", "8", "--log-format", "plain"]
+TINY += ["--log-interval", "0.01"]
 
 
 def dptrain(*words, **streams):

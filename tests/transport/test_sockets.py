@@ -82,7 +82,7 @@ def test_garbage_costs_only_the_peer_that_sent_it(links, bind):
 
 def test_the_router_counts_the_bytes_of_all_it_sends_and_receives(links):
     router = links.router()
-    first, peer = links.acquainted(router)
+    _, peer = links.acquainted(router)
     _, other = links.acquainted(router, "w1")
     greeting = sum(len(frame) for frame in encode(links.hello()))
     assert router.traffic == (0, 2 * greeting)
