@@ -42,7 +42,7 @@ def import_weights(
     given = texts(flags)
     config = resolve(recipe, os.environ, given)
     os.environ["DPTRAIN_ISA"] = config.deployment.isa
-    from dptrain.cli.statistics import checked_checkpoint, measured, write_checkpoint  # imports Numba
+    from dptrain.cli.remeasuring import checked_checkpoint, measured, write_checkpoint  # imports Numba
     from dptrain.kernels import amx
     from dptrain.run.facts import find_facts
     from dptrain.workers.parts import first_state, open_parts

@@ -2,10 +2,11 @@
 
 import json
 import sys
+from pathlib import Path
 
 import pytest
 
-from dptrain.cli import main
+from dptrain.cli import main, torch_side
 
 TINY = [
     "bench",
@@ -130,3 +131,9 @@ def test_whole_jobs_are_set_beside_the_other_sides_with_as_many_processes(tmp_pa
     assert jobs["torch", 1]["images"] == 128.0
     assert jobs["torch", 2]["images"] == 256.0
     assert jobs["dptrain", 1]["low"] <= jobs["dptrain", 1]["images"] <= jobs["dptrain", 1]["high"]
+
+
+def test_no_file_beside_the_scripts_for_another_python_hides_one_of_its_own_modules():
+    """A script's folder comes first in its path: a `statistics.py` here once broke `import torch` there."""
+    names = {path.stem for path in Path(torch_side.__file__).parent.glob("*.py")}
+    assert names & sys.stdlib_module_names == set()
