@@ -57,7 +57,9 @@ LONELY_EVERY = 10.0  #: seconds between notices that nobody is there
 
 
 class Coordinator:
-    """Leads the workers through a run. `handle` each event; carry out its actions in order before the next one."""
+    """Leads the workers through a run. `handle` each event; carry out its actions before the next one,
+    those of one kind in order.
+    """
 
     def __init__(self, job: Job, state: TrainingState, optimizer: Optimizer, schedule: Schedule) -> None:
         self._job = job
