@@ -61,15 +61,10 @@ MUTATIONS = (
     Mutation(LEAD, "if not member.ready and not isinstance(message, Canary | Leave):", "if False:", OF_LEAD),
     Mutation(ROUNDS, "if digest == self.params.digest:", "if digest:", OF_LEAD),
     Mutation(ROUNDS, "if m.samples != samples:", "if m.samples < 0:", OF_LEAD),
-    Mutation(
-        WORK,
-        'if not fault and not current.book.was_asked(member.incarnation, node):\n            fault = f"sent {node}',
-        'if False:\n            fault = f"sent {node}',
-        OF_LEAD,
-    ),
+    Mutation(WORK, "if current.book.was_asked(member.incarnation, node) else", "if what else", OF_LEAD),
     Mutation(WORK, "self._course.begin_anew(node, [first, known])", "pass", "tests/cluster/test_doubt.py"),
     Mutation(ADMIT, "if canary.digest != job.canary:", "if not canary.digest:", OF_LEAD),
-    Mutation(ADMIT, "if hello.numerics != job.numerics:", "if not hello.numerics:", OF_LEAD),
+    Mutation(ADMIT, "if job.numerics not in hello.numerics.split():", "if not hello.numerics:", OF_LEAD),
     # the sampler
     Mutation(
         SAMPLER, "return -(-self.samples // self.batch_size)", "return self.samples // self.batch_size", OF_SAMPLER
