@@ -36,6 +36,12 @@ def pytest_collection_modifyitems(items):
         item.add_marker(pytest.mark.xdist_group("processes" if folder in WITH_PROCESSES else str(item.path)))
 
 
+def pytest_make_parametrize_id(config, val, argname):
+    """Bytes are named by their length, not by what they hold: gzip writes the second into its header, and xdist wants
+    the same names from every process."""
+    return f"{argname} of {len(val)} bytes" if isinstance(val, bytes | bytearray) else None
+
+
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch):
     for name in set(os.environ) - KEPT:
