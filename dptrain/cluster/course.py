@@ -16,7 +16,7 @@ from dptrain.cluster.job import End, Job, Score, Train, next_phase
 from dptrain.cluster.jury import Opinion
 from dptrain.cluster.lease import Lease
 from dptrain.cluster.pace import Pace
-from dptrain.cluster.reports import EpochDone, Evaluated, Notice, RunStarted, StepDone
+from dptrain.cluster.reports import EpochDone, Evaluated, Notice, RunStarted, StepDone, TakenBack
 from dptrain.cluster.rounds import Round, ScoreRound, StepRound
 from dptrain.cluster.state import TrainingState
 from dptrain.cluster.tree import Node
@@ -103,12 +103,16 @@ class Course:
             score = self.round = self._score_round(old.split)
             score.begin_anew(old, node, found)
 
-    def take_back(self, node: Node, found: Sequence[Opinion[Any]]) -> None:
-        """Two workers found different things in a node of the step that was applied last: the state before it again."""
+    def take_back(self, node: Node, found: Sequence[Opinion[Any]]) -> list[CoordinatorAction]:
+        """Two workers found different things in a node of the step that was applied last: the state before it again.
+
+        It is saved too: a checkpoint of wrong bits would outlive this process.
+        """
         assert self.past is not None
         self._again, self.state, self.past = self.state.sha256(), self.past.before, None
         step = self.round = self._step_round()
         step.doubt(node, found)
+        return [Tell(TakenBack(self.state.step)), SaveCheckpoint(best=False)]
 
     def forget(self, incarnation: str) -> None:
         """The worker is gone: how fast it was does not matter any more."""
@@ -132,17 +136,15 @@ class Course:
         if self.job.ends_epoch(state.step):
             actions.append(Tell(self._close_epoch(lr)))
         if self._again:
-            actions = self._told_again(actions)
+            actions.insert(0, Tell(self._compared()))
         return actions + self._go_on(best=False)
 
-    def _told_again(self, actions: list[CoordinatorAction]) -> list[CoordinatorAction]:
-        """Of a step that was taken back: nothing, unless it had been applied with wrong bits."""
+    def _compared(self) -> Notice:
+        """What has become of a step that was taken back."""
         same, self._again = self.state.sha256() == self._again, ""
-        title = f"step {self.state.step}"
         if same:
-            return [Tell(Notice("info", f"{title} was computed again: the same bits"))]
-        text = f"{title} had been applied with wrong bits: it is put right, and what was told of it is told anew"
-        return [Tell(Notice("error", text)), *actions]
+            return Notice("info", f"step {self.state.step} was computed again: the same bits")
+        return Notice("error", f"step {self.state.step} had been applied with wrong bits: it is put right")
 
     def _step_report(self, total: ShardResult, counted: float, lr: float, seconds: dict[str, float]) -> StepDone:
         state = self.state

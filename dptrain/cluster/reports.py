@@ -53,6 +53,13 @@ class StepDone:
 
 
 @dataclass(frozen=True, slots=True)
+class TakenBack:
+    """The step applied last may be wrong and is computed again: nothing counts that was told or saved behind `step`."""
+
+    step: int  #: steps that are applied now
+
+
+@dataclass(frozen=True, slots=True)
 class EpochDone:
     """All samples of an epoch were used once."""
 
@@ -85,4 +92,4 @@ class Notice:
     text: str
 
 
-Report: TypeAlias = RunStarted | WorkerJoined | WorkerLost | StepDone | EpochDone | Evaluated | Notice
+Report: TypeAlias = RunStarted | WorkerJoined | WorkerLost | StepDone | TakenBack | EpochDone | Evaluated | Notice

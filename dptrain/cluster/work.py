@@ -222,8 +222,7 @@ class Work:
         for worker in self._members.ready():  # nothing they hold or have sent is of any use: they say Hello anew
             actions.append(Send(worker.peer, WhoAreYou(self._course.job.term)))
             actions += self.remove(worker, "it starts over, because a step was taken back", now)
-        self._course.take_back(node, [first, known])
-        return actions
+        return actions + self._course.take_back(node, [first, known])
 
     # --- what they are given
 

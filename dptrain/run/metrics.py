@@ -76,14 +76,19 @@ class JsonLines:
     """Appends records to a file. What a file there holds after `step` is cut off: it is done again."""
 
     def __init__(self, path: Path, step: int) -> None:
-        records = read(path) if path.exists() else []
+        self._path = path
+        self._cut(step)
+        self._file = PatientFile(path)
+
+    def _cut(self, step: int) -> None:
+        there = self._path.exists()
+        records = read(self._path) if there else []
         behind = (at for at, record in enumerate(records) if record["step"] > step)
         self.kept = records[: next(behind, len(records))]
         #: What was written before the stop is not written twice. (The test split is scored after the last step.)
         self._kept_keys = set(map(_key, self.kept))
-        if path.exists():
-            write_atomically(path, b"".join(map(_line, self.kept)))
-        self._file = PatientFile(path)
+        if there:
+            write_atomically(self._path, b"".join(map(_line, self.kept)))
 
     @property
     def fault(self) -> str:
@@ -94,6 +99,13 @@ class JsonLines:
         """Writes through to the file (no fsync); where the disk is full it waits in memory."""
         if _key(record) not in self._kept_keys:
             self._file.write(_line(record))
+
+    def back_to(self, step: int) -> None:
+        """Cuts off what lies behind `step` while the file is in use. Raises OSError: all of it stays."""
+        self._file.sync()
+        self._cut(step)
+        self._file.close()
+        self._file = PatientFile(self._path)
 
     def sync(self) -> None:
         """Makes what was written durable: a checkpoint must not be ahead of the metrics. Raises OSError."""

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from dptrain.cluster.reports import EpochDone, Evaluated, Notice, Report, RunStarted, StepDone, WorkerJoined, WorkerLost
+from dptrain.cluster.reports import (
+    EpochDone,
+    Evaluated,
+    Notice,
+    Report,
+    RunStarted,
+    StepDone,
+    TakenBack,
+    WorkerJoined,
+    WorkerLost,
+)
 
 _SMOOTHING = 0.05  #: weight of the newest step in the rate: about the last 20 steps count
 
@@ -62,6 +72,8 @@ class Progress:
                 self.workers.pop(report.name, None)
             case StepDone():
                 self._step(report, now)
+            case TakenBack():
+                self.step, self.epoch = report.step, report.step // self.steps_per_epoch
             case EpochDone():
                 self.epoch_seconds, self._epoch_at = now - self._epoch_at, now
                 self._loss, self._hits, self._samples = 0.0, 0, 0

@@ -13,6 +13,7 @@ from dptrain.cluster.reports import (
     Report,
     RunStarted,
     StepDone,
+    TakenBack,
     WorkerJoined,
     WorkerLost,
 )
@@ -72,6 +73,8 @@ class Recorder:
                 self._metrics.write(metrics.step_record(report, self._progress.step_seconds))
                 if report.state_sha256:
                     self._hash(report.step, report.state_sha256, report.tensor_hashes)
+            case TakenBack():
+                self._back_to(report.step)
             case EpochDone():
                 self._tabulate(metrics.epoch_record(report, self._progress.epoch_seconds))
             case Evaluated():
@@ -166,6 +169,16 @@ class Recorder:
         except OSError as error:
             fault = error.strerror or str(error)
         self._trouble("summary.csv", fault, "the older one stays")
+
+    def _back_to(self, step: int) -> None:
+        """Where the disk says no, the step's records stand there twice in the end, the later ones right."""
+        self._table = [r for r in self._table if r["step"] <= step]
+        self._hashed = -1  # whether that step's is there, the file knows
+        try:
+            for file in (self._metrics, self._hashes):
+                file.back_to(step)
+        except OSError as error:
+            self._say(Notice("warning", f"{self._directory.path}: {error.strerror}; what was told of a step stays"))
 
     def _hash(self, step: int, sha256: str, tensors: tuple[tuple[str, str], ...]) -> None:
         self._hashes.write(metrics.hash_record(step, sha256, tensors))

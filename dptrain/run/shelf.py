@@ -25,7 +25,10 @@ class Shelf:
     keep: int  #: numbered ones kept
 
     def put(self, content: bytes, step: int, *, best: bool) -> Path:
-        """Writes last.safetensors (and best, and step-N), each whole or not at all. Raises OSError: old ones stay."""
+        """Writes last.safetensors (and best, and step-N), each whole or not at all. Raises OSError: old ones stay.
+
+        Those of later steps go: the run went back behind them.
+        """
         last = self.folder / LAST
         if self.keep:
             numbered = self.folder / f"step-{step:08d}.safetensors"
@@ -36,8 +39,10 @@ class Shelf:
         if best:
             _same_file(last, self.folder / BEST)
         sync_directory(self.folder)
-        for old in self.numbered()[self.keep :]:
-            old.unlink(missing_ok=True)
+        there = self.numbered()
+        ahead = [path for path in there if _step(path) > step]
+        for path in [*ahead, *there[len(ahead) + self.keep :]]:
+            path.unlink(missing_ok=True)
         return last
 
     def numbered(self) -> list[Path]:

@@ -53,6 +53,21 @@ def test_a_resumed_file_equals_an_uninterrupted_one(tmp_path, stopped_after, ste
     assert path.read_bytes() == (tmp_path / "ref.jsonl").read_bytes()
 
 
+@pytest.mark.parametrize("applied", [1, 3, 6, 9])
+def test_a_step_that_was_taken_back_and_done_again_stands_there_once(tmp_path, applied):
+    whole = list(records(9))
+    write(tmp_path / "ref.jsonl", whole)
+    lines = JsonLines(tmp_path / "back.jsonl", 0)
+    behind = [r for r in whole[:-1] if r["step"] >= applied]
+    for record in [r for r in whole[:-1] if r["step"] <= applied]:
+        lines.write(record | {"train/loss": -1.0} if record["step"] == applied else record)
+    lines.back_to(applied - 1)
+    for record in [*behind, whole[-1]]:
+        lines.write(record)
+    lines.close()
+    assert (tmp_path / "back.jsonl").read_bytes() == (tmp_path / "ref.jsonl").read_bytes()
+
+
 def test_what_was_written_before_the_stop_at_this_very_step_is_not_written_twice(tmp_path):
     whole = list(records(3))
     path = tmp_path / "m.jsonl"

@@ -10,7 +10,16 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from dptrain.cluster.reports import EpochDone, Evaluated, Notice, RunStarted, StepDone, WorkerJoined, WorkerLost
+from dptrain.cluster.reports import (
+    EpochDone,
+    Evaluated,
+    Notice,
+    RunStarted,
+    StepDone,
+    TakenBack,
+    WorkerJoined,
+    WorkerLost,
+)
 from dptrain.config import DeploymentConfig
 from dptrain.errors import RunDirectoryError
 from dptrain.run import directory
@@ -114,6 +123,38 @@ def test_a_whole_run_leaves_its_files(start, make_state, capsys):
     assert "traffic 5.00 MB sent, 3.00 MB received a step\n" in out
     assert "test accuracy 0.8000  loss 0.6000  error 20.00 %  (1,000 samples)" in out
     assert f"dptrain predict {run.path} IMAGE" in out
+
+
+@pytest.mark.parametrize("disk", ["sound", "full for a while"])
+def test_a_step_taken_back_leaves_no_trace_where_the_disk_allows(start, make_state, monkeypatch, disk):
+    whole, run = start("whole")
+    play(whole, make_state, 1, STEPS)
+    whole.close()
+    run.close()
+    recorder, again = start("again")
+    play(recorder, make_state, 1, 3)
+    for report in (replace(step_report(4), state_sha256="f" * 64), TakenBack(3)):
+        if isinstance(report, TakenBack) and disk != "sound":
+            monkeypatch.setattr("dptrain.run.metrics.write_atomically", full)
+        recorder.tell(report)
+        monkeypatch.undo()
+    recorder.checkpoint(make_state(3), best=False)
+    settle(recorder, 1)
+    for report in [step_report(4), step_report(5), step_report(6)]:
+        recorder.tell(report)
+    recorder.tell(EpochDone(2, 6, 0.5, 0.25, 0.1))
+    recorder.tell(Evaluated(6, 2, "validation", 0.7, 0.75, 1.0, 600, best=False))
+    recorder.checkpoint(make_state(6), best=False)
+    settle(recorder, 1)
+    recorder.tell(Evaluated(3, 1, "test", 0.6, 0.8, 1.0, 1000, best=False))
+    recorder.checkpoint(make_state(6), best=False)
+    recorder.close()
+    again.close()
+    for name in ("metrics.jsonl", "hashes.jsonl"):
+        expected, got = without_timings(run.path / name), without_timings(again.path / name)
+        if disk != "sound":  # some stand there twice
+            got = list({(r["kind"], r["step"], "test/acc" in r): r for r in got}.values())
+        assert sorted(map(str, got)) == sorted(map(str, expected))
 
 
 def test_hashes_are_written_at_hashed_steps_and_at_checkpoints_once(start, make_state):

@@ -39,6 +39,13 @@ def test_last_best_and_the_newest_numbered_ones_are_kept_and_nothing_else(shelf,
     assert load(shelf.folder / "best.safetensors").step == 10
 
 
+def test_a_run_that_went_back_leaves_nothing_of_the_steps_it_took_back(shelf, put):
+    for step in (5, 10, 11, 10):
+        put(step)
+    assert names(shelf) == ["last.safetensors", "step-00000010.safetensors"]
+    assert shelf.newest_valid()[0].step == 10
+
+
 def test_with_keep_0_there_is_only_last_and_best(shelf, facts, make_state):
     bare = Shelf(shelf.folder, keep=0)
     for step in (1, 2):

@@ -17,6 +17,7 @@ from dptrain.cluster.reports import (
     Report,
     RunStarted,
     StepDone,
+    TakenBack,
     WorkerJoined,
     WorkerLost,
 )
@@ -28,6 +29,7 @@ _EVENTS: dict[type[Report], str] = {
     WorkerJoined: "worker_joined",
     WorkerLost: "worker_lost",
     StepDone: "progress",
+    TakenBack: "step_taken_back",
     EpochDone: "epoch_done",
     Evaluated: "evaluated",
     Notice: "notice",
