@@ -29,7 +29,7 @@ def train(
     if deployment.workers == 0 and deployment.bind != "ipc":
         raise UsageError(
             f"workers = 0 trains inside this process, where bind = {deployment.bind!r} cannot be used: "
-            "set workers, or wait for workers from elsewhere with `dptrain coordinator`"
+            "set --bind ipc or --workers, or wait for workers from elsewhere with `dptrain coordinator`"
         )
     if print_config:
         sys.stdout.write(to_toml(chosen.config))
