@@ -53,7 +53,7 @@ def bench(  # noqa: PLR0913  # its flags
     inference: Annotated[bool, Parameter(negative=(), help="scores instead of training steps")] = False,
     layers: Annotated[bool, Parameter(negative=(), help="every pass of the engine beside its floor")] = False,
     workers: Annotated[str, Parameter(help="whole trainings instead, with so many workers each: 1,2")] = "",
-    against_torch: Annotated[str, Parameter(help="Python that has PyTorch; default: this one, if it has")] = "",
+    against: Annotated[str, Parameter(help="torch: PyTorch too, in turns; or the path of a Python that has it")] = "",
     json_lines: Annotated[bool, Parameter("--json", negative=(), help="one JSON object")] = False,
     **flags: str | bool,
 ) -> int:
@@ -81,7 +81,7 @@ def bench(  # noqa: PLR0913  # its flags
         "inference": int(inference),
         **told(config.model.shortcut),
     }
-    python = "" if layers else find_python(against_torch)
+    python = "" if layers else find_python(against)
     if workers:
         chosen = {"dataset": "shapes32"} | given
         return _print_jobs(_counts(workers), chosen, shape, python, steps, json_lines=json_lines)
@@ -153,7 +153,7 @@ def _print_steps(config: Config, shape: dict[str, int], python: str, steps: int,
         spread = f"quartiles {speed.low} to {speed.high}, {speed.steps} steps"
         print(f"{side:<8} {speed.median:8.1f} images/s  {kind}, fp32, 1 thread, median ({spread})")
     if ratio is None:
-        print("torch    not measured: give --against-torch PYTHON, a Python that has torch")
+        print("torch    not measured: --against torch does that, or --against PYTHON for one that has PyTorch")
     else:
         print(f"ratio    {ratio.median:.2f}  median of {len(ratios)} turns ({ratio.low:.2f} to {ratio.high:.2f})")
     return 0

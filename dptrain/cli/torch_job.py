@@ -1,4 +1,4 @@
-"""The other side of `dptrain bench --workers 1,2 --against-torch`: a script for a Python that has PyTorch.
+"""The other side of `dptrain bench --workers 1,2 --against`: a script for a Python that has PyTorch.
 
 Never imported by us. Its argument is a JSON object: the shape of the network, how many processes, images and steps.
 Starts the processes, one thread each, DistributedDataParallel over gloo where there are two or more, and a DataLoader

@@ -20,13 +20,15 @@ _ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 def find_python(asked: str) -> str:
-    """The Python to ask: the flag, else $DPTRAIN_TORCH, else this one where it has torch; "" for none."""
-    named = asked or os.environ.get("DPTRAIN_TORCH", "")
-    if not named:
-        return sys.executable if find_spec("torch") else ""
-    found = shutil.which(named)
-    if not found:
-        raise UsageError(f"--against-torch {named}: no such program; give the path of a Python that has torch")
+    """The Python to ask. "torch" means $DPTRAIN_TORCH, else this one; "" for none. UsageError where it cannot be."""
+    named = os.environ.get("DPTRAIN_TORCH", sys.executable) if asked == "torch" else asked
+    found = shutil.which(named) if named else ""
+    if found is None:
+        raise UsageError(f"--against {named}: no such program; give the path of a Python that has torch")
+    if found == sys.executable and not find_spec("torch"):
+        raise UsageError(
+            "--against torch: this Python has no PyTorch; install it, or give the path of a Python that has"
+        )
     return found
 
 
@@ -109,4 +111,4 @@ class TorchJob:
 
 def _failed(python: str, words: str) -> UsageError:
     reason = (words.strip().splitlines() or ["it ended without a word"])[-1]
-    return UsageError(f"--against-torch {python}: {reason}")
+    return UsageError(f"--against {python}: {reason}")

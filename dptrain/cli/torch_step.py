@@ -1,4 +1,4 @@
-"""The other side of `dptrain bench --against-torch`: a script for a Python that has PyTorch. Never imported by us.
+"""The other side of `dptrain bench --against`: a script for a Python that has PyTorch. Never imported by us.
 
 Reads one JSON line with the shape of the network, answers with one that names the versions; then for every line
 "N" runs N steps and answers with their seconds. The residual network with the shortcuts asked for, float32,

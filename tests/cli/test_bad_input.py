@@ -51,7 +51,7 @@ CASES = [
     (["train", "--resume", "runs/typo"], CONFIGURATION, "--resume runs/typo: no such directory"),
     (["doctor", "--connect", "here"], CONFIGURATION, "--connect here: must be tcp://HOST:PORT"),
     (["bench", "--image", "1"], CONFIGURATION, "--image 1: must be a whole number from 4 to 1024"),
-    (["bench", "--against-torch", "/no/python"], CONFIGURATION, "--against-torch /no/python: no such program"),
+    (["bench", "--against", "/no/python"], CONFIGURATION, "--against /no/python: no such program"),
     (["predict", "x"], CONFIGURATION, "predict needs image files"),
     (["verify", "a", "b"], CONFIGURATION, "a is no run directory"),
 ]

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -49,7 +50,7 @@ def test_the_other_side_is_told_of_the_shortcut(tmp_path, capsys):
     )
     fake.chmod(0o755)
     for shortcut, told in (("avgpool-end", "1 1 0"), ("C", "0 0 2")):
-        assert main([*TINY, "--steps", "5", "--shortcut", shortcut, "--against-torch", str(fake)]) == 0
+        assert main([*TINY, "--steps", "5", "--shortcut", shortcut, "--against", str(fake)]) == 0
         out = capsys.readouterr().out
         assert f"torch {told}" in out
         assert f"shortcut {shortcut}," in out
@@ -59,9 +60,17 @@ def test_a_python_without_torch_is_told_as_such(tmp_path, capsys):
     fake = tmp_path / "python"
     fake.write_text(f"#!{sys.executable}\nimport torch_that_is_not_there\n")
     fake.chmod(0o755)
-    assert main([*TINY, "--against-torch", str(fake)]) == 78
+    assert main([*TINY, "--against", str(fake)]) == 78
     reason = "ModuleNotFoundError: No module named 'torch_that_is_not_there'"
-    assert capsys.readouterr().err == f"dptrain: error: --against-torch {fake}: {reason}\n"
+    assert capsys.readouterr().err == f"dptrain: error: --against {fake}: {reason}\n"
+
+
+@pytest.mark.skipif(find_spec("torch") is not None, reason="this Python has PyTorch")
+@pytest.mark.parametrize("python", ["torch", sys.executable])
+def test_a_python_without_torch_is_refused_before_anything_is_measured(python, capsys, monkeypatch):
+    monkeypatch.delenv("DPTRAIN_TORCH", raising=False)
+    assert main([*TINY, "--against", python]) == 78
+    assert "this Python has no PyTorch: install it, or give the path" in capsys.readouterr().err
 
 
 def test_the_other_sides_seconds_are_those_of_a_process_that_answers(tmp_path, capsys):
@@ -75,7 +84,7 @@ def test_the_other_sides_seconds_are_those_of_a_process_that_answers(tmp_path, c
         "    print(json.dumps([2.0] * int(line)), flush=True)\n"
     )
     fake.chmod(0o755)
-    assert main([*TINY, "--steps", "5", "--against-torch", str(fake)]) == 0
+    assert main([*TINY, "--steps", "5", "--against", str(fake)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert "torch 9.9" in lines[1]
     assert "4.0 images/s  training, fp32, 1 thread, median (quartiles 4.0 to 4.0, 5 steps)" in lines[-2]
@@ -96,7 +105,7 @@ def test_inference_is_measured_with_the_other_side_told_so(tmp_path, capsys):
         "    print(json.dumps([2.0] * int(line)), flush=True)\n"
     )
     fake.chmod(0o755)
-    assert main([*TINY, "--inference", "--steps", "5", "--against-torch", str(fake)]) == 0
+    assert main([*TINY, "--inference", "--steps", "5", "--against", str(fake)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert "torch 1" in lines[1]
     assert "inference, fp32" in lines[-2]
@@ -125,7 +134,7 @@ def test_whole_jobs_are_set_beside_the_other_sides_with_as_many_processes(tmp_pa
     )
     fake.chmod(0o755)
     small = ["--n", "1", "--filters", "8", "--dataset", "fashion-mini", "--data-dir", str(tmp_path)]
-    assert main(["bench", *small, "--workers", "1,2", "--steps", "5", "--json", "--against-torch", str(fake)]) == 0
+    assert main(["bench", *small, "--workers", "1,2", "--steps", "5", "--json", "--against", str(fake)]) == 0
     jobs = {(job["side"], job["workers"]): job for job in json.loads(capsys.readouterr().out)["jobs"]}
     assert set(jobs) == {("dptrain", 1), ("dptrain", 2), ("torch", 1), ("torch", 2)}
     assert jobs["torch", 1]["images"] == 128.0

@@ -20,7 +20,7 @@ class LiveReporter:
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(highlight=False)
-        self._live = Live(console=self._console, refresh_per_second=_REFRESH, transient=True)
+        self._live = Live(console=self._console, auto_refresh=False, transient=True)
         self._next = 0.0
 
     def banner(self, banner: texts.Banner) -> None:
@@ -45,7 +45,7 @@ class LiveReporter:
                 self._print(texts.event_line(report), "yellow" if isinstance(report, WorkerLost) else "dim")
         if now >= self._next:
             self._next = now + 1 / _REFRESH
-            self._live.update(_block(progress, now))
+            self._live.update(_block(progress, now), refresh=True)
 
     def closing(self, ending: texts.Ending, progress: Progress, now: float) -> None:
         """After the last report."""
