@@ -1,3 +1,55 @@
-"""dptrain: trains residual networks on CPUs, in one process or many, always to the same bits."""
+"""dptrain: trains residual networks on CPUs, in one process or many, always to the same bits.
+
+import dptrain
+
+run = dptrain.fit("fashion-quick", epochs=3, workers=2)
+run.test_accuracy, run.evaluate("validation").loss
+run.predict(["shirt.png"])
+run.picture("confusion")
+
+data = dptrain.load_data("fashion-mini")            # arrays: train_images, train_labels, test_images, ...
+print(dptrain.describe_network(dptrain.build_network(n=3, image=(32, 32, 3), classes=10)))
+run = dptrain.Run("runs/latest")                    # a run of the command line, or a .safetensors file
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dptrain.errors import DptrainError
+
+if TYPE_CHECKING:
+    from dptrain.api.fit import fit
+    from dptrain.api.network import build_network, describe_network
+    from dptrain.api.run import Run
+    from dptrain.api.scoring import Score
+    from dptrain.data.catalog import open_dataset as load_data
 
 __version__ = "0.1.0"
+
+__all__ = ["DptrainError", "Run", "Score", "build_network", "describe_network", "fit", "load_data"]
+
+#: Imported when first used: the command line must set DPTRAIN_ISA before anything compiled is imported (and Numba
+#: takes half a second).
+_HOMES = {
+    "Run": ("dptrain.api.run", "Run"),
+    "Score": ("dptrain.api.scoring", "Score"),
+    "build_network": ("dptrain.api.network", "build_network"),
+    "describe_network": ("dptrain.api.network", "describe_network"),
+    "fit": ("dptrain.api.fit", "fit"),
+    "load_data": ("dptrain.data.catalog", "open_dataset"),
+}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401  # types: see above
+    from importlib import import_module
+
+    if name not in _HOMES:
+        raise AttributeError(f"module 'dptrain' has no attribute {name!r}")
+    home, known = _HOMES[name]
+    found = globals()[name] = getattr(import_module(home), known)
+    return found
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

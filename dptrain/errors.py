@@ -49,6 +49,12 @@ class ConnectionLostError(DptrainError):
     exit_code = 75
 
 
+class TrainingError(DptrainError):
+    """The training cannot go on: its workers failed, or nobody was there."""
+
+    exit_code = 75
+
+
 class DivergedError(DptrainError):
     """The training produced NaN or infinity."""
 

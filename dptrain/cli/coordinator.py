@@ -7,8 +7,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from dptrain.api.plan import plan
 from dptrain.cli.flags import INSECURE, QUIET, silenced, takes_config
-from dptrain.cli.resuming import plan
 from dptrain.config import SECTION_OF
 from dptrain.errors import UsageError
 
@@ -32,6 +32,6 @@ def coordinator(
     os.environ["DPTRAIN_ISA"] = chosen.config.deployment.isa
     if insecure:
         os.environ["DPTRAIN_INSECURE"] = "1"
-    from dptrain.cli.session import run  # imports Numba: only now is the ISA known
+    from dptrain.cli.training import run  # imports Numba: only now is the ISA known
 
     return run(chosen, launch=False)

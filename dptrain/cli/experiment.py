@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 from cyclopts import Parameter
 
+from dptrain.api.plan import Plan, plan
 from dptrain.cli.flags import takes_config, texts
 from dptrain.cli.picture import checked, save, write
-from dptrain.cli.resuming import Plan, plan
 from dptrain.config import SECTION_OF, Config, identity_differences
 from dptrain.configrules import Value
 from dptrain.errors import DivergedError, UsageError
@@ -111,7 +111,7 @@ def _prepared(variant: Variant, seed: int, recipe: str, given: Mapping[str, str]
 
 def _train(runs: list[_Run]) -> tuple[set[Path], int]:
     """Trains what is not finished: directories of runs that diverged, and the exit code of a stop or failure, or 0."""
-    from dptrain.cli.session import run as train
+    from dptrain.cli.training import run as train
 
     diverged: set[Path] = set()
     for number, run in enumerate(runs, 1):

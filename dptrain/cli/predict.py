@@ -37,7 +37,7 @@ def predict(
         raise UsageError(f"--topk {topk}: must be a whole number from 1 on")
     deployment = resolve(environ=os.environ, flags=texts(flags)).deployment
     os.environ["DPTRAIN_ISA"] = deployment.isa
-    from dptrain.cli.loading import load_trained  # imports Numba: only now is the ISA known
+    from dptrain.api.trained import load_trained  # imports Numba: only now is the ISA known
 
     trained = load_trained(checkpoint, deployment.networks)
     if submission:
@@ -45,7 +45,7 @@ def predict(
 
         tables = all(path.suffix.lower() == ".csv" for path in images)
         return submit(trained, images if tables else tuple(_files(images)), _pixels, submission)
-    from dptrain.cli.inputs import inputs_of
+    from dptrain.api.inputs import inputs_of
 
     inputs = inputs_of(trained.facts)
     code, width = 0, max((len(str(p)) for p in images), default=0)

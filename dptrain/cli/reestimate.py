@@ -29,7 +29,7 @@ def reestimate(
     """
     deployment = resolve(environ=os.environ, flags=texts(flags)).deployment
     os.environ["DPTRAIN_ISA"] = deployment.isa
-    from dptrain.cli.loading import load_trained, open_trained_data  # imports Numba: only now is the ISA known
+    from dptrain.api.trained import load_trained, open_trained_data  # imports Numba: only now is the ISA known
     from dptrain.cli.remeasuring import checked_checkpoint, measured, write_checkpoint  # the same
     from dptrain.run.checkpoint import load
 

@@ -10,12 +10,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import numpy as np
 from cyclopts import Parameter
 
+from dptrain.api.curves import SMOOTH, curve
 from dptrain.cli.flags import takes_config, texts
 from dptrain.cli.picture import write
-from dptrain.cli.plot import SMOOTH, curve
 from dptrain.configfile import resolve
 from dptrain.errors import RunDirectoryError, UsageError
 from dptrain.run.directory import stored_config
@@ -24,7 +23,7 @@ from dptrain.run.summary import to_csv
 
 if TYPE_CHECKING:
     from dptrain.analysis.page import Page
-    from dptrain.cli.explaining import Explained
+    from dptrain.api.explained import Explained
 
 _COUNT = 24  #: mistakes shown
 
@@ -49,7 +48,7 @@ def report(
     from dptrain.analysis.page import Page
 
     with looks():  # without matplotlib: say so before the network is scored
-        from dptrain.cli.explaining import open_explained  # imports Numba: only now is the ISA known
+        from dptrain.api.explained import open_explained  # imports Numba: only now is the ISA known
 
     explained = open_explained(run, deployment.data_dir, deployment.networks)
     records = read(run / "metrics.jsonl")
@@ -106,50 +105,32 @@ def _short(cell: str) -> str:
 
 
 def _classes(page: Page, explained: Explained, split: str) -> None:
-    from dptrain.analysis.confusion import class_table, confusion_matrix, draw_confusion
-    from dptrain.analysis.misclassified import draw_misclassified, images_of, pick
+    from dptrain.api import pictures
 
-    scores = explained.scores(split)
-    matrix = confusion_matrix(scores.labels, scores.guesses, len(explained.classes))
+    drawn, classes = pictures.confusion(explained, split)
     page.section("Confusion", f"{split.capitalize()} samples: a row a true class, a column a guess.")
-    title = f"{split}: accuracy {float(np.trace(matrix)) / len(scores.labels):.4f}"
-    page.picture(draw_confusion(matrix, explained.classes, title), "confusion matrix")
-    page.table(class_table(matrix, explained.classes))
-    wrong = len(scores.wrong())
+    page.picture(drawn, "confusion matrix")
+    page.table(classes)
     page.section("Mistakes")
-    if wrong:
-        title = f"{wrong:,} of {len(scores.labels):,} are wrong; the {min(wrong, _COUNT)} most certain"
-        images = images_of(explained.images(split), scores, _COUNT)
-        page.picture(draw_misclassified(images, pick(scores, _COUNT), explained.classes, title), "misclassified images")
+    mistakes = pictures.misclassified(explained, split, _COUNT)
+    if mistakes is not None:
+        page.picture(mistakes, "misclassified images")
 
 
 def _pictures(page: Page, explained: Explained, split: str) -> None:
-    from dptrain.analysis.filters import draw_filters
-    from dptrain.analysis.fooling import draw_fooled
-    from dptrain.analysis.saliency import draw_saliency, gradient, smooth_gradient
-    from dptrain.cli.explain import first_layer
-    from dptrain.cli.explaining import classified_right, fooled_images
-    from dptrain.cli.foolingflags import Fooling
+    from dptrain.api import pictures
+    from dptrain.api.fooling import Fooling
 
-    scores = explained.scores(split)
-    chosen = classified_right(explained, scores, "")[:6]
-    if len(chosen):
+    maps = pictures.saliency(explained, split, 6)
+    if maps is not None:
         page.section("Saliency", "Which pixels the score of the true class depends on, by the image that is shown.")
-        images, labels = explained.images(split)[chosen], scores.labels[chosen]
-        maps = [
-            ("gradient", gradient(explained.network, images, labels)),
-            ("SmoothGrad", smooth_gradient(explained.network, images, labels)),
-        ]
-        page.picture(draw_saliency(images, maps, [explained.classes[int(i)] for i in labels]), "saliency maps")
-        asked = Fooling(count=20, show=3)
-        tried = fooled_images(explained, split, asked)
-        page.section("Fooling", f"Images changed until they are taken for the next class. {tried.verdict(asked)}.")
-        shown = tried.first(asked.show)
-        page.picture(draw_fooled(shown.fooled, shown.before, shown.after), "image, change, fooling image")
+        page.picture(maps, "saliency maps")
+        drawn, verdict = pictures.fooled(explained, split, Fooling(count=20, show=3))
+        page.section("Fooling", f"Images changed until they are taken for the next class. {verdict}.")
+        page.picture(drawn, "image, change, fooling image")
     if any(len(spec.shape) == 4 for spec in explained.trained.model.params.specs):
         page.section("First layer")
-        title, weights = first_layer(explained.trained.path)
-        page.picture(draw_filters(weights, title), "filters of the first convolution")
+        page.picture(pictures.filters(explained.trained.path), "filters of the first convolution")
 
 
 def _origin(page: Page, run: Path) -> None:

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dptrain.cli.inputs import Inputs, inputs_of
-from dptrain.cli.loading import Trained
+from dptrain.api.inputs import Inputs, inputs_of
+from dptrain.api.trained import Trained
 from dptrain.cli.picture import write
 from dptrain.data.pixel_csv import read_pixels
 from dptrain.errors import UsageError

@@ -26,9 +26,7 @@ def find_python(asked: str) -> str:
     if found is None:
         raise UsageError(f"--against {named}: no such program; give the path of a Python that has torch")
     if found == sys.executable and not find_spec("torch"):
-        raise UsageError(
-            "--against torch: this Python has no PyTorch; install it, or give the path of a Python that has"
-        )
+        raise UsageError("--against torch: this Python has no PyTorch: install it, or give the path of one that has")
     return found
 
 

@@ -47,7 +47,7 @@ def data_home(data_dir: str) -> Path:
     return Path(share).expanduser() / "dptrain"
 
 
-def open_dataset(name: str, data_dir: str) -> Dataset:
+def open_dataset(name: str, data_dir: str = "") -> Dataset:
     """Opens a data set; files are decoded once into <data home>/cache and mapped from there.
 
     A name may be followed by an option: cifar100:coarse, sfddd:96x128, gtsrb:48x48, folder:PATH:64x64.

@@ -142,7 +142,7 @@ def test_an_experiment_is_run_once_and_read_after_that(here, capsys, monkeypatch
     assert rows[0]["test error %"].startswith(f"{100 * (1 - sum(tested) / 2):.2f} ± ")
     assert is_picture(folder / "figure.png")
     assert (folder / "table.csv").read_text() == first.out
-    monkeypatch.setattr("dptrain.cli.session.run", None)  # nothing may be trained again
+    monkeypatch.setattr("dptrain.cli.training.run", None)  # nothing may be trained again
     assert main([*command, "--table", "csv"]) == 0
     assert capsys.readouterr().out == first.out
     assert main([*command, "--lr", "0.5"]) == 78
@@ -193,7 +193,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(here, capsys, arguments, messa
 
 def test_images_to_explain_come_from_each_class_in_turn():
     from dptrain.analysis.scores import Scores
-    from dptrain.cli.explaining import classified_right
+    from dptrain.api.explained import classified_right
 
     labels = np.array([0, 0, 0, 1, 1, 2, 1])
     probabilities = np.eye(3)[[0, 0, 1, 1, 1, 2, 1]]

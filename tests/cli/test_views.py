@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pytest
 
+from dptrain.api.views import combined
 from dptrain.cli import main
-from dptrain.cli.views import combined
 
 
 def test_one_opinion_is_itself_and_several_are_their_mean():

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
+from dptrain.api.trained import load_trained, open_trained_data
 from dptrain.cli import main
-from dptrain.cli.loading import load_trained, open_trained_data
 from dptrain.config import build, identity_json
 from dptrain.errors import UsageError
 from dptrain.nn import initial_params

@@ -24,18 +24,6 @@ def pixel_values(mean: F32, std: F32, table: F32) -> None:
             table[c, value] = (np.float32(value) - mean[c]) / std[c]
 
 
-@kernel
-def _standardise(x: U8, i: int, table: F32, a: F32, row: int) -> None:
-    """Image i of x (n, h, w, c) into the frame of a, `row` elements a row."""
-    _, h, w, channels = x.shape
-    for p in range(h):
-        at = (p + 1) * row + channels
-        for q in range(w):
-            for c in range(channels):
-                a[at] = table[c, x[i, p, q, c]]
-                at += 1
-
-
 @cache
 def stem_forward(C: int, K: int, H: int, W: int) -> Callable[..., None]:
     """Pixels, convolution, moments."""
@@ -47,7 +35,7 @@ def stem_forward(C: int, K: int, H: int, W: int) -> Callable[..., None]:
         if train:
             norm.begin(total, norm_out)
         for i in range(n):
-            _standardise(x, i, table, a, AROW)
+            image.standardise(x, i, table, a, AROW)
             correlate_rows(a, 0, AROW, u, 0, y, i * YIMAGE, YROW, H, C, K, TAPS, TAPS, AROW, C, K, W)
             if train:
                 image.moments(y, i * YIMAGE, norm_out, total, H, K, OUTLINE, W, YROW)
@@ -68,7 +56,7 @@ def stem_backward(C: int, K: int, H: int, W: int) -> Callable[..., None]:
     def run(x: U8, table: F32, a: F32, g: F32, y: F32, norm_out: F32, sums: F32, dz: F32, n: int) -> None:
         sums[:] = 0
         for i in range(n):
-            _standardise(x, i, table, a, AROW)
+            image.standardise(x, i, table, a, AROW)
             image.gradient(g, y, i * YIMAGE, norm_out, dz, 0, H, K, OUTLINE, W, YROW, YROW)
             outer_rows(a, 0, dz, 0, sums, H, C, K, TAPS, TAPS, AROW, ONE, YROW, K, W)
 

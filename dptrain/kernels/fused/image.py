@@ -14,9 +14,21 @@ from dptrain.kernels.intrinsics.lines import (
     moments_line,
     spread_line,
 )
-from dptrain.types import F32, F64, Maps
+from dptrain.types import F32, F64, U8, Maps
 
 PLAIN, IDENTITY, HALVING = 0, 1, 2  #: no shortcut; the block's input; its half (see nn/shortcut.py)
+
+
+@kernel
+def standardise(x: U8, i: int, table: Maps, a: Maps, row: int) -> None:
+    """Image i of x (n, h, w, c) into the frame of a, `row` elements a row."""
+    _, h, w, channels = x.shape
+    for p in range(h):
+        at = (p + 1) * row + channels
+        for q in range(w):
+            for c in range(channels):
+                a[at] = table[c, x[i, p, q, c]]
+                at += 1
 
 
 @kernel

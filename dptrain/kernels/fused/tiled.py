@@ -160,18 +160,6 @@ def backward(C: int, K: int, H: int, W: int, STRIDE: int, KIND: int, GROUP: int)
     return run
 
 
-@kernel
-def _standardise(x: U8, i: int, table: U16, a: U16, row: int) -> None:
-    """Image i of x (n, h, w, c) into the frame of a, `row` elements a row."""
-    _, h, w, channels = x.shape
-    for p in range(h):
-        at = (p + 1) * row + channels
-        for q in range(w):
-            for c in range(channels):
-                a[at] = table[c, x[i, p, q, c]]
-                at += 1
-
-
 @cache
 def stem_forward(C: int, K: int, H: int, W: int) -> Callable[..., None]:
     """Pixels, convolution, moments."""
@@ -187,7 +175,7 @@ def stem_forward(C: int, K: int, H: int, W: int) -> Callable[..., None]:
             norm.begin(total, norm_out)
             sums[:] = 0
         for i in range(n):
-            _standardise(x, i, table, a, AROW)
+            image.standardise(x, i, table, a, AROW)
             if train:
                 convolve_tiles(
                     a, 0, u, 0, m, y, i * YIMAGE, norm_out, sums,
@@ -221,7 +209,7 @@ def stem_backward(C: int, K: int, H: int, W: int) -> Callable[..., None]:
         begin_tiles(AMX)
         sums[:] = 0
         for i in range(n):
-            _standardise(x, i, table, a, AROW)
+            image.standardise(x, i, table, a, AROW)
             image.gradient(g, y, i * YIMAGE, norm_out, dz, DINNER, H, K, OUTLINE, W, YROW, DROW)
             transpose_image(a, 0, xt, 0, C, H, W, ONE)
             pair_image(dz, DINNER, pairs, 0, K, H, W)

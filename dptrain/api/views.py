@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dptrain.cli.loading import Trained
+from dptrain.api.trained import Trained
 from dptrain.data.shards import ShardSource
 from dptrain.errors import UsageError
 from dptrain.kernels import elementary

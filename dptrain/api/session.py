@@ -1,4 +1,4 @@
-"""From a plan to an open run, through its training, to an exit code; for `train` and `coordinator`. Imports kernels."""
+"""From a plan to an open run, through its training, to its end. Imports kernels."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from pathlib import Path
 from threading import Timer
 from typing import NamedTuple
 
-from dptrain.cli.app import complain
-from dptrain.cli.resuming import Plan
+from dptrain.api.plan import Plan
 from dptrain.cluster.reports import Notice
 from dptrain.cluster.state import TrainingState
 from dptrain.configfile import to_toml
@@ -28,8 +27,9 @@ from dptrain.run.recorder import Recorder
 from dptrain.run.reporter import Banner, choose
 from dptrain.run.shelf import Shelf
 from dptrain.transport.preparation import Preparation
-from dptrain.transport.stopping import Interrupted, StopSignals
-from dptrain.workers.coordinator import Life, train
+from dptrain.transport.stopping import StopSignals
+from dptrain.workers.coordinator import Life
+from dptrain.workers.coordinator import train as lead
 from dptrain.workers.parts import Parts, open_parts
 
 #: A stop that was asked for is no error: 0, Ctrl-C, SIGTERM, SIGHUP, an output nobody reads.
@@ -45,28 +45,35 @@ class _Session(NamedTuple):
     state: TrainingState | None  #: of the checkpoint to go on from
 
 
-def run(plan: Plan, *, launch: bool) -> int:
-    """Trains; `launch`: with workers of this host, otherwise they connect from elsewhere. Returns the exit code."""
-    preparation = Preparation()
-    try:
-        with _hushed(quiet=plan.config.deployment.log_format == "quiet"), StopSignals(preparing=True) as stop:
-            return _run(plan, stop, preparation, launch=launch)
-    except Interrupted as interrupted:
-        sys.stderr.write(f"{interrupted}: stopped before the training began\n")
-        return preparation.leave(interrupted.exit_code)
+class Finished(NamedTuple):
+    """How a training ended."""
+
+    code: int  #: of the process: 0 complete or stopped as configured, 128 + n after signal n, else see dptrain.errors
+    path: Path  #: run directory
+    failure: str = ""  #: what went wrong, in a line; "" where nothing did
 
 
-def _run(plan: Plan, stop: StopSignals, preparation: Preparation, *, launch: bool) -> int:
+def train(plan: Plan, preparation: Preparation, *, launch: bool) -> Finished:
+    """`launch`: with workers of this host, otherwise they connect from elsewhere.
+
+    Raises Interrupted where a signal came before the training began: what `preparation` does may still go on.
+    """
+    with _hushed(quiet=plan.config.deployment.log_format == "quiet"), StopSignals(preparing=True) as stop:
+        return _run(plan, stop, preparation, launch=launch)
+
+
+def _run(plan: Plan, stop: StopSignals, preparation: Preparation, *, launch: bool) -> Finished:
     # What is wrong with the data shows here.
     parts: Parts = preparation.run(lambda: open_parts(plan.config, plan.config.deployment.data_dir))
     with _open(plan, parts) as session:
         life = Life(session.directory.term, session.directory.logs, session.state, launch)
         with _word_about_waiting(session.recorder, quiet=plan.config.deployment.log_format == "quiet"):
-            code: int = train(parts, life, session.recorder, stop, preparation)
+            code: int = lead(parts, life, session.recorder, stop, preparation)
         session.recorder.close()
+    path, failure = session.directory.path, ""
     if code not in _ASKED_FOR:
-        complain(session.recorder.failure or f"the run has failed; see {session.directory.logs}", code)
-    return code
+        failure = session.recorder.failure or f"the run has failed; see {session.directory.logs}"
+    return Finished(code, path, failure)
 
 
 @contextmanager

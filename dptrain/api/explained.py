@@ -11,8 +11,8 @@ import numpy as np
 from dptrain.analysis.fooling import Attempt, Fooled, fool, noise_images
 from dptrain.analysis.frozen import Frozen
 from dptrain.analysis.scores import Scores, score
-from dptrain.cli.foolingflags import Fooling
-from dptrain.cli.loading import Trained, load_trained, open_trained_data
+from dptrain.api.fooling import Fooling
+from dptrain.api.trained import Trained, load_trained, open_trained_data
 from dptrain.data.shards import ShardSource
 from dptrain.errors import DataError, UsageError
 from dptrain.nn import ImageShape, build_network, pixel_means

@@ -1,0 +1,43 @@
+"""What a run, or a folder with the seeds' CSV files, holds of its training, and the curves drawn of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dptrain.run.directory import stored_config
+from dptrain.run.histories import Histories, from_records, is_folder_of_histories, read_histories
+from dptrain.run.metrics import read
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from dptrain.analysis.curves import Curve
+
+SMOOTH = 100  #: iterations a loss is averaged over, as in the seeds' figures
+
+
+def histories(run: Path) -> Histories:
+    """Of a run directory, or of a folder with the seeds' CSV files. Raises RunDirectoryError, DataError."""
+    if is_folder_of_histories(run) and not (run / "config.toml").exists():
+        return read_histories(run)
+    config = stored_config(run)
+    return from_records(read(run / "metrics.jsonl"), config.training.batch_size)
+
+
+def curve(run: Path, name: str) -> Curve:
+    """What is drawn of one run. Raises RunDirectoryError, DataError."""
+    from dptrain.analysis.curves import Curve
+
+    found = histories(run)
+    return Curve(name, [(i, loss) for i, _, loss in found.loss], found.train, found.validation)
+
+
+def draw(runs: Sequence[Path], smooth: int = SMOOTH) -> Figure:
+    """Loss by iteration and error by epoch, several runs over each other, by their names."""
+    from dptrain.analysis.curves import draw_curves
+
+    names = [run.resolve().name for run in runs]
+    unique = names if len(set(names)) == len(names) else [str(run) for run in runs]
+    return draw_curves([curve(run, name) for run, name in zip(runs, unique, strict=True)], smooth)

@@ -1,0 +1,122 @@
+"""A run, or a checkpoint file, as an object: what came of it, and everything that can be asked of the network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import numpy as np
+
+from dptrain.api.explained import Explained, open_explained
+from dptrain.api.fooling import Fooling
+from dptrain.api.inputs import inputs_of
+from dptrain.api.scoring import Score, score
+from dptrain.config import Config
+from dptrain.data.imagefile import Picture, read_images
+from dptrain.errors import DataError, RunDirectoryError, UsageError
+from dptrain.kernels import loss
+from dptrain.run.metrics import Record, read
+from dptrain.types import F64, U8
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SplitName: TypeAlias = Literal["test", "validation", "train"]
+PictureName: TypeAlias = Literal["curves", "confusion", "misclassified", "saliency", "fooled", "filters"]
+
+
+class Run:
+    """The best (else the last) weights of a run directory, or those of a .safetensors file. Nothing is read before it
+    is asked for; what is, is kept.
+    """
+
+    def __init__(self, path: Path | str, *, data_dir: str = "", networks: tuple[str, ...] = ()) -> None:
+        """`networks`: Python files whose networks may be run here. Raises CheckpointError where nothing is there."""
+        from dptrain.run.shelf import find
+
+        find(Path(path))
+        self.path = Path(path)
+        self._data_dir, self._networks = data_dir, networks
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
+
+    @property
+    def config(self) -> Config:
+        """Every setting it was trained with."""
+        return self._explained.trained.facts.config
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Their names, by number."""
+        return self._explained.classes
+
+    @property
+    def history(self) -> list[Record]:
+        """A dict a step, epoch and evaluation, in order: the lines of metrics.jsonl. RunDirectoryError for a file."""
+        if not self.path.is_dir():
+            raise RunDirectoryError(f"{self.path} is a checkpoint; its run directory has the history")
+        return read(self.path / "metrics.jsonl")
+
+    @property
+    def test_accuracy(self) -> float | None:
+        """Measured once, at the end of the training; None: it has not come to that."""
+        return next((float(r["test/acc"]) for r in reversed(self.history) if "test/acc" in r), None)
+
+    def evaluate(self, split: SplitName = "test", *, five: bool = False) -> Score:
+        """Loss and accuracies of a split of the data set it was trained on; `five`: over five crops of each image.
+
+        Raises DataError where the data set is not here, is another one, or has no such split.
+        """
+        return score(self._explained.trained, self._explained.source, split, five=five, watch=lambda *_: None)
+
+    def probabilities(self, images: U8 | Sequence[Path | str]) -> F64:
+        """(n, classes). `images`: (n, h, w, c) uint8 as the data set has them, or image files of any size.
+
+        Raises DataError for a file that is no image, and for an array of another shape.
+        """
+        trained = self._explained.trained
+        inputs = inputs_of(trained.facts)
+        if not isinstance(images, np.ndarray):
+            images = read_images([Picture(Path(file)) for file in images], inputs.shape)
+        elif images.dtype != np.uint8 or images.shape[1:] != inputs.shape:
+            raise DataError(
+                f"images of shape {images.shape}, {images.dtype}: (n, {', '.join(map(str, inputs.shape))}) of uint8 "
+                "is needed"
+            )
+        seen = np.ascontiguousarray(inputs.seen(images))
+        return loss.probabilities(trained.model.logits(trained.params, trained.buffers, seen))
+
+    def predict(self, images: U8 | Sequence[Path | str]) -> list[str]:
+        """The name of the most probable class of each image; of equals the lower number. As `probabilities`."""
+        return [self.classes[int(i)] for i in np.argmax(self.probabilities(images), axis=1)]
+
+    def picture(self, what: PictureName, *, split: SplitName = "test", count: int = 6) -> Figure:
+        """A matplotlib figure. `count`: images shown. Raises UsageError where there is nothing to draw."""
+        from dptrain.api import curves, pictures
+
+        drawn: Figure | None
+        match what:
+            case "curves":
+                drawn = curves.draw([self.path])
+            case "filters":
+                drawn = pictures.filters(self.path)
+            case "confusion":
+                drawn = pictures.confusion(self._explained, split)[0]
+            case "misclassified":
+                drawn = pictures.misclassified(self._explained, split, count)
+            case "saliency":
+                drawn = pictures.saliency(self._explained, split, count)
+            case "fooled":
+                drawn = pictures.fooled(self._explained, split, Fooling(count=count, show=count))[0]
+            case _:
+                raise UsageError(f"there is no picture {what!r}: there are {', '.join(PictureName.__args__)}")
+        if drawn is None:
+            raise UsageError(f"{what}: no {split} image of {self.path} is of that kind")
+        return drawn
+
+    @cached_property
+    def _explained(self) -> Explained:
+        return open_explained(self.path, self._data_dir, self._networks)

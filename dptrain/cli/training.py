@@ -1,0 +1,22 @@
+"""A training as a process: its end, or what came before its beginning, as an exit code. Imports the kernels."""
+
+from __future__ import annotations
+
+import sys
+
+from dptrain.api.plan import Plan
+from dptrain.api.session import train
+from dptrain.cli.app import complain
+from dptrain.transport.preparation import Preparation
+from dptrain.transport.stopping import Interrupted
+
+
+def run(plan: Plan, *, launch: bool) -> int:
+    """The exit code; a line on stderr where it failed."""
+    preparation = Preparation()
+    try:
+        finished = train(plan, preparation, launch=launch)
+    except Interrupted as interrupted:
+        sys.stderr.write(f"{interrupted}: stopped before the training began\n")
+        return preparation.leave(interrupted.exit_code)
+    return complain(finished.failure, finished.code) if finished.failure else finished.code

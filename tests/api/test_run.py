@@ -1,0 +1,126 @@
+"""`import dptrain` trains, scores, predicts and draws what the command line does, and refuses as clearly."""
+
+import json
+import re
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import dptrain
+from dptrain.cli import main
+from dptrain.errors import DivergedError
+
+pytestmark = pytest.mark.system
+
+#: As tests/cli/test_pictures.py: 9 steps an epoch of a network whose kernels are compiled already.
+SMALL = {"dataset": "shapes32", "validation": 500, "filters": 4, "batch_size": 500, "shard_size": 125}
+QUIET = {"log_format": "quiet", "workers": 0}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return dptrain.fit(**SMALL, **QUIET, epochs=1, runs=tmp_path_factory.mktemp("runs"), name="small")
+
+
+@pytest.fixture(scope="module")
+def data():
+    return dptrain.load_data("shapes32")
+
+
+def test_a_run_of_python_has_the_bits_of_one_of_the_command_line_whatever_the_workers(run, tmp_path):
+    flags = [part for name, value in SMALL.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+    flags += ["--workers", "2", "--runs", str(tmp_path), "--name", "other", "-q"]
+    assert main(["train", *flags, "--epochs", "1"]) == 0
+    assert main(["verify", str(run.path), str(tmp_path / "other")]) == 0
+
+
+def test_a_score_is_that_of_eval_and_its_classes_add_up(run, capsys):
+    score = run.evaluate("validation")
+    assert main(["eval", str(run.path), "--split", "validation", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (score.loss, score.accuracy, score.accuracy5, score.samples) == tuple(
+        told[key] for key in ("loss", "acc", "top5", "samples")
+    )
+    assert sum(one.hits for one in score.classes) == score.accuracy * score.samples
+    assert run.test_accuracy == run.evaluate().accuracy
+    assert [record["kind"] for record in run.history][-1] == "eval"
+
+
+def test_an_array_and_files_of_the_same_images_have_the_same_probabilities(run, data, tmp_path):
+    images = data.test_images[:4]
+    paths = [tmp_path / f"{at}.png" for at in range(4)]
+    for path, image in zip(paths, images, strict=True):
+        Image.fromarray(image).save(path)
+    odds = run.probabilities(images)
+    assert np.array_equal(odds, run.probabilities(paths))
+    np.testing.assert_allclose(odds.sum(axis=1), 1, rtol=1e-12)
+    assert run.predict([str(path) for path in paths]) == [data.classes[i] for i in odds.argmax(axis=1)]
+
+
+@pytest.mark.parametrize("what", ["curves", "confusion", "misclassified", "saliency", "fooled", "filters"])
+def test_every_picture_is_a_figure(run, what):
+    figure = run.picture(what, split="validation", count=2)
+    assert figure.axes
+
+
+def test_a_checkpoint_file_predicts_too_and_says_that_it_has_no_history(run, data):
+    file = dptrain.Run(run.path / "checkpoints" / "last.safetensors")
+    assert len(file.predict(data.test_images[:3])) == 3
+    with pytest.raises(dptrain.DptrainError, match="is a checkpoint; its run directory has the history"):
+        _ = file.history
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (lambda run, data: dptrain.fit(epoch=2), "there is no setting 'epoch'; did you mean epochs"),
+        (lambda run, data: dptrain.fit(epochs="many"), "must be a whole number"),
+        (lambda run, data: dptrain.fit("no-such-recipe"), "unknown recipe"),
+        (lambda run, data: dptrain.load_data("cifar"), "cifar10"),
+        (lambda run, data: dptrain.build_network(n=-1, image=(32, 32, 3), classes=10), "must be a whole number"),
+        (lambda run, data: dptrain.Run("/nowhere"), "no such file or directory"),
+        (lambda run, data: run.predict(data.test_images[0]), r"images of shape \(32, 32, 3\)"),
+        (lambda run, data: run.predict(data.test_images.astype(float)), "uint8 is needed"),
+        (lambda run, data: run.predict([__file__]), "is no image"),
+        (lambda run, data: run.picture("painting"), "there is no picture 'painting': there are curves, confusion"),
+        (lambda run, data: run.evaluate("valid"), "there is no split .valid."),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line(run, data, wrong, words):
+    with pytest.raises(dptrain.DptrainError, match=words) as raised:
+        wrong(run, data)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_training_that_diverges_raises_and_says_so(tmp_path):
+    with pytest.raises(DivergedError, match="not finite"):
+        dptrain.fit(**SMALL, **QUIET, epochs=4, lr=100.0, weight_decay=1.0, runs=tmp_path, name="wild")
+
+
+def test_outside_the_main_thread_it_says_that_it_wants_it(tmp_path):
+    found = []
+
+    def body():
+        try:
+            dptrain.fit(**SMALL, **QUIET, epochs=1, runs=tmp_path)
+        except dptrain.DptrainError as error:
+            found.append(str(error))
+
+    thread = threading.Thread(target=body)
+    thread.start()
+    thread.join()
+    assert re.search("main thread", found[0])
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_import_is_cheap_and_shows_what_there_is():
+    code = "import sys, dptrain; print(*sorted(dir(dptrain))); print('numba' in sys.modules, 'numpy' in sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()
+    assert out[0].split() == sorted([*dptrain.__all__, "__version__"])
+    assert out[1] == "False False"
+    with pytest.raises(AttributeError, match="no attribute 'train'"):
+        _ = dptrain.train
