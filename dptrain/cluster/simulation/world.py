@@ -40,7 +40,7 @@ from dptrain.cluster.events import (
     WorkerAction,
     WorkerEvent,
 )
-from dptrain.cluster.reports import Evaluated, Report, StepDone
+from dptrain.cluster.reports import Evaluated, Report, StepDone, TakenBack
 from dptrain.cluster.simulation.actors import TO_COORDINATOR, TO_WORKER, Clock, Life, Link, Process
 from dptrain.cluster.simulation.disk import Disk
 from dptrain.cluster.simulation.scenario import Scenario
@@ -256,6 +256,9 @@ class World:
     def _told(self, life: Life, report: Report) -> None:
         self.reports.append(report)
         self.note("told", report)
+        if isinstance(report, TakenBack):
+            assert report.step == life.applied - 1, "I1: only the step applied last is taken back"
+            life.applied = report.step
         if isinstance(report, StepDone):
             assert life.applied < 0 or report.step == life.applied + 1, "I1: steps are applied once, in order"
             life.applied = report.step
