@@ -7,9 +7,25 @@ import signal
 import sys
 
 
+class Interrupts:
+    """SIGINT's handler until a verb has its own. It remembers: what is being imported may swallow KeyboardInterrupt
+    (seen: a Ctrl-C during the imports, and the run went on to its end).
+    """
+
+    def __init__(self) -> None:
+        self.pressed = False  #: read by StopSignals
+
+    def __call__(self, *_: object) -> None:
+        """As signal.default_int_handler."""
+        self.pressed = True
+        raise KeyboardInterrupt
+
+
 def command() -> int:
     """Runs the command line and gives the exit code. Ctrl-C prints no traceback, from the first import to the end."""
     _open_standard_streams()
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, Interrupts())
     try:
         from dptrain.cli import main
 

@@ -71,6 +71,7 @@ class StopSignals:
     """SIGINT, SIGTERM and SIGHUP while the block lasts; main thread only. A second SIGINT raises KeyboardInterrupt.
 
     Signals that are ignored stay so: a launcher ignores SIGINT for its children, nohup ignores SIGHUP.
+    Raises KeyboardInterrupt at once where Ctrl-C came before it, and something swallowed it.
     `launched`: standard input is a pipe from the launcher, and its end is a wish to stop too.
     `preparing`: until `prepared`, a signal raises Interrupted: nobody polls yet, and compiling takes long.
     """
@@ -83,6 +84,8 @@ class StopSignals:
         self._old: dict[signal.Signals, object] = {}
 
     def __enter__(self) -> StopSignals:
+        if getattr(signal.getsignal(signal.SIGINT), "pressed", False):  # of __main__.Interrupts
+            raise KeyboardInterrupt
         # Python writes to the wake-up descriptor from C, whichever thread the signal hits: no poll sleeps through it.
         self._reader, self._writer = socket.socketpair()
         self._reader.settimeout(0)

@@ -5,9 +5,11 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 
 import pytest
 
+from dptrain.__main__ import Interrupts
 from dptrain.cluster.events import StopRequested
 from dptrain.transport.stopping import Interrupted, StopFlag, StopSignals
 from dptrain.transport.wakeup import wait
@@ -44,6 +46,17 @@ def test_a_signal_before_anybody_polls_interrupts_what_is_being_prepared_and_lat
         stop.prepared()
         os.kill(os.getpid(), number)
         assert stop.take() == StopRequested(number.name)
+
+
+def test_a_ctrl_c_that_an_import_swallowed_ends_the_run_before_it_begins():
+    before = signal.signal(signal.SIGINT, Interrupts())
+    try:
+        with suppress(BaseException):
+            os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt), StopSignals(preparing=True):
+            pass
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_handlers_are_as_before_after_the_block_and_what_was_ignored_stays_so(links):
