@@ -28,10 +28,17 @@ KEPT = {"DPTRAIN_CACHE", "DPTRAIN_SHARED_DATA", "DPTRAIN_TORCH"}
 WITH_PROCESSES = {"launch", "security", "system", "transport"}
 
 
+def pytest_addoption(parser):
+    parser.addoption("--slow", action="store_true", help="also the tests marked slow: further sizes of what is tested")
+
+
 @pytest.hookimpl(tryfirst=True)  # xdist's own reads the marks
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
     """For pytest-xdist: a file's tests share one process, and so do all that start processes themselves."""
+    left_out = pytest.mark.skip(reason="slow: ./launch/check.sh --slow runs it too")
     for item in items:
+        if item.get_closest_marker("slow") and not config.getoption("slow"):
+            item.add_marker(left_out)
         folder = item.path.relative_to(ROOT / "tests").parts[0]
         item.add_marker(pytest.mark.xdist_group("processes" if folder in WITH_PROCESSES else str(item.path)))
 

@@ -133,7 +133,7 @@ def test_whole_jobs_are_set_beside_the_other_sides_with_as_many_processes(tmp_pa
         "print(json.dumps({'torch': '9.9', 'seconds': [1 / job['processes']] * job['steps']}))\n"
     )
     fake.chmod(0o755)
-    small = ["--n", "1", "--filters", "8", "--dataset", "fashion-mini", "--data-dir", str(tmp_path)]
+    small = ["--n", "1", "--filters", "4", "--dataset", "fashion-mini", "--data-dir", str(tmp_path)]
     assert main(["bench", *small, "--workers", "1,2", "--steps", "5", "--json", "--against", str(fake)]) == 0
     jobs = {(job["side"], job["workers"]): job for job in json.loads(capsys.readouterr().out)["jobs"]}
     assert set(jobs) == {("dptrain", 1), ("dptrain", 2), ("torch", 1), ("torch", 2)}

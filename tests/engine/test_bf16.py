@@ -14,8 +14,8 @@ from dptrain.nn.layer import Run
 
 CASES = [
     (ModelConfig(n=1, filters=16), (16, 16, 3), 6),
-    (ModelConfig(n=2, filters=8, shortcut="avgpool"), (12, 20, 1), 5),
-    (ModelConfig(n=1, filters=24, residual=False), (14, 10, 3), 3),
+    pytest.param((ModelConfig(n=2, filters=8, shortcut="avgpool"), (12, 20, 1), 5), marks=pytest.mark.slow),
+    pytest.param((ModelConfig(n=1, filters=24, residual=False), (14, 10, 3), 3), marks=pytest.mark.slow),
 ]
 MEAN, STD = [120.0, 110.0, 100.0], [60.0, 64.0, 70.0]
 
@@ -216,6 +216,7 @@ def test_gradients_keep_within_the_bound_of_float64():
     assert min(cosines) > 0.98
 
 
+@pytest.mark.slow
 def test_the_loss_falls_as_it_does_in_float32():
     """Plain descent on one shard."""
     x, y = shard(WHOLE[1], WHOLE[2], 5)

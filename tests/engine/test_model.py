@@ -13,9 +13,9 @@ from dptrain.nn.layer import Run
 CASES = [
     (ModelConfig(n=1, filters=16), (32, 32, 3), 5),
     (ModelConfig(n=2, filters=8, shortcut="avgpool", hidden=(12,)), (28, 28, 1), 4),
-    (ModelConfig(n=2, filters=8), (18, 14, 1), 3),
+    pytest.param((ModelConfig(n=2, filters=8), (18, 14, 1), 3), marks=pytest.mark.slow),
     (ModelConfig(n=1, filters=8, residual=False), (16, 24, 3), 1),
-    (ModelConfig(n=1, filters=32), (8, 8, 3), 32),
+    pytest.param((ModelConfig(n=1, filters=32), (8, 8, 3), 32), marks=pytest.mark.slow),
 ]
 MEAN, STD = [120.0, 110.0, 100.0], [60.0, 64.0, 70.0]
 

@@ -22,6 +22,7 @@ def test_workers_and_where_they_run_change_no_bit(runs):
     assert traces.records(runs.path("w2")) == traces.records(runs.path("w0"))
 
 
+@pytest.mark.slow
 def test_it_is_another_run_than_the_same_in_fp32(runs):
     runs.finished(runs.train("bf16", "-n", 0, *BF16, *SHORT), "bf16")
     runs.finished(runs.train("fp32", "-n", 0, *FORCED, *SHORT), "fp32")
