@@ -87,7 +87,7 @@ class ShardServer:
             wanted = decode(land(frames), Limits(0, 0, 0))
         except RemoteProtocolError:
             if self._guard is not None:
-                self._guard.cut(frames[0])
+                self._guard.cut(frames[0], first=True)
             return True
         if self._guard is not None:
             self._guard.heard(frames[0])

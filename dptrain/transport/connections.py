@@ -16,6 +16,7 @@ MOST_UNKNOWN = 256  #: of them
 HELLO_DEADLINE = 10.0  #: seconds from accept to the first valid message; a handshake has 3
 BURST, RATE = 100, 20.0  #: connections of one address: at once, and a second from then on
 FIRST_BYTES = 256 << 10  #: of an unknown one: handshake, Hello, heartbeats
+_NO_MESSAGE = "it sent what is no message of ours"
 _ADDRESSES = 4_096  #: whose rate is remembered
 
 
@@ -47,6 +48,9 @@ class Connections:
         """
         self._most_bytes = most_bytes
         self._all: dict[int, Connection] = {}
+        #: What came over a connection before anybody told that it is there (seen on a busy machine): bytes in all when
+        #: a valid message was read; None: something else was.
+        self._early: dict[int, int | None] = {}
         self._allowance: dict[str, tuple[float, float]] = {}  #: address -> (connections it may still open, when)
         self._patience_from: float | None = None  #: when somebody began to read; before, silence is nobody's fault
 
@@ -61,6 +65,11 @@ class Connections:
     def accepted(self, fd: int, address: str, now: float) -> Cut | None:
         """A new one, and who has to go for it: itself or another."""
         self._all[fd] = Connection(fd, address, now)
+        if fd in self._early:
+            received = self._early.pop(fd)
+            if received is None:
+                return self._cut(fd, _NO_MESSAGE)
+            self.heard(fd, received)
         if not self._may_open(address, now):
             return self._cut(fd, f"more than {RATE:g} connections a second")
         if len(self._all) > MOST:
@@ -85,10 +94,23 @@ class Connections:
         """A valid message was read; so many bytes have come over the connection in all."""
         if fd in self._all:
             self._all[fd].known, self._all[fd].read = True, received
+        elif fd >= 0:
+            self._early[fd] = received
+
+    def condemn(self, fd: int, *, first: bool) -> Cut | None:
+        """What came over it is no message, or nothing is wanted of it any more. None: it is gone; or, if that was its
+        `first` message, nobody has told yet that it is there, and it is cut off then.
+        """
+        if fd in self._all:
+            return self._cut(fd, _NO_MESSAGE)
+        if first and fd >= 0:
+            self._early[fd] = None
+        return None
 
     def closed(self, fd: int) -> None:
         """It is gone."""
         self._all.pop(fd, None)
+        self._early.pop(fd, None)
 
     def overdue(self, now: float) -> list[Cut]:
         """Who should have said something by now."""

@@ -79,14 +79,13 @@ class Guard:
         with self._lock:
             self._connections.reading(time.monotonic())
 
-    def cut(self, frame: zmq.Frame) -> None:
-        """Ends the connection this frame has come over."""
+    def cut(self, frame: zmq.Frame, *, first: bool) -> None:
+        """Ends the connection this frame has come over; `first`: it is the first thing that is wrong with it."""
         fd = _source(frame)
         with self._lock:
-            address = self._connections.address(fd)
-            self._connections.closed(fd)
-        if address:
-            _shut_down(fd, address)
+            cut = self._connections.condemn(fd, first=first)
+        if cut is not None:
+            _shut_down(cut.fd, cut.address)
 
     def close(self) -> None:
         """Blocks until the thread has ended. The socket is still open."""

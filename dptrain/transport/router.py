@@ -95,14 +95,14 @@ class RouterLink:
     def _event(self, peer: Peer, frames: _Frames) -> Received | PeerGone | None:
         if peer in self._dropped:
             if self._guard is not None:
-                self._guard.cut(frames[0])
+                self._guard.cut(frames[0], first=False)
             return None
         try:
             message = self._admissible(decode(land(frames), self._limits), frames)
         except RemoteProtocolError as error:
             self.drop(peer)
             if self._guard is not None:
-                self._guard.cut(frames[0])
+                self._guard.cut(frames[0], first=True)
             return PeerGone(peer, f"dropped: {error}")
         if self._guard is not None:
             self._guard.heard(frames[0])

@@ -119,7 +119,7 @@ class Port:
         context = zmq.Context()
         dealer = context.socket(zmq.DEALER)
         dealer.linger = 0
-        self.open.append(Closing(context))
+        self.open.append(Closing(dealer, context))
         dealer.connect(self.router.endpoint)
         return dealer
 
@@ -131,12 +131,13 @@ class Port:
 
 
 class Closing:
-    """All sockets of a context."""
+    """A bare socket with its context."""
 
-    def __init__(self, context):
-        self.context = context
+    def __init__(self, bare, context):
+        self.bare, self.context = bare, context
 
     def close(self):
+        self.bare.close()
         self.context.destroy(linger=0)  # a monitor too that a red test left open: term() would wait for it for ever
 
 

@@ -29,6 +29,34 @@ def test_a_stranger_that_says_nothing_is_cut_after_the_deadline_and_a_worker_is_
     assert connections.overdue(1e9) == []
 
 
+def test_a_connection_that_sends_rubbish_is_cut_although_nobody_has_told_yet_that_it_is_there(connections):
+    """The guard's thread may be behind the one that reads messages."""
+    assert connections.condemn(5, first=True) is None
+    assert connections.condemn(6, first=False) is None  # more of what one sent that is gone
+    cut = connections.accepted(5, "a", 0.0)
+    assert (cut.fd, cut.address) == (5, "a")
+    assert connections.accepted(5, "b", 0.1) is None  # another one by the same number
+    assert connections.accepted(6, "c", 0.2) is None
+    assert connections.condemn(6, first=True) == (6, "c", cut.reason)
+    assert len(connections) == 1
+
+
+def test_what_was_wrong_with_a_connection_that_is_gone_does_not_count_against_the_next_one(connections):
+    connections.condemn(5, first=True)
+    connections.closed(5)
+    assert connections.accepted(5, "b", 0.0) is None
+
+
+def test_a_worker_whose_hello_is_read_before_anybody_told_of_it_is_known(connections):
+    connections.reading(0.0)
+    connections.heard(5, 100)
+    assert connections.accepted(5, "a", 0.0) is None
+    assert connections.overdue(1e9) == []
+    connections.closed(5)
+    connections.accepted(5, "b", 0.0)
+    assert [cut.fd for cut in connections.overdue(1e9)] == [5]
+
+
 def test_nobody_is_late_while_nobody_reads(connections):
     connections.accepted(5, "a", 0.0)
     assert connections.overdue(1e6) == []

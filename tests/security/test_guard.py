@@ -202,7 +202,7 @@ def _is_closed(connection):
 
 
 def test_a_peer_that_finished_the_handshake_and_says_nothing_is_cut_off(port, said, monkeypatch):
-    monkeypatch.setattr(connections, "HELLO_DEADLINE", 0.5)
+    monkeypatch.setattr(connections, "HELLO_DEADLINE", 2.0)
     port.listen(keyed=False)
     worker, peer = port.admitted(keyed=False)
     silent = port.dealer()
