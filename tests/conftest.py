@@ -24,8 +24,9 @@ SHARED_DATA = Path(os.environ.get("DPTRAIN_SHARED_DATA", ROOT.parent / "shared" 
 KEPT = {"DPTRAIN_CACHE", "DPTRAIN_SHARED_DATA", "DPTRAIN_TORCH"}
 
 
-#: Tests that start processes and wait for them, one after the other even where pytest runs on every core (check.sh).
-WITH_PROCESSES = {"launch", "security", "system", "transport"}
+#: Tests that start processes and wait for them run one after the other, in two rows where pytest has two cores or more
+#: (check.sh): those that make networks, and the rest. They take half of all the time, so they begin first.
+ROWS = {"system": "processes", "transport": "processes", "security": "networks", "launch": "networks"}
 
 
 def pytest_addoption(parser):
@@ -34,13 +35,18 @@ def pytest_addoption(parser):
 
 @pytest.hookimpl(tryfirst=True)  # xdist's own reads the marks
 def pytest_collection_modifyitems(config, items):
-    """For pytest-xdist: a file's tests share one process, and so do all that start processes themselves."""
+    """For pytest-xdist: a file's tests share one process, and so do all of a row."""
     left_out = pytest.mark.skip(reason="slow: ./launch/check.sh --slow runs it too")
     for item in items:
         if item.get_closest_marker("slow") and not config.getoption("slow"):
             item.add_marker(left_out)
-        folder = item.path.relative_to(ROOT / "tests").parts[0]
-        item.add_marker(pytest.mark.xdist_group("processes" if folder in WITH_PROCESSES else str(item.path)))
+        item.add_marker(pytest.mark.xdist_group(ROWS.get(_folder(item), str(item.path))))
+    order = list(ROWS)
+    items.sort(key=lambda item: order.index(_folder(item)) if _folder(item) in order else len(order))
+
+
+def _folder(item):
+    return item.path.relative_to(ROOT / "tests").parts[0]
 
 
 def pytest_make_parametrize_id(config, val, argname):

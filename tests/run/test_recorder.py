@@ -330,7 +330,8 @@ def test_a_stopped_run_says_how_to_continue_and_a_diverged_one_does_not(start, m
 
 def test_the_live_display_shows_bars_figures_and_a_row_a_worker_and_gives_the_terminal_back(start, make_state, facts):
     terminal = io.StringIO()
-    reporter = LiveReporter(Console(file=terminal, force_terminal=True, width=120, height=30, highlight=False))
+    screen = {"file": terminal, "force_terminal": True, "width": 120, "height": 30, "_environ": {"TERM": "xterm"}}
+    reporter = LiveReporter(Console(**screen, highlight=False))
     recorder, _ = start(reporter=reporter)
     reporter.banner(Banner(facts, "runs/a", 1, threads=1, isa="avx2"))
     play(recorder, make_state, 1, STEPS)
