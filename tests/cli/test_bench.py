@@ -124,6 +124,7 @@ def test_two_measurements_at_once_are_refused(capsys):
 
 
 @pytest.mark.timeout(240)
+@pytest.mark.slow
 def test_whole_jobs_are_set_beside_the_other_sides_with_as_many_processes(tmp_path, capsys):
     fake = tmp_path / "python"  # answers as torch_job.py does: so many processes, so many steps a second
     fake.write_text(

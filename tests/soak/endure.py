@@ -91,7 +91,8 @@ class _Soak:
         coordinator.send_signal(signal.SIGTERM)
         faults = [] if (code := coordinator.wait(60)) == 143 else [f"the coordinator ended with {code}"]
         faults += [] if (code := veteran.wait(60)) == 0 else [f"the veteran ended with {code}"]
-        until(lambda: not self.group.members(), 90.0, lambda: f"{self.group.members()} outlive the run")
+        # Who has just started looks for the coordinator for 60 s, once Python is up; that takes a while at times.
+        until(lambda: not self.group.members(), 240.0, lambda: f"{self.group.members()} outlive the run")
         return faults + growth(self.figures[0], self.figures[-1])
 
     def _measure(self, minute: float, coordinator: int, veteran: int) -> None:

@@ -13,6 +13,7 @@ BF16 = ["--precision", "bf16", *FORCED]
 SHORT = ["--max-steps", 3]
 
 
+@pytest.mark.slow
 def test_workers_and_where_they_run_change_no_bit(runs):
     for workers in (0, 1, 2):
         runs.finished(runs.train(f"w{workers}", "-n", workers, *BF16, *SHORT), f"w{workers}")
