@@ -1,9 +1,8 @@
-"""From a checkpoint on the command line to a network that can be explained, with its data. Imports the kernels."""
+"""A trained network that can be explained, with its data. Imports the kernels."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +11,7 @@ from dptrain.analysis.fooling import Attempt, Fooled, fool, noise_images
 from dptrain.analysis.frozen import Frozen
 from dptrain.analysis.scores import Scores, score
 from dptrain.api.fooling import Fooling
-from dptrain.api.trained import Trained, load_trained, open_trained_data
+from dptrain.api.trained import Trained, open_trained_data
 from dptrain.data.shards import ShardSource
 from dptrain.errors import DataError, UsageError
 from dptrain.nn import ImageShape, build_network, pixel_means
@@ -50,9 +49,8 @@ class Explained:
         return self.source.evaluation(split, 0, self.source.size(split))[0]
 
 
-def open_explained(checkpoint: Path, data_dir: str, networks: tuple[str, ...]) -> Explained:
-    """`networks`: as in `load_trained`. Raises CheckpointError, DataError, UsageError."""
-    trained = load_trained(checkpoint, networks)
+def open_explained(trained: Trained, data_dir: str, networks: tuple[str, ...]) -> Explained:
+    """With the data set it was trained on. `networks`: as in `load_trained`. Raises DataError, UsageError."""
     facts = trained.facts
     source = open_trained_data(trained, data_dir)
     network = build_network(facts.config.model, ImageShape(*facts.data.image), len(facts.data.classes), networks)

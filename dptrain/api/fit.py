@@ -6,11 +6,12 @@ import os
 import threading
 from pathlib import Path
 
-from dptrain.api.plan import plan
+from dptrain.api.plan import plan, refuse_unused_address
 from dptrain.api.run import Run
 from dptrain.api.session import train
 from dptrain.api.settings import Setting, texts
 from dptrain.errors import DivergedError, TrainingError, UsageError
+from dptrain.kernels import isa
 from dptrain.transport.preparation import Preparation
 from dptrain.transport.stopping import Interrupted
 
@@ -19,13 +20,19 @@ def fit(recipe: str | Path = "", /, **settings: Setting) -> Run:
     """Trains as `dptrain train --recipe RECIPE` with the settings as flags (`batch_size=64` is `--batch-size 64`), and
     gives back the run. Progress goes to stdout; `log_format="quiet"` keeps it away.
 
-    Main thread only: Ctrl-C ends it between two steps, writes a checkpoint and raises KeyboardInterrupt; the same call
-    with `name=NAME, resume="auto"` goes on. Raises UsageError or DataError before anything is trained;
-    DivergedError where the loss became NaN; TrainingError where the workers failed.
+    Main thread only: Ctrl-C (SIGTERM, SIGHUP) ends it between two steps, writes a checkpoint and raises
+    KeyboardInterrupt; the same call with `name=NAME, resume="auto"` goes on. Raises UsageError or DataError before
+    anything is trained; DivergedError where the loss became NaN; TrainingError where the workers failed.
     """
     if threading.current_thread() is not threading.main_thread():
         raise UsageError("fit wants the main thread: only that one hears Ctrl-C and SIGTERM")
     chosen = plan(str(recipe), os.environ, texts(settings), {})
+    refuse_unused_address(chosen)
+    if chosen.config.deployment.isa not in ("auto", isa.level()):
+        raise UsageError(
+            f"isa = {chosen.config.deployment.isa!r}, but the kernels of this process are for {isa.level()!r} already: "
+            "set DPTRAIN_ISA before the first use of dptrain"
+        )
     preparation = Preparation()
     try:
         finished = train(chosen, preparation, launch=True)

@@ -1,4 +1,4 @@
-"""The flags of `dptrain explain fool`."""
+"""How images are made that fool a network. What is said of each field is also the help of `dptrain explain fool`."""
 
 from __future__ import annotations
 

@@ -43,6 +43,16 @@ def plan(recipe: str, environ: Mapping[str, str], flags: Mapping[str, str], forc
     return Plan(config, resumed)
 
 
+def refuse_unused_address(chosen: Plan) -> None:
+    """Of a training that is launched here. Raises UsageError where nobody would listen at the address that is given."""
+    deployment = chosen.config.deployment
+    if deployment.workers == 0 and deployment.bind != "ipc":
+        raise UsageError(
+            f"workers = 0 trains inside this process, where bind = {deployment.bind!r} cannot be used: "
+            "set --bind ipc or --workers, or wait for workers from elsewhere with `dptrain coordinator`"
+        )
+
+
 def _refuse_other_identity(given: Given, stored: Config, resumed: Path) -> None:
     has = values(stored)
     for name, value in given.values.items():

@@ -13,11 +13,13 @@ from dptrain.api.explained import Explained, open_explained
 from dptrain.api.fooling import Fooling
 from dptrain.api.inputs import inputs_of
 from dptrain.api.scoring import Score, score
+from dptrain.api.trained import Trained, load_trained
 from dptrain.config import Config
 from dptrain.data.imagefile import Picture, read_images
 from dptrain.errors import DataError, RunDirectoryError, UsageError
 from dptrain.kernels import loss
 from dptrain.run.metrics import Record, read
+from dptrain.run.shelf import find
 from dptrain.types import F64, U8
 
 if TYPE_CHECKING:
@@ -34,8 +36,6 @@ class Run:
 
     def __init__(self, path: Path | str, *, data_dir: str = "", networks: tuple[str, ...] = ()) -> None:
         """`networks`: Python files whose networks may be run here. Raises CheckpointError where nothing is there."""
-        from dptrain.run.shelf import find
-
         find(Path(path))
         self.path = Path(path)
         self._data_dir, self._networks = data_dir, networks
@@ -46,12 +46,12 @@ class Run:
     @property
     def config(self) -> Config:
         """Every setting it was trained with."""
-        return self._explained.trained.facts.config
+        return self._trained.facts.config
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Their names, by number."""
-        return self._explained.classes
+        return self._trained.facts.data.classes
 
     @property
     def history(self) -> list[Record]:
@@ -70,14 +70,15 @@ class Run:
 
         Raises DataError where the data set is not here, is another one, or has no such split.
         """
-        return score(self._explained.trained, self._explained.source, split, five=five, watch=lambda *_: None)
+        return score(self._trained, self._explained.source, split, five=five, watch=lambda *_: None)
 
     def probabilities(self, images: U8 | Sequence[Path | str]) -> F64:
-        """(n, classes). `images`: (n, h, w, c) uint8 as the data set has them, or image files of any size.
+        """(n, classes); the data set need not be here.
 
-        Raises DataError for a file that is no image, and for an array of another shape.
+        `images`: (n, h, w, c) uint8 as the data set has them, or image files of any size. Raises DataError for a file
+        that is no image, and for an array of another shape.
         """
-        trained = self._explained.trained
+        trained = self._trained
         inputs = inputs_of(trained.facts)
         if not isinstance(images, np.ndarray):
             images = read_images([Picture(Path(file)) for file in images], inputs.shape)
@@ -118,5 +119,9 @@ class Run:
         return drawn
 
     @cached_property
+    def _trained(self) -> Trained:
+        return load_trained(self.path, self._networks)
+
+    @cached_property
     def _explained(self) -> Explained:
-        return open_explained(self.path, self._data_dir, self._networks)
+        return open_explained(self._trained, self._data_dir, self._networks)

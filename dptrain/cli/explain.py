@@ -138,5 +138,6 @@ def opened(checkpoint: Path, flags: Mapping[str, str | bool]) -> Explained:
     deployment = resolve(environ=os.environ, flags=texts(flags)).deployment
     os.environ["DPTRAIN_ISA"] = deployment.isa
     from dptrain.api.explained import open_explained  # imports Numba: only now is the ISA known
+    from dptrain.api.trained import load_trained  # the same
 
-    return open_explained(checkpoint, deployment.data_dir, deployment.networks)
+    return open_explained(load_trained(checkpoint, deployment.networks), deployment.data_dir, deployment.networks)

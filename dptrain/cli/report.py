@@ -49,8 +49,9 @@ def report(
 
     with looks():  # without matplotlib: say so before the network is scored
         from dptrain.api.explained import open_explained  # imports Numba: only now is the ISA known
+        from dptrain.api.trained import load_trained  # the same
 
-    explained = open_explained(run, deployment.data_dir, deployment.networks)
+    explained = open_explained(load_trained(run, deployment.networks), deployment.data_dir, deployment.networks)
     records = read(run / "metrics.jsonl")
     facts = explained.trained.facts
     page = Page(f"Run {run.resolve().name}", f"{facts.model} on {facts.data.name}. Identity {facts.identity}")

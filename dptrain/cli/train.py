@@ -8,10 +8,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from dptrain.api.plan import plan
+from dptrain.api.plan import plan, refuse_unused_address
 from dptrain.cli.flags import INSECURE, QUIET, silenced, takes_config
 from dptrain.configfile import to_toml
-from dptrain.errors import UsageError
 
 
 @takes_config()
@@ -25,16 +24,11 @@ def train(
 ) -> int:
     """Train a network; the run is left in runs/NAME. Flags win over DPTRAIN_* variables, these over the recipe."""
     chosen = plan(recipe, os.environ, silenced(flags, quiet=quiet), {})
-    deployment = chosen.config.deployment
-    if deployment.workers == 0 and deployment.bind != "ipc":
-        raise UsageError(
-            f"workers = 0 trains inside this process, where bind = {deployment.bind!r} cannot be used: "
-            "set --bind ipc or --workers, or wait for workers from elsewhere with `dptrain coordinator`"
-        )
+    refuse_unused_address(chosen)
     if print_config:
         sys.stdout.write(to_toml(chosen.config))
         return 0
-    os.environ["DPTRAIN_ISA"] = deployment.isa
+    os.environ["DPTRAIN_ISA"] = chosen.config.deployment.isa
     if insecure:
         os.environ["DPTRAIN_INSECURE"] = "1"
     from dptrain.cli.training import run  # imports Numba: only now is the ISA known

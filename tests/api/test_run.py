@@ -12,12 +12,14 @@ from PIL import Image
 
 import dptrain
 from dptrain.cli import main
-from dptrain.errors import DivergedError
+from dptrain.errors import DataError, DivergedError
+from dptrain.kernels import isa
 
 pytestmark = pytest.mark.system
 
 #: As tests/cli/test_pictures.py: 9 steps an epoch of a network whose kernels are compiled already.
 SMALL = {"dataset": "shapes32", "validation": 500, "filters": 4, "batch_size": 500, "shard_size": 125}
+OTHER = next(level for level in ("portable", "avx2") if level != isa.level())
 QUIET = {"log_format": "quiet", "workers": 0}
 
 
@@ -67,6 +69,18 @@ def test_every_picture_is_a_figure(run, what):
     assert figure.axes
 
 
+def test_a_network_predicts_where_its_data_set_is_not(run, data, monkeypatch):
+    def lost(*_):
+        raise DataError("the data set is elsewhere")
+
+    monkeypatch.setattr("dptrain.api.explained.open_trained_data", lost)
+    alone = dptrain.Run(run.path)
+    assert alone.predict(data.test_images[:2]) == run.predict(data.test_images[:2])
+    assert alone.classes == data.classes
+    with pytest.raises(DataError, match="elsewhere"):
+        alone.evaluate()
+
+
 def test_a_checkpoint_file_predicts_too_and_says_that_it_has_no_history(run, data):
     file = dptrain.Run(run.path / "checkpoints" / "last.safetensors")
     assert len(file.predict(data.test_images[:3])) == 3
@@ -79,6 +93,11 @@ def test_a_checkpoint_file_predicts_too_and_says_that_it_has_no_history(run, dat
     [
         (lambda run, data: dptrain.fit(epoch=2), "there is no setting 'epoch'; did you mean epochs"),
         (lambda run, data: dptrain.fit(epochs="many"), "must be a whole number"),
+        (
+            lambda run, data: dptrain.fit(workers=0, bind="tcp://127.0.0.1:5555"),
+            "workers = 0 trains inside this process",
+        ),
+        (lambda run, data: dptrain.fit(isa=OTHER), "are for .* already: set DPTRAIN_ISA before the first use"),
         (lambda run, data: dptrain.fit("no-such-recipe"), "unknown recipe"),
         (lambda run, data: dptrain.load_data("cifar"), "cifar10"),
         (lambda run, data: dptrain.build_network(n=-1, image=(32, 32, 3), classes=10), "must be a whole number"),
