@@ -53,6 +53,7 @@ class Recorder:
         self._writer = CheckpointWriter(self._write_checkpoint)
         self._unsaved = ""  #: why the newest checkpoint could not be written
         self._troubles: dict[str, str] = {}  #: what cannot be written now, and why, as it was told
+        self._void_behind: int | None = None  #: checkpoints of later steps are to be removed, once there is one of this
         self._hashed = step  #: the last step that is in hashes.jsonl; that of the checkpoint we go on from is
         self._ending = texts.Ending(str(directory.path), complete_before=any("test/acc" in r for r in self._table))
         self.begun = False  #: the coordinator has reported its start
@@ -113,6 +114,9 @@ class Recorder:
         self._metrics.sync()
         self._hashes.sync()
         self._shelf.put(pack(state, self._facts, self._directory.term), state.step, best=best)
+        if self._void_behind is not None and state.step <= self._void_behind:
+            self._shelf.remove_behind(state.step)
+            self._void_behind = None
 
     def _look(self) -> None:
         """Tells what has become of the files meanwhile. Raises RunDirectoryError where they are somebody else's now."""
@@ -173,6 +177,7 @@ class Recorder:
     def _back_to(self, step: int) -> None:
         """Where the disk says no, the step's records stand there twice in the end, the later ones right."""
         self._table = [r for r in self._table if r["step"] <= step]
+        self._void_behind = step
         self._hashed = -1  # whether that step's is there, the file knows
         try:
             for file in (self._metrics, self._hashes):

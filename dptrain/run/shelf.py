@@ -25,10 +25,7 @@ class Shelf:
     keep: int  #: numbered ones kept
 
     def put(self, content: bytes, step: int, *, best: bool) -> Path:
-        """Writes last.safetensors (and best, and step-N), each whole or not at all. Raises OSError: old ones stay.
-
-        Those of later steps go: the run went back behind them.
-        """
+        """Writes last.safetensors (and best, and step-N), each whole or not at all. Raises OSError: old ones stay."""
         last = self.folder / LAST
         if self.keep:
             numbered = self.folder / f"step-{step:08d}.safetensors"
@@ -39,11 +36,16 @@ class Shelf:
         if best:
             _same_file(last, self.folder / BEST)
         sync_directory(self.folder)
-        there = self.numbered()
-        ahead = [path for path in there if _step(path) > step]
-        for path in [*ahead, *there[len(ahead) + self.keep :]]:
-            path.unlink(missing_ok=True)
+        for old in self.numbered()[self.keep :]:
+            old.unlink(missing_ok=True)
         return last
+
+    def remove_behind(self, step: int) -> None:
+        """Removes the numbered ones of later steps: they do not count any more. Raises OSError."""
+        for path in self.numbered():
+            if _step(path) > step:
+                path.unlink(missing_ok=True)
+        sync_directory(self.folder)
 
     def numbered(self) -> list[Path]:
         """step-N files, newest first."""

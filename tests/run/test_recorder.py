@@ -133,6 +133,9 @@ def test_a_step_taken_back_leaves_no_trace_where_the_disk_allows(start, make_sta
     run.close()
     recorder, again = start("again")
     play(recorder, make_state, 1, 3)
+    recorder.checkpoint(make_state(4), best=False)
+    settle(recorder, 1)
+    assert Shelf(again.checkpoints, 1).newest_valid()[0].step == 4
     for report in (replace(step_report(4), state_sha256="f" * 64), TakenBack(3)):
         if isinstance(report, TakenBack) and disk != "sound":
             monkeypatch.setattr("dptrain.run.metrics.write_atomically", full)
@@ -140,6 +143,7 @@ def test_a_step_taken_back_leaves_no_trace_where_the_disk_allows(start, make_sta
         monkeypatch.undo()
     recorder.checkpoint(make_state(3), best=False)
     settle(recorder, 1)
+    assert Shelf(again.checkpoints, 1).newest_valid()[0].step == 3
     for report in [step_report(4), step_report(5), step_report(6)]:
         recorder.tell(report)
     recorder.tell(EpochDone(2, 6, 0.5, 0.25, 0.1))
