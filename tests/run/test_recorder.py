@@ -343,6 +343,7 @@ def test_the_live_display_shows_bars_figures_and_a_row_a_worker_and_gives_the_te
     shown = terminal.getvalue()
     for text in ("epoch 1/2", "samples/s", "w0", "pid 11", "eta", "test accuracy 0.8000", "best so far"):
         assert text in shown
+    assert "nan" not in shown  # before the first step there is no loss
     assert shown.rstrip().splitlines()[-1].startswith("predict: dptrain predict")
     assert shown.count("\x1b[?25h") == shown.count("\x1b[?25l")  # the cursor is shown again
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isfinite
+from math import isfinite, isnan
 
 from dptrain.cluster.reports import EpochDone, Evaluated, Notice, WorkerJoined, WorkerLost
 from dptrain.run.facts import RunFacts
@@ -65,7 +65,9 @@ def where(progress: Progress) -> str:
 
 
 def figures(progress: Progress) -> str:
-    """`loss 0.5213  acc 0.812  lr 0.0812  511 samples/s`."""
+    """`loss 0.5213  acc 0.812  lr 0.0812  511 samples/s`; nothing of an epoch before its first step."""
+    if isnan(progress.loss):
+        return ""
     speed = f"{progress.samples_per_second:,.0f} samples/s"
     return f"loss {progress.loss:.4f}  acc {progress.accuracy:.3f}  lr {progress.lr:.4g}  {speed}"
 
