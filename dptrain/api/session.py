@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from threading import Timer
+from threading import Event, Thread
 from typing import NamedTuple
 
 from dptrain.api.plan import Plan
@@ -36,7 +36,7 @@ from dptrain.workers.parts import Parts, open_parts
 _ASKED_FOR = (0, 128 + signal.SIGINT, 128 + signal.SIGTERM, 128 + signal.SIGHUP, 128 + signal.SIGPIPE)
 
 
-_PATIENCE = 2.0  #: seconds; with compiled kernels a run begins after about one
+_PATIENCE = 2.0  #: seconds between two looks; with compiled kernels a run begins after about one
 
 
 class _Session(NamedTuple):
@@ -91,19 +91,26 @@ def _hushed(*, quiet: bool) -> Iterator[None]:
 
 @contextmanager
 def _word_about_waiting(recorder: Recorder, *, quiet: bool) -> Iterator[None]:
-    """Says what takes so long, where nothing has begun after a few seconds; on stderr, which no reporter uses."""
+    """Says what takes so long, where kernels are being compiled; on stderr, which no reporter uses. Whoever compiles,
+    here or in a worker, leaves files in the cache: where none appear, the machine is slow and there is nothing to say.
+    """
+    cache, over = Path(cache_directory()), Event()
 
-    def speak() -> None:
-        if not recorder.begun and not quiet:
-            sys.stderr.write(f"compiling kernels for this network and CPU, once (kept in {cache_directory()})\n")
+    def kept() -> int:
+        return sum(1 for _ in cache.rglob("*.nbc"))
 
-    timer = Timer(_PATIENCE, speak)
-    timer.daemon = True
-    timer.start()
+    def watch(before: int) -> None:
+        while not over.wait(_PATIENCE) and not recorder.begun:
+            if kept() > before:
+                sys.stderr.write(f"compiling kernels for this network and CPU, once (kept in {cache})\n")
+                return
+
+    if not quiet:
+        Thread(target=watch, args=(kept(),), name="waiting", daemon=True).start()
     try:
         yield
     finally:
-        timer.cancel()
+        over.set()
 
 
 @contextmanager

@@ -42,7 +42,17 @@ class Ratio(NamedTuple):
 
 
 @takes_config(
-    "n", "filters", "shortcut", "batch_size", "shard_size", "dataset", "data_dir", "augment", "augmenters", "isa"
+    "n",
+    "filters",
+    "shortcut",
+    "precision",
+    "batch_size",
+    "shard_size",
+    "dataset",
+    "data_dir",
+    "augment",
+    "augmenters",
+    "isa",
 )
 def bench(  # noqa: PLR0913  # its flags
     *,
@@ -79,6 +89,7 @@ def bench(  # noqa: PLR0913  # its flags
         "image": image,
         "batch": config.training.batch_size,
         "inference": int(inference),
+        "bf16": int(config.training.precision == "bf16"),
         **told(config.model.shortcut),
     }
     python = "" if layers else find_python(against)
@@ -148,10 +159,10 @@ def _print_steps(config: Config, shape: dict[str, int], python: str, steps: int,
         print(json.dumps(facts | {"images_per_s": images, "ratio": ratio._asdict() if ratio else None}))
         return 0
     _print_facts(facts)
-    kind = "inference" if shape["inference"] else "training"
+    kind = f"{'inference' if shape['inference'] else 'training'}, {config.training.precision}"
     for side, speed in speeds.items():
         spread = f"quartiles {speed.low} to {speed.high}, {speed.steps} steps"
-        print(f"{side:<8} {speed.median:8.1f} images/s  {kind}, fp32, 1 thread, median ({spread})")
+        print(f"{side:<8} {speed.median:8.1f} images/s  {kind}, 1 thread, median ({spread})")
     if ratio is None:
         print("torch    not measured: --against torch does that, or --against PYTHON for one that has PyTorch")
     else:
@@ -199,6 +210,10 @@ def _print_jobs(
         if job.side == "dptrain" and job.workers in theirs:
             ratio += f", {job.images / theirs[job.workers]:.2f} x torch's"
         print(f"{job.side:<8} {job.workers:>3} workers {job.images:8.1f} images/s ({job.low} to {job.high}), {ratio}")
+    for job in jobs:
+        if job.coordinator_ms:
+            between = f"{job.coordinator_ms:.2f} ms from the last gradient in to the next weights out, median"
+            print(f"share    {job.workers:>3} workers {between}")
     return 0
 
 

@@ -72,7 +72,7 @@ def run(shape: dict[str, int]) -> list[float]:
         x, y = next(loader)
         x = ((x.float() - mean) / 64.0).to(memory_format=torch.channels_last)
         optimizer.zero_grad(set_to_none=True)
-        torch.nn.functional.cross_entropy(network(x), y).backward()
+        torch.nn.functional.cross_entropy(network(x).float(), y).backward()
         optimizer.step()
         seconds.append(time.perf_counter() - begin)
     return seconds

@@ -1,9 +1,9 @@
 """The other side of `dptrain bench --against`: a script for a Python that has PyTorch. Never imported by us.
 
 Reads one JSON line with the shape of the network, answers with one that names the versions; then for every line
-"N" runs N steps and answers with their seconds. The residual network with the shortcuts asked for, float32,
-channels_last, one thread. A training step: SGD with Nesterov momentum, batch statistics over the whole batch. An
-inference step: scores with running statistics, in inference_mode.
+"N" runs N steps and answers with their seconds. The residual network with the shortcuts asked for, float32 or under
+autocast to bfloat16, channels_last, one thread. A training step: SGD with Nesterov momentum, batch statistics over the
+whole batch. An inference step: scores with running statistics, in inference_mode.
 """
 
 from __future__ import annotations
@@ -72,10 +72,11 @@ def make_network(shape: dict[str, int]) -> tuple[list[Tensor], Callable[[Tensor]
     bias = leaf(torch.zeros(shape["classes"]))
 
     def scores(x: Tensor) -> Tensor:
-        z = functional.relu(stem(x))
-        for forward in blocks:
-            z = forward(z)
-        return functional.linear(z.mean((2, 3)), head, bias)
+        with torch.autocast("cpu", torch.bfloat16, enabled=bool(shape["bf16"])):
+            z = functional.relu(stem(x))
+            for forward in blocks:
+                z = forward(z)
+            return functional.linear(z.mean((2, 3)), head, bias)
 
     return weights, scores
 
@@ -97,7 +98,7 @@ def make_step(shape: dict[str, int]) -> Callable[[], None]:
 
     def train() -> None:
         optimizer.zero_grad(set_to_none=True)
-        torch.nn.functional.cross_entropy(scores(x), y).backward()
+        torch.nn.functional.cross_entropy(scores(x).float(), y).backward()
         optimizer.step()
 
     def infer() -> None:

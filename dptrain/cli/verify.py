@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from dptrain.errors import UsageError
+from dptrain.errors import RunDirectoryError, UsageError
 from dptrain.run.metrics import Record, read
 
 SAME, DIFFERENT, INCOMPARABLE = 0, 1, 2
@@ -40,7 +40,11 @@ def _hashes(run: Path) -> dict[int, Record]:
     path = run / "hashes.jsonl"
     if not path.is_file():
         raise UsageError(f"{run} is no run directory, or has no hashes.jsonl: give a directory below runs/")
-    return {record["step"]: record for record in read(path)}
+    found = {record["step"]: record for record in read(path)}
+    for step, record in found.items():
+        if not isinstance(record.get("sha256"), str) or not isinstance(record.get("tensors"), dict):
+            raise RunDirectoryError(f"{path} is damaged: its record of step {step} holds no hash")
+    return found
 
 
 def _why_not(run_a: Path, a: dict[int, Record], run_b: Path, b: dict[int, Record]) -> str:

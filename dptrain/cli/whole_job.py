@@ -26,21 +26,31 @@ class Job(NamedTuple):
     images: float  #: images/s from the first counted step to the last, median of the runs
     low: float  #: slowest run
     high: float  #: fastest run
+    coordinator_ms: float = 0.0  #: the coordinator's share of a step, median of all counted ones; 0: there is none
 
 
 def whole_job(counts: list[int], flags: dict[str, str], steps: int, torch: TorchJob | None) -> list[Job]:
     """Trains with `flags` for so many counted steps, _TURNS times each, in turns. Raises UsageError if a run fails."""
     speeds: dict[tuple[str, int], list[float]] = {}
+    shares: dict[int, list[float]] = {count: [] for count in counts}
     for _ in range(_TURNS):
         for count in counts:
-            speeds.setdefault(("dptrain", count), []).append(_run(count, flags, steps))
+            speed, waits = _run(count, flags, steps)
+            speeds.setdefault(("dptrain", count), []).append(speed)
+            shares[count] += waits
             if torch:
                 seconds = torch.run(count, steps + _SKIPPED)[_SKIPPED:]
                 speeds.setdefault(("torch", count), []).append(torch.shape["batch"] * steps / sum(seconds))
-    return [Job(side, n, *(round(f(s), 1) for f in (statistics.median, min, max))) for (side, n), s in speeds.items()]
+    jobs = []
+    for (side, count), runs in speeds.items():
+        median, low, high = (round(f(runs), 1) for f in (statistics.median, min, max))
+        share = round(1000 * statistics.median(shares[count]), 3) if side == "dptrain" else 0.0
+        jobs.append(Job(side, count, median, low, high, share))
+    return jobs
 
 
-def _run(workers: int, flags: dict[str, str], steps: int) -> float:
+def _run(workers: int, flags: dict[str, str], steps: int) -> tuple[float, list[float]]:
+    """Images/s, and the seconds of each step that workers waited for the coordinator."""
     given = flags | {"workers": str(workers), "max_steps": str(steps + _SKIPPED), "name": "bench"}
     with tempfile.TemporaryDirectory(prefix="dptrain-bench-") as folder:
         words = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", value)]
@@ -52,4 +62,5 @@ def _run(workers: int, flags: dict[str, str], steps: int) -> float:
         records = map(json.loads, (Path(folder) / "bench" / "metrics.jsonl").read_text().splitlines())
         counted = [record for record in records if record["kind"] == "step" and record["step"] > _SKIPPED]
     samples = sum(record["throughput/samples_per_s"] * record["time/step_s"] for record in counted)
-    return float(samples / sum(record["time/step_s"] for record in counted))
+    speed = samples / sum(record["time/step_s"] for record in counted)
+    return speed, [record["time/coordinator_s"] for record in counted]

@@ -69,26 +69,20 @@ class Book:
         over = self._computed[holder]
         return [s for s in mine if not self._done[s] and s not in over and s not in self.aside]
 
-    def open_sibling(self, holder: str, chunk: int) -> Node | None:
+    def open_sibling(self, holder: str, chunk: int, is_open: list[bool]) -> Node | None:
         """A node that would make a bigger one together with what the worker holds: open as a whole, at most `chunk`."""
-        is_open = self.open
         for assignment in self._live[holder]:
             other = sibling(assignment.node, self.shards)
             if other is not None and other.size <= chunk and all(is_open[slice(*other)]):
                 return other
         return None
 
-    def choose(self, holder: str, chunk: int) -> Node | None:
-        """What this worker had best compute next, at most `chunk` shards; None where nothing is open.
-
-        The sibling of what it holds; else the first chunk of the largest subtree that nobody has touched, so that
-        workers stay apart and each one's sums grow as large as possible.
+    def untouched(self, chunk: int, is_open: list[bool]) -> Node:
+        """The first chunk of the largest subtree that nobody has touched, so that workers stay apart and each one's
+        sums grow as large as possible. Something must be open.
         """
-        beside = self.open_sibling(holder, chunk)
-        if beside is not None:
-            return beside
-        node = max(_whole(Node(0, self.shards), self.open), key=lambda n: (n.size, -n.first), default=None)
-        while node is not None and node.size > chunk:
+        node = max(_whole(Node(0, self.shards), is_open), key=lambda n: (n.size, -n.first))
+        while node.size > chunk:
             node = children(node)[0]
         return node
 

@@ -94,18 +94,13 @@ class Dispatch:
 
     def _open(self) -> Gift | None:
         """Among those who are fast enough: who holds least; who can add it to what it holds; who came first."""
-        book = self._book
-        if not any(book.open):
-            return None
-        worth = [m for m in self._able if self._worth(m)]
+        book, is_open = self._book, self._book.open
+        worth = [m for m in self._able if self._worth(m)] if any(is_open) else []
         if not worth:
             return None
-        taker = min(
-            worth,
-            key=lambda m: (self._live(m), book.open_sibling(m.incarnation, self._chunk) is None, m.order),
-        )
-        node = book.choose(taker.incarnation, self._chunk)
-        return None if node is None else self._gift(taker, node)
+        beside = {m.order: book.open_sibling(m.incarnation, self._chunk, is_open) for m in worth}
+        taker = min(worth, key=lambda m: (self._live(m), beside[m.order] is None, m.order))
+        return self._gift(taker, beside[taker.order] or book.untouched(self._chunk, is_open))
 
     def _copy(self) -> Gift | None:
         """One shard that somebody else has still to compute, from the end of its queue: they meet in the middle."""
@@ -151,13 +146,16 @@ class Dispatch:
 
     def _worth(self, member: Member) -> bool:
         """Whether this worker would not be much later than the best one, who may be busy for a moment."""
-        if self._usual is None or self._desperate:
-            return True
-        return self._finish(member, self._usual) <= WORTH * min(self._finish(m, self._usual) for m in self._sound)
+        return self._usual is None or self._desperate or self._finish(member) <= WORTH * self._soonest
 
-    def _finish(self, member: Member, usual: float) -> float:
+    @cached_property
+    def _soonest(self) -> float:
+        return min(map(self._finish, self._sound))
+
+    def _finish(self, member: Member) -> float:
+        assert self._usual is not None
         shards = len(self._book.held(member.incarnation)) + self._chunk
-        return shards * self._round.pace.of(member.incarnation, usual)
+        return shards * self._round.pace.of(member.incarnation, self._usual)
 
     def _due(self, holder: str) -> float:
         assert self._usual is not None

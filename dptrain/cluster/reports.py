@@ -50,6 +50,7 @@ class StepDone:
     tensor_hashes: tuple[tuple[str, str], ...]  #: (name, first 16 hex digits of SHA-256), "" unless hashed
     worker_seconds: tuple[tuple[str, float], ...]  #: compute time a worker name in this step
     traffic: tuple[int, int] = (0, 0)  #: bytes sent and received since the last step; the transport fills it in
+    coordinator_seconds: float = 0.0  #: from the last gradient's arrival to the next weights' departure; the same
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ on who computed a node, nor on when it came.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Generic, NamedTuple, Protocol, Self, TypeVar
 
 
@@ -30,6 +31,7 @@ def split(first: int, last: int) -> int:
     return first + (1 << ((last - first - 1).bit_length() - 1))
 
 
+@lru_cache
 def children(node: Node) -> tuple[Node, Node]:
     """Left and right child of a node of at least two shards."""
     middle = split(*node)
@@ -60,6 +62,7 @@ def parent(node: Node, shards: int) -> Node | None:
     return above[-1] if above else None
 
 
+@lru_cache
 def sibling(node: Node, shards: int) -> Node | None:
     """The other child of the parent; None for the root."""
     above = parent(node, shards)

@@ -195,8 +195,9 @@ def _own_folder(home: Path, option: str) -> Dataset:
     height, width, channels = _size(f"{FOLDER}:{path}", size, (32, 32, 3))
     root = Path(path).expanduser() if path.startswith(("/", "~", "./", "../")) else home / path
     if not root.is_dir():
+        here = f"; the one in this directory is {FOLDER}:./{path}" if root != Path(path) and Path(path).is_dir() else ""
         raise DataError(
-            f"{FOLDER}:{path}: there is no folder {root}; make one folder a class in it, or `dptrain data add "
+            f"{FOLDER}:{path}: there is no folder {root}{here}; make one folder a class in it, or `dptrain data add "
             f"{FOLDER}:{path} ARCHIVE`"
         )
     found = folder.listing(root)

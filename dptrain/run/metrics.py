@@ -16,7 +16,7 @@ Record: TypeAlias = dict[str, Any]
 
 _TRAFFIC = ("traffic/sent_bytes", "traffic/received_bytes")
 #: The keys that differ between two runs of one identity; everything else in metrics.jsonl is the same.
-TIMING_KEYS = ("time/step_s", "time/epoch_s", "throughput/samples_per_s", *_TRAFFIC)
+TIMING_KEYS = ("time/step_s", "time/coordinator_s", "time/epoch_s", "throughput/samples_per_s", *_TRAFFIC)
 PREFIX = {"validation": "val", "test": "test", "train": "train"}  #: of a split in metric names
 
 
@@ -30,6 +30,7 @@ def step_record(report: StepDone, seconds: float) -> Record:
         "train/acc": report.hits / report.samples,
         "lr": report.lr,
         "time/step_s": round(seconds, 6),
+        "time/coordinator_s": round(report.coordinator_seconds, 6),
         "throughput/samples_per_s": round(report.samples / seconds, 2) if seconds > 0 else None,
         **dict(zip(_TRAFFIC, report.traffic, strict=True)),
     }
@@ -123,6 +124,8 @@ def read(path: Path) -> list[Record]:
     except OSError as error:
         raise RunDirectoryError(f"{path} cannot be read: {error.strerror}") from error
     records = []
+    if lines[-1] and not lines[-1].startswith(b"{"):
+        raise RunDirectoryError(f"{path} is damaged: its last line is no record, not even the beginning of one")
     for number, line in enumerate(lines[:-1], 1):  # what follows the last newline was not written to its end
         try:
             record = json.loads(line)

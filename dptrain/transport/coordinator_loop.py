@@ -166,7 +166,8 @@ class _Loop:
                     case Drop(peer, _):
                         self._link.drop(peer)
                     case Tell(StepDone() as report):
-                        self._tell(replace(report, traffic=self._new_traffic()))
+                        share = time.monotonic() - self._link.woken
+                        self._tell(replace(report, traffic=self._new_traffic(), coordinator_seconds=share))
                     case Tell(report):
                         self._tell(report)
                     case SaveCheckpoint(best):

@@ -6,6 +6,7 @@ Messages are handed over as they are, arrays included: nobody may write into an 
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
 
@@ -29,11 +30,13 @@ class InProcessHub:
         self._dropped: set[Peer] = set()
         self._opened = 0
         self._closed = False
+        self.woken = time.monotonic()
 
     def poll(self, timeout: float, watch: Sequence[int] = ()) -> list[Received | PeerGone]:
         """Everything that has come in."""
         if not self._inbox:
             wait((self._wakeup.fileno(), *watch), timeout)
+        self.woken = time.monotonic()
         self._wakeup.clear()
         events: list[Received | PeerGone] = []
         while self._inbox:

@@ -23,6 +23,11 @@ class CoordinatorLink(Protocol):
         """Bytes of messages sent and received so far; without what the transport wraps them in."""
         ...
 
+    @property
+    def woken(self) -> float:
+        """When the last `poll` stopped waiting and began to read: seconds of time.monotonic()."""
+        ...
+
     def poll(self, timeout: float, watch: Sequence[int] = ()) -> list[Received | PeerGone]:
         """What came in; waits up to `timeout` seconds where there is nothing yet and no fd of `watch` is readable."""
         ...

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any, TypeAlias
@@ -19,7 +20,7 @@ from dptrain.errors import RemoteProtocolError, UsageError
 from dptrain.transport.address import abstract_name
 from dptrain.transport.guard import Guard
 from dptrain.transport.keys import AUGMENTER, WORKER, Keyring, role_of
-from dptrain.transport.sockets import HIGH_WATER, endpoint, harden, land, largest_frame, milliseconds, queue_bytes
+from dptrain.transport.sockets import HIGH_WATER, endpoint, harden, largest_frame, milliseconds, queue_bytes, whole
 from dptrain.wire.codec import Limits, decode, encode
 from dptrain.wire.messages import AskConfig, FromCoordinator, FromWorker, Message, Params
 
@@ -40,6 +41,7 @@ class RouterLink:
         self._dropped: OrderedDict[Peer, None] = OrderedDict()
         self._weights: tuple[Params, _Frames] | None = None  #: the last Params sent, and its frames
         self._sent = self._received = 0  #: bytes
+        self.woken = time.monotonic()
         self._keyed = keys is not None and address.startswith("tcp://")
         self._guard: Guard | None = None
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -80,6 +82,7 @@ class RouterLink:
         if self._guard is not None:
             self._guard.reading()
         poller.poll(milliseconds(timeout))
+        self.woken = time.monotonic()
         events: list[Received | PeerGone] = []
         for _ in range(BATCH):
             try:
@@ -98,7 +101,7 @@ class RouterLink:
                 self._guard.cut(frames[0], first=False)
             return None
         try:
-            message = self._admissible(decode(land(frames), self._limits), frames)
+            message = self._admissible(decode(whole(frames), self._limits), frames)
         except RemoteProtocolError as error:
             self.drop(peer)
             if self._guard is not None:

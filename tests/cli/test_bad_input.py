@@ -300,3 +300,22 @@ def test_verify_without_common_steps_ends_with_2_and_the_reason(hashed, capsys):
     assert "no hashed step in common" in err
     assert main(["verify", a, empty]) == 2
     assert f"{empty} holds no state hash: nothing to compare; train with --hash-every 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (bytes(range(128, 256)), "hashes.jsonl is damaged: its last line is no record"),
+        (b"\x93\xff\n" * 5, "hashes.jsonl, line 1 is damaged"),
+        (b'{"kind": "hash", "step": 1, "sha256": 7, "tensors": {}}\n', "its record of step 1 holds no hash"),
+        (b'{"kind": "hash", "step": 1}\n', "its record of step 1 holds no hash"),
+    ],
+    ids=["bytes", "lines", "number", "nothing"],
+)
+def test_verify_says_that_a_file_of_hashes_is_damaged(hashed, here, capsys, content, words):
+    a, b = hashed("a", {1: ("x", {})}), hashed("b", {})
+    (here / "b" / "hashes.jsonl").write_bytes(content)
+    assert main(["verify", a, b]) == 78
+    err = capsys.readouterr().err
+    assert is_one_line(err)
+    assert words in err

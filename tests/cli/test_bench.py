@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from dptrain.cli import main, torch_side
+from dptrain.kernels import isa
 
 TINY = [
     "bench",
@@ -26,6 +27,23 @@ TINY = [
 ]
 
 
+def _other_side(folder: Path, told: str) -> str:
+    """A program that answers as torch_step.py does, with steps of exactly 2 s; its version is `told`, Python over
+    the shape that it was sent.
+    """
+    fake = folder / "python"
+    fake.write_text(
+        f"#!{sys.executable}\n"
+        "import json, sys\n"
+        "shape = json.loads(sys.stdin.readline())\n"
+        f"print(json.dumps({{'torch': {told}, 'python': '3'}}), flush=True)\n"
+        "for line in sys.stdin:\n"
+        "    print(json.dumps([2.0] * int(line)), flush=True)\n"
+    )
+    fake.chmod(0o755)
+    return str(fake)
+
+
 def test_a_bench_prints_median_and_spread_of_as_many_steps_as_asked_for(capsys):
     assert main([*TINY, "--steps", "7", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
@@ -38,17 +56,7 @@ def test_a_bench_prints_median_and_spread_of_as_many_steps_as_asked_for(capsys):
 
 
 def test_the_other_side_is_told_of_the_shortcut(tmp_path, capsys):
-    fake = tmp_path / "python"
-    fake.write_text(
-        f"#!{sys.executable}\n"
-        "import json, sys\n"
-        "shape = json.loads(sys.stdin.readline())\n"
-        "told = ' '.join(str(shape[key]) for key in ('average', 'at_end', 'project'))\n"
-        "print(json.dumps({'torch': told, 'python': '3'}), flush=True)\n"
-        "for line in sys.stdin:\n"
-        "    print(json.dumps([2.0] * int(line)), flush=True)\n"
-    )
-    fake.chmod(0o755)
+    fake = _other_side(tmp_path, "' '.join(str(shape[key]) for key in ('average', 'at_end', 'project'))")
     for shortcut, told in (("avgpool-end", "1 1 0"), ("C", "0 0 2")):
         assert main([*TINY, "--steps", "5", "--shortcut", shortcut, "--against", str(fake)]) == 0
         out = capsys.readouterr().out
@@ -74,16 +82,7 @@ def test_a_python_without_torch_is_refused_before_anything_is_measured(python, c
 
 
 def test_the_other_sides_seconds_are_those_of_a_process_that_answers(tmp_path, capsys):
-    fake = tmp_path / "python"  # answers as torch_step.py does, with steps of exactly 2 s
-    fake.write_text(
-        f"#!{sys.executable}\n"
-        "import json, sys\n"
-        "shape = json.loads(sys.stdin.readline())\n"
-        "print(json.dumps({'torch': '9.9', 'python': '3'}), flush=True)\n"
-        "for line in sys.stdin:\n"
-        "    print(json.dumps([2.0] * int(line)), flush=True)\n"
-    )
-    fake.chmod(0o755)
+    fake = _other_side(tmp_path, "'9.9'")
     assert main([*TINY, "--steps", "5", "--against", str(fake)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert "torch 9.9" in lines[1]
@@ -95,20 +94,24 @@ def test_the_other_sides_seconds_are_those_of_a_process_that_answers(tmp_path, c
 
 
 def test_inference_is_measured_with_the_other_side_told_so(tmp_path, capsys):
-    fake = tmp_path / "python"
-    fake.write_text(
-        f"#!{sys.executable}\n"
-        "import json, sys\n"
-        "shape = json.loads(sys.stdin.readline())\n"
-        "print(json.dumps({'torch': str(shape['inference']), 'python': '3'}), flush=True)\n"
-        "for line in sys.stdin:\n"
-        "    print(json.dumps([2.0] * int(line)), flush=True)\n"
-    )
-    fake.chmod(0o755)
+    fake = _other_side(tmp_path, "str(shape['inference'])")
     assert main([*TINY, "--inference", "--steps", "5", "--against", str(fake)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert "torch 1" in lines[1]
     assert "inference, fp32" in lines[-2]
+
+
+def test_the_other_side_computes_in_the_same_precision(tmp_path, capsys):
+    fake = _other_side(tmp_path, "'bf16' if shape['bf16'] else 'fp32'")
+    for precision in ("fp32", "bf16"):
+        small = ["bench", "--n", "1", "--filters", "8", "--image", "8", "--batch-size", "8", "--shard-size", "4"]
+        flags = ["--precision", precision, "--isa", "avx2" if precision == "bf16" else "auto"]
+        if precision == "bf16" and "avx2" not in isa.available():
+            pytest.skip("tiles are emulated on AVX2, which this CPU lacks")
+        assert main([*small, *flags, "--steps", "5", "--against", str(fake)]) == 0
+        out = capsys.readouterr().out
+        assert f"torch {precision}" in out
+        assert f"training, {precision}, 1 thread" in out
 
 
 def test_layers_of_a_network_that_is_not_lowered_are_refused(capsys):
@@ -140,6 +143,7 @@ def test_whole_jobs_are_set_beside_the_other_sides_with_as_many_processes(tmp_pa
     assert set(jobs) == {("dptrain", 1), ("dptrain", 2), ("torch", 1), ("torch", 2)}
     assert jobs["torch", 1]["images"] == 128.0
     assert jobs["torch", 2]["images"] == 256.0
+    assert jobs["dptrain", 2]["coordinator_ms"] > 0
     assert jobs["dptrain", 1]["low"] <= jobs["dptrain", 1]["images"] <= jobs["dptrain", 1]["high"]
 
 

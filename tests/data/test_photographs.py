@@ -57,6 +57,13 @@ def test_sizes_of_the_same_folder_are_kept_apart(tmp_path):
     assert shapes == [(32, 32, 3), (6, 8, 3), (32, 32, 3), (6, 8, 1)]
 
 
+def test_a_folder_of_the_working_directory_is_pointed_at(tmp_path, monkeypatch):
+    _classes(tmp_path / "here" / "pets")
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(DataError, match=r"no folder .*home/pets; the one in this directory is folder:\./pets;"):
+        open_dataset("folder:pets", str(tmp_path / "home"))
+
+
 @pytest.mark.parametrize(
     ("name", "error", "words"),
     [

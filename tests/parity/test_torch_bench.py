@@ -26,7 +26,7 @@ def float64():
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("shortcut", RULES["shortcut"].words)
 def test_the_other_sides_network_gives_our_scores_with_our_weights(shortcut):
-    shape = {"n": 2, "filters": 4, "channels": 3, "classes": 5, "inference": 0} | told(shortcut)
+    shape = {"n": 2, "filters": 4, "channels": 3, "classes": 5, "inference": 0, "bf16": 0} | told(shortcut)
     theirs, scores = make_network(shape)
     network = resnet(ModelConfig(n=2, filters=4, shortcut=shortcut), ImageShape(8, 8, 3), 5).network
     ours = {spec.name: draws(spec.shape, stream) for stream, spec in enumerate(network.params)}

@@ -59,7 +59,7 @@ def start(tmp_path, facts):
 def step_report(step):
     hashes = (f"{step:064x}", (("model.w", f"{step:016x}"),)) if step % 2 == 0 else ("", ())
     return StepDone(
-        step, (step - 1) // EPOCH, 1 / step, step, 32, 0.1, *hashes, (("w0", 0.25), ("w1", 0.125)), MEGABYTES
+        step, (step - 1) // EPOCH, 1 / step, step, 32, 0.1, *hashes, (("w0", 0.25), ("w1", 0.125)), MEGABYTES, 0.0025
     )
 
 
@@ -112,6 +112,7 @@ def test_a_whole_run_leaves_its_files(start, make_state, capsys):
         "train/acc": 1 / 32,
         "lr": 0.1,
         "time/step_s": 0,
+        "time/coordinator_s": 0.0025,
         "throughput/samples_per_s": 0,
         "traffic/sent_bytes": 5_000_000,
         "traffic/received_bytes": 3_000_000,

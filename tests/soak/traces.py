@@ -6,8 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-#: The keys of metrics.jsonl that may differ between two runs of one identity.
-TIMINGS = {"time/step_s", "time/epoch_s", "throughput/samples_per_s", "traffic/sent_bytes", "traffic/received_bytes"}
+from dptrain.run.metrics import TIMING_KEYS
 
 
 def hashes(run: Path) -> dict[int, str]:
@@ -22,7 +21,7 @@ def step(run: Path) -> int:
 
 def records(run: Path) -> list[dict[str, Any]]:
     """metrics.jsonl without what a clock has said."""
-    return [{k: v for k, v in r.items() if k not in TIMINGS} for r in _records(run / "metrics.jsonl")]
+    return [{k: v for k, v in r.items() if k not in TIMING_KEYS} for r in _records(run / "metrics.jsonl")]
 
 
 def _records(path: Path) -> list[dict[str, Any]]:

@@ -29,17 +29,14 @@ def node_done(step, size=LIMITS.params):
 
 
 @BOTH
-def test_messages_arrive_in_order_with_their_arrays_aligned_and_writable(links, bind):
+def test_messages_arrive_in_order_and_a_workers_arrays_are_aligned_and_writable(links, bind):
     router = links.router(bind)
     dealer, peer = links.acquainted(router)
     dealer.send(node_done(1))
     dealer.send(node_done(2))
     events = links.collect(router, 2)
     assert [(type(e), e.peer, e.message.step) for e in events] == [(Received, peer, 1), (Received, peer, 2)]
-    gradient = events[0].message.gradient
-    np.testing.assert_array_equal(gradient, node_done(1).gradient)
-    assert gradient.ctypes.data % 64 == 0
-    assert gradient.flags.writeable
+    np.testing.assert_array_equal(events[0].message.gradient, node_done(1).gradient)
 
     router.send(peer, links.params(7))
     [arrived] = links.collect(dealer)
