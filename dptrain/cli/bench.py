@@ -22,6 +22,8 @@ from dptrain.run.manifest import cpu, versions
 
 _ROUNDS = 5  #: turns each side takes: a neighbour on the machine then hits both
 _WARM_UP = 2  #: steps that are not counted: compilation, caches
+#: CPU features with which PyTorch's autocast to bfloat16 is its fastest mode; without them it is its slowest
+_FAST_BF16 = {"avx512_bf16", "amx_bf16"}
 
 
 class Speed(NamedTuple):
@@ -109,24 +111,23 @@ def _counts(text: str) -> list[int]:
 
 
 def _measure(
-    run: Callable[[int], list[float]], torch: TorchSide | None, steps: int
-) -> tuple[list[float], list[float], list[float]]:
-    """Seconds of the steps of both sides, taken in turns, and the ratio of each turn's medians."""
-    run(_WARM_UP)
-    if torch:
-        torch.run(_WARM_UP)
-    ours: list[float] = []
-    theirs: list[float] = []
-    ratios: list[float] = []
+    run: Callable[[int], list[float]], others: dict[str, TorchSide], steps: int
+) -> tuple[dict[str, list[float]], dict[str, Ratio]]:
+    """Seconds of the steps of every side, taken in turns, and the ratios to ours of each turn's medians."""
+    sides = {"dptrain": run} | {name: other.run for name, other in others.items()}
+    for side in sides.values():
+        side(_WARM_UP)
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    ratios: dict[str, list[float]] = {name: [] for name in others}
     for turn in range(_ROUNDS):
         share = steps * (turn + 1) // _ROUNDS - steps * turn // _ROUNDS
-        mine = run(share)
-        ours += mine
-        if torch:
-            other = torch.run(share)
-            theirs += other
-            ratios.append(statistics.median(other) / statistics.median(mine))
-    return ours, theirs, ratios
+        taken = {name: side(share) for name, side in sides.items()}
+        for name, values in taken.items():
+            seconds[name] += values
+        for name, values in ratios.items():
+            values.append(statistics.median(taken[name]) / statistics.median(taken["dptrain"]))
+    spreads = {name: (statistics.median(v), min(v), max(v)) for name, v in ratios.items()}
+    return seconds, {name: Ratio(*(round(value, 3) for value in spread)) for name, spread in spreads.items()}
 
 
 def _speed(seconds: list[float], batch: int) -> Speed:
@@ -143,30 +144,37 @@ def _machine() -> str:
 
 def _print_steps(config: Config, shape: dict[str, int], python: str, steps: int, *, json_lines: bool) -> int:
     from dptrain.cli.our_step import describe, make_runner  # imports Numba: only now is the ISA known
+    from dptrain.kernels.isa import cpu_flags
 
-    torch = TorchSide(python, shape) if python else None
+    others: dict[str, TorchSide] = {}
     try:
-        ours, theirs, ratios = _measure(make_runner(config, shape), torch, steps)
+        if python:
+            others["torch"] = TorchSide(python, shape)
+            if not shape["bf16"] and cpu_flags() & _FAST_BF16:
+                others["torch bf16"] = TorchSide(python, shape | {"bf16": 1})
+        seconds, ratios = _measure(make_runner(config, shape), others, steps)
     finally:
-        if torch:
-            torch.close()
-    batch = shape["batch"]
-    speeds = {"dptrain": _speed(ours, batch)} | ({"torch": _speed(theirs, batch)} if theirs else {})
-    ratio = Ratio(*(round(f(ratios), 3) for f in (statistics.median, min, max))) if ratios else None
-    facts = _facts(describe(config, shape), {"torch": torch.versions["torch"]} if torch else {})
+        for other in others.values():
+            other.close()
+    speeds = {side: _speed(values, shape["batch"]) for side, values in seconds.items()}
+    facts = _facts(describe(config, shape), {"torch": others["torch"].versions["torch"]} if others else {})
     if json_lines:
         images = {side: speed._asdict() for side, speed in speeds.items()}
-        print(json.dumps(facts | {"images_per_s": images, "ratio": ratio._asdict() if ratio else None}))
+        print(
+            json.dumps(facts | {"images_per_s": images, "ratio": {s: ratio._asdict() for s, ratio in ratios.items()}})
+        )
         return 0
     _print_facts(facts)
-    kind = f"{'inference' if shape['inference'] else 'training'}, {config.training.precision}"
+    kind = "inference" if shape["inference"] else "training"
     for side, speed in speeds.items():
+        precision = "bf16" if side.endswith("bf16") else config.training.precision
         spread = f"quartiles {speed.low} to {speed.high}, {speed.steps} steps"
-        print(f"{side:<8} {speed.median:8.1f} images/s  {kind}, 1 thread, median ({spread})")
-    if ratio is None:
-        print("torch    not measured: --against torch does that, or --against PYTHON for one that has PyTorch")
-    else:
-        print(f"ratio    {ratio.median:.2f}  median of {len(ratios)} turns ({ratio.low:.2f} to {ratio.high:.2f})")
+        print(f"{side:<10} {speed.median:8.1f} images/s  {kind}, {precision}, 1 thread, median ({spread})")
+    for side, ratio in ratios.items():
+        over = f"dptrain over {side}, median of {_ROUNDS} turns ({ratio.low:.2f} to {ratio.high:.2f})"
+        print(f"ratio      {ratio.median:8.2f}  {over}")
+    if not ratios:
+        print("torch      not measured: --against torch does that, or --against PYTHON for one that has PyTorch")
     return 0
 
 

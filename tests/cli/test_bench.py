@@ -50,7 +50,7 @@ def test_a_bench_prints_median_and_spread_of_as_many_steps_as_asked_for(capsys):
     speed = found["images_per_s"]["dptrain"]
     assert speed["steps"] == 7
     assert 0 < speed["low"] <= speed["median"] <= speed["high"]
-    assert found["ratio"] is None
+    assert found["ratio"] == {}
     assert "ResNet-8, 4 filters" in found["model"]["text"]
     assert "batch 8 = 2 x 4" in found["model"]["text"]
 
@@ -58,7 +58,7 @@ def test_a_bench_prints_median_and_spread_of_as_many_steps_as_asked_for(capsys):
 def test_the_other_side_is_told_of_the_shortcut(tmp_path, capsys):
     fake = _other_side(tmp_path, "' '.join(str(shape[key]) for key in ('average', 'at_end', 'project'))")
     for shortcut, told in (("avgpool-end", "1 1 0"), ("C", "0 0 2")):
-        assert main([*TINY, "--steps", "5", "--shortcut", shortcut, "--against", str(fake)]) == 0
+        assert main([*TINY, "--steps", "5", "--shortcut", shortcut, "--against", fake]) == 0
         out = capsys.readouterr().out
         assert f"torch {told}" in out
         assert f"shortcut {shortcut}," in out
@@ -81,37 +81,62 @@ def test_a_python_without_torch_is_refused_before_anything_is_measured(python, c
     assert "this Python has no PyTorch: install it, or give the path" in capsys.readouterr().err
 
 
-def test_the_other_sides_seconds_are_those_of_a_process_that_answers(tmp_path, capsys):
+@pytest.fixture
+def bf16(monkeypatch):
+    """bf16(True): as on a CPU that multiplies bfloat16."""
+
+    def have(found):
+        flags = isa.cpu_flags() - {"avx512_bf16", "amx_bf16"} | ({"avx512_bf16"} if found else set())
+        monkeypatch.setattr(isa, "cpu_flags", lambda: flags)
+
+    return have
+
+
+def test_the_other_sides_seconds_are_those_of_a_process_that_answers(tmp_path, capsys, bf16):
+    bf16(False)
     fake = _other_side(tmp_path, "'9.9'")
-    assert main([*TINY, "--steps", "5", "--against", str(fake)]) == 0
+    assert main([*TINY, "--steps", "5", "--against", fake]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert "torch 9.9" in lines[1]
-    assert "4.0 images/s  training, fp32, 1 thread, median (quartiles 4.0 to 4.0, 5 steps)" in lines[-2]
+    assert lines[-2].endswith("4.0 images/s  training, fp32, 1 thread, median (quartiles 4.0 to 4.0, 5 steps)")
     ours = float(lines[-3].split()[1])
     assert lines[-1].startswith("ratio ")
     assert float(lines[-1].split()[1]) == pytest.approx(ours / 4.0, rel=0.5)  # a median of turns, not of steps
-    assert "median of 5 turns" in lines[-1]
+    assert "dptrain over torch, median of 5 turns" in lines[-1]
 
 
-def test_inference_is_measured_with_the_other_side_told_so(tmp_path, capsys):
+def test_where_the_cpu_multiplies_bfloat16_the_other_side_is_measured_in_it_too(tmp_path, capsys, bf16):
+    bf16(True)
+    fake = _other_side(tmp_path, "'bf16' if shape['bf16'] else 'fp32'")
+    assert main([*TINY, "--steps", "5", "--json", "--against", fake]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert set(found["images_per_s"]) == {"dptrain", "torch", "torch bf16"}
+    assert set(found["ratio"]) == {"torch", "torch bf16"}
+    assert found["versions"]["torch"] == "fp32"
+    assert main([*TINY, "--steps", "5", "--against", fake]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-3].startswith("torch bf16      4.0 images/s  training, bf16, 1 thread")
+    assert "dptrain over torch bf16" in lines[-1]
+
+
+def test_inference_is_measured_with_the_other_side_told_so(tmp_path, capsys, bf16):
+    bf16(False)
     fake = _other_side(tmp_path, "str(shape['inference'])")
-    assert main([*TINY, "--inference", "--steps", "5", "--against", str(fake)]) == 0
+    assert main([*TINY, "--inference", "--steps", "5", "--against", fake]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert "torch 1" in lines[1]
     assert "inference, fp32" in lines[-2]
 
 
-def test_the_other_side_computes_in_the_same_precision(tmp_path, capsys):
+@pytest.mark.skipif("avx2" not in isa.available(), reason="tiles are emulated on AVX2, which this CPU lacks")
+def test_a_bench_in_bf16_is_one_on_both_sides(tmp_path, capsys):
     fake = _other_side(tmp_path, "'bf16' if shape['bf16'] else 'fp32'")
-    for precision in ("fp32", "bf16"):
-        small = ["bench", "--n", "1", "--filters", "8", "--image", "8", "--batch-size", "8", "--shard-size", "4"]
-        flags = ["--precision", precision, "--isa", "avx2" if precision == "bf16" else "auto"]
-        if precision == "bf16" and "avx2" not in isa.available():
-            pytest.skip("tiles are emulated on AVX2, which this CPU lacks")
-        assert main([*small, *flags, "--steps", "5", "--against", str(fake)]) == 0
-        out = capsys.readouterr().out
-        assert f"torch {precision}" in out
-        assert f"training, {precision}, 1 thread" in out
+    small = ["--n", "1", "--filters", "8", "--image", "8", "--batch-size", "8", "--shard-size", "4"]
+    assert main(["bench", *small, "--precision", "bf16", "--isa", "avx2", "--steps", "5", "--against", fake]) == 0
+    out = capsys.readouterr().out
+    assert "torch bf16" in out
+    assert "training, bf16, 1 thread" in out
+    assert "fp32" not in out
 
 
 def test_layers_of_a_network_that_is_not_lowered_are_refused(capsys):
