@@ -16,26 +16,9 @@ from dptrain.kernels.warp import jit, reference, tables
 shapes = st.tuples(st.integers(1, 3), st.integers(1, 9), st.integers(1, 9), st.sampled_from([1, 3, 4]))
 
 
-def _images(shape):
-    count = int(np.prod(shape))
-    return (philox.words(7, 99, 0, 0, count) >> 24).astype(np.uint8).reshape(shape)
-
-
-def _words(seed, n):
-    return philox.blocks(seed, 98, 0, np.arange(n))
-
-
-def _both(name, x, words, *arguments):
-    ref, out = np.empty_like(x), np.empty_like(x)
-    getattr(reference, name)(x, words, *arguments, ref)
-    getattr(warp, name)(x, words, *arguments, out)
-    np.testing.assert_array_equal(out, ref)
-    return out
-
-
 @given(shape=shapes, limit=st.integers(0, 180), fill=st.integers(0, 255), seed=st.integers(0, 10**9))
-def test_rotate_is_the_reference(shape, limit, fill, seed):
-    _both("rotate", _images(shape), _words(seed, shape[0]), limit, fill)
+def test_rotate_is_the_reference(drawn, shape, limit, fill, seed):
+    drawn.both(warp.rotate, drawn.images(shape), drawn.words(seed, shape[0]), limit, fill)
 
 
 @given(
@@ -45,22 +28,22 @@ def test_rotate_is_the_reference(shape, limit, fill, seed):
     fill=st.integers(0, 255),
     seed=st.integers(0, 10**9),
 )
-def test_elastic_is_the_reference(shape, alpha, sigma, fill, seed):
-    _both("elastic", _images(shape), _words(seed, shape[0]), alpha, tables.gaussian(sigma), fill)
+def test_elastic_is_the_reference(drawn, shape, alpha, sigma, fill, seed):
+    drawn.both(warp.elastic, drawn.images(shape), drawn.words(seed, shape[0]), alpha, tables.gaussian(sigma), fill)
 
 
 @given(shape=shapes, reach=st.integers(1, 4000), seed=st.integers(0, 99))
-def test_sampling_is_the_reference_at_any_place_in_and_out_of_the_image(shape, reach, seed):
-    image = _images(shape)[0]
+def test_sampling_is_the_reference_at_any_place_in_and_out_of_the_image(drawn, shape, reach, seed):
+    image = drawn.images(shape)[0]
     draws = philox.words(seed, 97, 0, 0, 32).astype(np.int64)
     y, x = (draws % (2 * reach) - reach).reshape(2, 4, 4)
     np.testing.assert_array_equal(jit.sample(image, y, x, 9), reference.sample(image, y, x, 9))
 
 
-def test_large_images_are_the_reference_where_places_are_just_rounded_too():
-    x, words = _images((12, 64, 56, 3)), _words(6, 12)
-    _both("rotate", x, words, 45, 9)
-    _both("elastic", x, words, 40, tables.gaussian(6), 9)
+def test_large_images_are_the_reference_where_places_are_just_rounded_too(drawn):
+    x, words = drawn.images((12, 64, 56, 3)), drawn.words(6, 12)
+    drawn.both(warp.rotate, x, words, 45, 9)
+    drawn.both(warp.elastic, x, words, 40, tables.gaussian(6), 9)
 
 
 def test_sines_and_cosines_are_the_nearest_whole_numbers():
@@ -88,26 +71,26 @@ def _fixed_angle(sixteenths, limit):
 
 
 @pytest.mark.parametrize(("degrees", "turns"), [(0, 0), (90, 1), (-90, 3), (180, 2)])
-def test_right_angles_turn_the_image_exactly(degrees, turns):
-    x = _images((1, 9, 9, 3))
-    out = _both("rotate", x, _fixed_angle(16 * degrees, 180), 180, 0)
+def test_right_angles_turn_the_image_exactly(drawn, degrees, turns):
+    x = drawn.images((1, 9, 9, 3))
+    out = drawn.both(warp.rotate, x, _fixed_angle(16 * degrees, 180), 180, 0)
     np.testing.assert_array_equal(out[0], np.rot90(x[0], turns))
 
 
-def test_a_small_angle_moves_a_dot_by_that_angle():
+def test_a_small_angle_moves_a_dot_by_that_angle(drawn):
     x = np.zeros((1, 65, 65, 1), np.uint8)
     x[0, 31:34, 61:64] = 200  # 30 right of the middle
-    out = _both("rotate", x, _fixed_angle(16 * 30, 45), 45, 0)[0, :, :, 0].astype(float)
+    out = drawn.both(warp.rotate, x, _fixed_angle(16 * 30, 45), 45, 0)[0, :, :, 0].astype(float)
     y, x = (np.mgrid[:65, :65] * out).sum(axis=(1, 2)) / out.sum()
     assert (32 - y, x - 32) == pytest.approx(
         (30 * math.sin(math.radians(30)), 30 * math.cos(math.radians(30))), abs=0.1
     )
 
 
-def test_every_sixteenth_of_a_degree_is_equally_likely_both_ends_too():
-    x = np.repeat(_images((1, 33, 33, 1)), 3300, axis=0)
+def test_every_sixteenth_of_a_degree_is_equally_likely_both_ends_too(drawn):
+    x = np.repeat(drawn.images((1, 33, 33, 1)), 3300, axis=0)
     out = np.empty_like(x)
-    warp.rotate(x, _words(3, len(x)), 1, 0, out)
+    warp.rotate(x, drawn.words(3, len(x)), 1, 0, out)
     turned, counts = np.unique(out.reshape(len(out), -1), axis=0, return_counts=True)
     assert len(turned) == 33
     for ends in (-16, 16):
@@ -117,16 +100,16 @@ def test_every_sixteenth_of_a_degree_is_equally_likely_both_ends_too():
     assert abs(float(((counts - 100) ** 2 / 100).sum()) - 32) < 4 * 64**0.5
 
 
-def test_elastic_without_strength_changes_nothing():
-    x = _images((2, 8, 7, 3))
-    np.testing.assert_array_equal(_both("elastic", x, _words(0, 2), 0, tables.gaussian(6), 0), x)
+def test_elastic_without_strength_changes_nothing(drawn):
+    x = drawn.images((2, 8, 7, 3))
+    np.testing.assert_array_equal(drawn.both(warp.elastic, x, drawn.words(0, 2), 0, tables.gaussian(6), 0), x)
 
 
-def test_elastic_is_centred_smooth_and_as_strong_as_its_weights_say():
+def test_elastic_is_centred_smooth_and_as_strong_as_its_weights_say(drawn):
     ramp = np.broadcast_to((np.arange(64) * 4).astype(np.uint8)[None, None, :, None], (200, 64, 64, 1)).copy()
     out = np.empty_like(ramp)
     alpha, weights = 24, tables.gaussian(6)
-    warp.elastic(ramp, _words(5, 200), alpha, weights, 0, out)
+    warp.elastic(ramp, drawn.words(5, 200), alpha, weights, 0, out)
     moved = (out.astype(float) - ramp)[:, 16:48, 16:48, 0] / 4  # pixels along x
     strength = alpha * math.sqrt(170 / 256) * float((weights.astype(float) ** 2).sum()) / 4096**2
     assert abs(moved.mean()) < 0.05

@@ -1,0 +1,41 @@
+"""What tests of kernels that change images share: images, words to draw from, the reference beside the kernel."""
+
+from __future__ import annotations
+
+import importlib
+
+import numpy as np
+import pytest
+
+from dptrain.kernels import philox
+
+
+class Drawn:
+    """Always the same images and words, from Philox."""
+
+    @staticmethod
+    def images(shape):
+        """uint8 of this shape."""
+        count = int(np.prod(shape))
+        return (philox.words(7, 99, 0, 0, count) >> 24).astype(np.uint8).reshape(shape)
+
+    @staticmethod
+    def words(seed, n):
+        """(n, 4) uint32: what each of n samples has to draw from."""
+        return philox.blocks(seed, 98, 0, np.arange(n))
+
+    @staticmethod
+    def both(kernel, x, words, *arguments, shape=None):
+        """What a kernel makes of images; it is what its reference makes, byte for byte."""
+        reference = importlib.import_module(f"dptrain.kernels.{kernel.__module__.split('.')[2]}.reference")
+        ref, out = np.empty(shape or x.shape, np.uint8), np.empty(shape or x.shape, np.uint8)
+        getattr(reference, kernel.__name__)(x, words, *arguments, ref)
+        kernel(x, words, *arguments, out)
+        np.testing.assert_array_equal(out, ref)
+        return out
+
+
+@pytest.fixture(scope="session")
+def drawn():
+    """Images and words, the same in every test."""
+    return Drawn
