@@ -21,6 +21,7 @@ from dptrain.errors import UsageError
 from dptrain.run.manifest import cpu, versions
 
 _ROUNDS = 5  #: turns each side takes: a neighbour on the machine then hits both
+_DEFAULTS = {"n": "3", "dataset": "shapes32"}  #: ResNet-20, and images of CIFAR's form that are always there
 _WARM_UP = 2  #: steps that are not counted: compilation, caches
 #: CPU features with which PyTorch's autocast to bfloat16 is its fastest mode; without them it is its slowest
 _FAST_BF16 = {"avx512_bf16", "amx_bf16"}
@@ -55,6 +56,7 @@ class Ratio(NamedTuple):
     "augment",
     "augmenters",
     "isa",
+    **_DEFAULTS,
 )
 def bench(  # noqa: PLR0913  # its flags
     *,
@@ -70,7 +72,7 @@ def bench(  # noqa: PLR0913  # its flags
     **flags: str | bool,
 ) -> int:
     """Measure a training step, in one thread: forward, backward, tree, update. ResNet-20 unless told otherwise."""
-    given = {"n": "3"} | texts(flags)
+    given = _DEFAULTS | texts(flags)
     config = resolve(environ=os.environ, flags=given)
     for name, value, low, high in (
         ("image", image, 4, 1024),
@@ -96,8 +98,7 @@ def bench(  # noqa: PLR0913  # its flags
     }
     python = "" if layers else find_python(against)
     if workers:
-        chosen = {"dataset": "shapes32"} | given
-        return _print_jobs(_counts(workers), chosen, shape, python, steps, json_lines=json_lines)
+        return _print_jobs(_counts(workers), given, shape, python, steps, json_lines=json_lines)
     if layers:
         return _print_layers(config, shape, steps, json_lines=json_lines)
     return _print_steps(config, shape, python, steps, json_lines=json_lines)

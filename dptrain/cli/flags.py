@@ -92,16 +92,18 @@ def spelling(field: str) -> str:
     return "--" + field.replace("_", "-")
 
 
-def takes_config(*fields: str) -> Callable[[F], F]:
+def takes_config(*fields: str, **defaults: str) -> Callable[[F], F]:
     """Gives a verb one keyword flag for each of these configuration fields (default: all); they arrive in `**flags`.
 
-    `flags` holds text, and only the fields that stood on the command line.
+    `flags` holds text, and only the fields that stood on the command line. `defaults`: where the verb has others than
+    the configuration, for its help.
     """
 
     def decorate(verb: F) -> F:
         formals = [p for p in signature(verb).parameters.values() if p.kind is not Formal.VAR_KEYWORD]
         own = [p.replace(annotation=verb.__annotations__[p.name]) for p in formals]
-        verb.__signature__ = signature(verb).replace(parameters=[*own, *map(_formal, fields or SECTION_OF)])  # type: ignore[attr-defined]  # read by inspect.signature
+        configured = [_formal(field, defaults.get(field)) for field in fields or SECTION_OF]
+        verb.__signature__ = signature(verb).replace(parameters=[*own, *configured])  # type: ignore[attr-defined]  # read by inspect.signature
         return verb
 
     return decorate
@@ -122,7 +124,7 @@ def silenced(flags: Mapping[str, str | bool], *, quiet: bool) -> dict[str, str]:
     return found
 
 
-def _formal(field: str) -> Formal:
+def _formal(field: str, own: str | None) -> Formal:
     rule, default = RULES[field], values(Config())[field]
     kind: Any = str
     if isinstance(rule, Whole):
@@ -133,7 +135,7 @@ def _formal(field: str) -> Formal:
         kind = bool
     elif isinstance(rule, Choice):
         kind = Literal[rule.words]
-    shown = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
+    shown = own or (",".join(map(str, default)) if isinstance(default, tuple) else str(default))
     about = HELP[field] + (f" [{shown.lower() if isinstance(rule, Switch) else shown}]" if shown else "")
     parameter = Parameter(
         name=[spelling(field), *SHORT.get(field, [])],
