@@ -37,10 +37,10 @@ class _Unpickler(pickle.Unpickler):
         try:
             return self._admitted[module, name]
         except KeyError:
-            raise Foreign(f"{module}.{name}") from None
+            raise Foreign(repr(f"{module}.{name}")[1:-1][:100]) from None  # no line break, no terminal escape
 
     def persistent_load(self, pid: object) -> object:
-        raise pickle.UnpicklingError(f"it refers to an outside object {pid!r}")
+        raise pickle.UnpicklingError(f"it refers to an outside object {repr(pid)[:60]}")
 
 
 def refuse_large_memo(file: BinaryIO, size: int) -> None:

@@ -95,6 +95,17 @@ def test_what_no_dictionary_of_weights_needs_is_refused_by_name_and_not_run(tmp_
     assert not (tmp_path / "exploded").exists()
 
 
+def test_a_foreign_name_that_would_break_the_line_is_quoted(tmp_path):
+    path = tmp_path / "model.npy"
+    np.save(path, {"W0": np.ones(3)}, allow_pickle=True)
+    damaged = path.read_bytes().replace(b"_core.multiarray", b"\ncore\x1b[2Jtiarray")
+    path.write_bytes(damaged)
+    with pytest.raises(DataError) as e:
+        read_pyfunt(path)
+    assert "\\ncore\\x1b[2Jtiarray._reconstruct, which no dictionary of weights needs" in str(e.value)
+    assert str(e.value).isprintable()
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
