@@ -69,9 +69,10 @@ def _run(plan: Plan, stop: StopSignals, preparation: Preparation, *, launch: boo
         life = Life(session.directory.term, session.directory.logs, session.state, launch)
         with _word_about_waiting(session.recorder, quiet=plan.config.deployment.log_format == "quiet"):
             code: int = lead(parts, life, session.recorder, stop, preparation)
-        session.recorder.close()
+        failed = code not in _ASKED_FOR
+        session.recorder.close(failed=failed)
     path, failure = session.directory.path, ""
-    if code not in _ASKED_FOR:
+    if failed:
         failure = session.recorder.failure or f"the run has failed; see {session.directory.logs}"
     return Finished(code, path, failure)
 

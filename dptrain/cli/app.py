@@ -84,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return complain(f"the output cannot be written: {error.strerror}", 75)
+        return complain(f"{error.filename or 'the output'} cannot be written: {error.strerror}", 75)
     return code if isinstance(code, int) else 0
 
 

@@ -21,6 +21,7 @@ class Assignment:
     expires: float
     alone: bool = False  #: one shard, never to become part of a sum
     only: bool = False  #: its holder is to hold nothing else (this shard may kill it)
+    begun: bool = False  #: its holder has said that it has it
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +148,18 @@ class Book:
         """When a worker that holds something took up the first of it, or last finished a shard."""
         return self._moved[holder]
 
-    def computed(self, holder: str, shard: int) -> None:
-        """The worker has a result that it will send as a part of a sum."""
-        self._computed[holder].add(shard)
+    def news(self, holder: str, shard: int, *, done: bool) -> bool:
+        """The worker has taken up the assignment that begins with the shard, or is `done` with the shard and will send
+        it as a part of a sum. Whether it holds that, and says so for the first time.
+        """
+        for assignment in self._live[holder]:
+            if done and shard in range(*assignment.node) and shard not in self._computed[holder]:
+                self._computed[holder].add(shard)
+                return True
+            if not done and shard == assignment.node.first and not assignment.begun:
+                assignment.begun = True
+                return True
+        return False
 
     def finished_one(self, holder: str, now: float) -> float:
         """The worker has finished one more shard; returns the seconds since the one before."""

@@ -142,7 +142,7 @@ class Coordinator:
             return self._work.drop(member, f"signed as {message.incarnation[:8]}, said Hello as another", now)
         if not member.ready and not isinstance(message, Canary | Leave):
             return self._work.drop(member, f"sent {type(message).__name__} before it was admitted", now)
-        member.suspect, member.strikes, member.heard = False, 0, now
+        member.suspect, member.heard = False, now
         return self._heard(member, message, now)
 
     def _heard(self, member: Member, message: Signed, now: float) -> list[CoordinatorAction]:

@@ -18,7 +18,7 @@ class Member:
     ready: bool = False  #: its canary was right
     suspect: bool = False  #: a lease of it has run out and it has not been heard since: it gets no new work
     heard: float = 0.0  #: when its last valid message came
-    strikes: int = 0  #: leases of it that have run out since
+    strikes: int = 0  #: leases of it that have run out since its last result
     has: tuple[int, str] = (-1, "")  #: step and digest of the Params it was last sent
 
     @property

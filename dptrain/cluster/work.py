@@ -147,20 +147,20 @@ class Work:
         return self._found(current, node, opinion, lambda: m.result)
 
     def progress(self, member: Member, m: Progress, now: float) -> list[CoordinatorAction]:
-        """The worker moves."""
+        """The worker moves. What it has said before, or was not asked in this round, does not renew its leases."""
         current = self._course.round
-        if m.step < self._course.state.step:
+        asked = current is not None and m.step == current.step and m.first < current.book.shards
+        if current is None or not asked or not current.book.news(member.incarnation, m.first, done=m.done > 0):
             self.counters.late += 1
-        elif current is not None:
-            current.book.renew(member.incarnation, now)
-            if m.done and m.step == current.step and current.book.live(member.incarnation):
-                current.book.computed(member.incarnation, m.first)
-                current.pace.observe(member.incarnation, current.book.finished_one(member.incarnation, now))
+            return []
+        current.book.renew(member.incarnation, now)
+        if m.done:
+            current.pace.observe(member.incarnation, current.book.finished_one(member.incarnation, now))
         return []
 
     def _heard_of(self, member: Member, current: Round, node: Node, now: float) -> None:
         """Ends what the worker held of the node and renews the rest."""
-        book = current.book
+        book, member.strikes = current.book, 0
         current.pace.observe(member.incarnation, book.finished_one(member.incarnation, now))
         for over in book.answered(member.incarnation, node):
             current.lease.observe(now - over.since, over.node.size)
@@ -283,7 +283,8 @@ class Work:
 
     def _condemn(self, now: float) -> list[CoordinatorAction]:
         current = self._course.round
-        guilty = None if current is None else current.deaths.condemned(now)
+        there = {m.name for m in self._members.ready() if not m.suspect}
+        guilty = None if current is None else current.deaths.condemned(now, there)
         if current is None or guilty is None:
             return []
         shard, names = guilty

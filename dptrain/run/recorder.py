@@ -53,9 +53,10 @@ class Recorder:
         self._writer = CheckpointWriter(self._write_checkpoint)
         self._unsaved = ""  #: why the newest checkpoint could not be written
         self._troubles: dict[str, str] = {}  #: what cannot be written now, and why, as it was told
-        self._void_behind: int | None = None  #: checkpoints of later steps are to be removed, once there is one of this
+        self._void_behind: int | None = None  #: checkpoints of later steps are to be removed before one of this is made
         self._hashed = step  #: the last step that is in hashes.jsonl; that of the checkpoint we go on from is
         self._ending = texts.Ending(str(directory.path), complete_before=any("test/acc" in r for r in self._table))
+        self.failure = ""  #: the last error that was reported
         self.begun = False  #: the coordinator has reported its start
 
     def tell(self, report: Report) -> None:
@@ -85,7 +86,7 @@ class Recorder:
             case WorkerJoined() | WorkerLost() | Notice():
                 self._write_log(texts.event_line(report))
                 if isinstance(report, Notice) and report.level == "error":
-                    self._ending.failed = report.text
+                    self.failure = report.text
             case RunStarted():
                 self.begun = True
                 link_latest(self._directory.path)
@@ -113,10 +114,12 @@ class Recorder:
         self._directory.hold()
         self._metrics.sync()
         self._hashes.sync()
-        self._shelf.put(pack(state, self._facts, self._directory.term), state.step, best=best)
         if self._void_behind is not None and state.step <= self._void_behind:
-            self._shelf.remove_behind(state.step)
+            self._shelf.remove_behind(
+                state.step
+            )  # first: a crash between the two must not leave the void one the newest
             self._void_behind = None
+        self._shelf.put(pack(state, self._facts, self._directory.term), state.step, best=best)
 
     def _look(self) -> None:
         """Tells what has become of the files meanwhile. Raises RunDirectoryError where they are somebody else's now."""
@@ -143,8 +146,12 @@ class Recorder:
         else:
             self._say(Notice("info", f"{self._directory.path / what}: can be written again"))
 
-    def close(self) -> None:
-        """Shows the result, closes the files. Raises RunDirectoryError where the last checkpoint is not written."""
+    def close(self, *, failed: bool = False) -> None:
+        """Shows the result, closes the files. `failed`: an error has ended the run; others it may have survived.
+
+        Raises RunDirectoryError where the last checkpoint is not written.
+        """
+        self._ending.failed = self.failure if failed else ""
         for outcome in self._writer.close():
             self._judge(outcome)
         self._reporter.closing(self._ending, self._progress, self._clock())
@@ -158,11 +165,6 @@ class Recorder:
         self._reporter.close()
         for file in (self._metrics, self._hashes, self._log):
             file.close()
-
-    @property
-    def failure(self) -> str:
-        """The last error that was reported; "" for none."""
-        return self._ending.failed
 
     def _tabulate(self, record: metrics.Record) -> None:
         self._metrics.write(record)

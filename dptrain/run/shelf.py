@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,11 +42,17 @@ class Shelf:
         return last
 
     def remove_behind(self, step: int) -> None:
-        """Removes the numbered ones of later steps: they do not count any more. Raises OSError."""
-        for path in self.numbered():
-            if _step(path) > step:
-                path.unlink(missing_ok=True)
+        """Removes what is of later steps, last.safetensors too: it does not count any more. Raises OSError."""
+        void = [path for path in self.numbered() if _step(path) > step]
+        for path in (*void, *self._last_behind(step)):
+            path.unlink(missing_ok=True)
         sync_directory(self.folder)
+
+    def _last_behind(self, step: int) -> list[Path]:
+        last = self.folder / LAST
+        with suppress(CheckpointError):  # not there, or damaged: nobody goes on from it
+            return [last] if load(last).step > step else []
+        return []
 
     def numbered(self) -> list[Path]:
         """step-N files, newest first."""

@@ -14,7 +14,7 @@ from dptrain.errors import ConnectionLostError, RefusedError, RemoteProtocolErro
 from dptrain.transport.dealer import DealerLink
 from dptrain.transport.guard import Guard
 from dptrain.transport.keys import WORKER, Keyring
-from dptrain.transport.sockets import endpoint, harden, land, queue_bytes
+from dptrain.transport.sockets import endpoint, land, listener, queue_bytes, receive
 from dptrain.transport.stopping import StopSource
 from dptrain.transport.window import Window
 from dptrain.wire.codec import HEADER_BYTES, Limits, decode, encode
@@ -60,8 +60,7 @@ class ShardServer:
         self._identity = identity
         self._guard: Guard | None = None
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._socket = self._context.socket(zmq.ROUTER)
-        harden(self._socket, address, HEADER_BYTES)
+        self._socket = listener(self._context, address, HEADER_BYTES)
         if address.startswith("ipc://"):
             self._socket.setsockopt(zmq.IPC_FILTER_UID, os.getuid())
         else:
@@ -80,7 +79,7 @@ class ShardServer:
     def answer(self, window: Window) -> bool:
         """Answers one request, if there is one; whether there was."""
         try:
-            peer, *frames = self._socket.recv_multipart(zmq.DONTWAIT, copy=False)
+            peer, *frames = receive(self._socket)
         except zmq.Again:
             return False
         try:

@@ -31,6 +31,13 @@ class Connection:
     read: int = 0  #: bytes it had sent when its last message was read
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Early:
+    """The last that was read."""
+
+    received: int | None  #: bytes in all when it was a valid message; None: it was something else
+
+
 class Cut(NamedTuple):
     """To be cut off."""
 
@@ -48,9 +55,8 @@ class Connections:
         """
         self._most_bytes = most_bytes
         self._all: dict[int, Connection] = {}
-        #: What came over a connection before anybody told that it is there (seen on a busy machine): bytes in all when
-        #: a valid message was read; None: something else was.
-        self._early: dict[int, int | None] = {}
+        #: What came over a connection before anybody told that it is there (seen on a busy machine).
+        self._early: dict[int, _Early] = {}
         self._allowance: dict[str, tuple[float, float]] = {}  #: address -> (connections it may still open, when)
         self._patience_from: float | None = None  #: when somebody began to read; before, silence is nobody's fault
 
@@ -66,7 +72,7 @@ class Connections:
         """A new one, and who has to go for it: itself or another."""
         self._all[fd] = Connection(fd, address, now)
         if fd in self._early:
-            received = self._early.pop(fd)
+            received = self._early.pop(fd).received
             if received is None:
                 return self._cut(fd, _NO_MESSAGE)
             self.heard(fd, received)
@@ -95,7 +101,7 @@ class Connections:
         if fd in self._all:
             self._all[fd].known, self._all[fd].read = True, received
         elif fd >= 0:
-            self._early[fd] = received
+            self._early[fd] = _Early(received)
 
     def condemn(self, fd: int, *, first: bool) -> Cut | None:
         """What came over it is no message, or nothing is wanted of it any more. None: it is gone; or, if that was its
@@ -104,8 +110,20 @@ class Connections:
         if fd in self._all:
             return self._cut(fd, _NO_MESSAGE)
         if first and fd >= 0:
-            self._early[fd] = None
+            self._early[fd] = _Early(None)
         return None
+
+    def early(self) -> dict[int, _Early]:
+        """Of whom something was read while nobody had told that they are there: for `settle`."""
+        return dict(self._early)
+
+    def settle(self, early: dict[int, _Early]) -> None:
+        """Everything has been told that had happened when `early` was asked for. Who is not there now has gone before
+        its message was read; the descriptor's next owner has nothing to do with it.
+        """
+        for fd, found in early.items():
+            if self._early.get(fd) is found:
+                del self._early[fd]
 
     def closed(self, fd: int) -> None:
         """It is gone."""

@@ -18,7 +18,7 @@ from dptrain.errors import RemoteProtocolError
 from dptrain.transport.curve import join
 from dptrain.transport.handshake import FAILED, clients_fault
 from dptrain.transport.keys import COORDINATOR, Keyring
-from dptrain.transport.sockets import HIGH_WATER, UNKNOWN_BYTES, harden, land, largest_frame, milliseconds
+from dptrain.transport.sockets import HIGH_WATER, UNKNOWN_BYTES, harden, land, largest_frame, milliseconds, receive
 from dptrain.wire.codec import Limits, decode, encode
 from dptrain.wire.messages import FromCoordinator, FromWorker
 
@@ -70,7 +70,7 @@ class DealerLink:
         events: list[Arrived | LinkLost] = []
         while len(events) < BATCH or self._fault:
             try:
-                frames = socket.recv_multipart(zmq.DONTWAIT, copy=False)
+                frames = receive(socket)
             except zmq.Again:
                 break
             event = self._event(frames)

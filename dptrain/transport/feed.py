@@ -16,7 +16,7 @@ from dptrain.errors import RemoteProtocolError
 from dptrain.transport.curve import join
 from dptrain.transport.handshake import FAILED, clients_fault
 from dptrain.transport.keys import AUGMENTER, Keyring
-from dptrain.transport.sockets import harden, land, largest_frame
+from dptrain.transport.sockets import harden, land, largest_frame, receive
 from dptrain.types import U8
 from dptrain.wire.codec import Limits, decode, encode
 from dptrain.wire.messages import PreparedShard, WantShard
@@ -99,7 +99,7 @@ class Feed:
     def _receive(self, socket: zmq.Socket[bytes]) -> None:
         while True:
             try:
-                frames = socket.recv_multipart(zmq.DONTWAIT, copy=False)
+                frames = receive(socket)
             except zmq.Again:
                 return
             try:

@@ -111,9 +111,11 @@ class Guard:
                 return
             if self._zap is not None and self._zap in ready:
                 self._answer(self._zap)
-            if self._monitor in ready:
-                self._watch()
             with self._lock:
+                early = self._connections.early()
+            self._watch()
+            with self._lock:
+                self._connections.settle(early)
                 cuts = [*self._connections.overdue(time.monotonic()), *self._connections.swollen(_received)]
                 for cut in cuts:
                     self._cut_off(cut)

@@ -20,7 +20,16 @@ from dptrain.errors import RemoteProtocolError, UsageError
 from dptrain.transport.address import abstract_name
 from dptrain.transport.guard import Guard
 from dptrain.transport.keys import AUGMENTER, WORKER, Keyring, role_of
-from dptrain.transport.sockets import HIGH_WATER, endpoint, harden, largest_frame, milliseconds, queue_bytes, whole
+from dptrain.transport.sockets import (
+    HIGH_WATER,
+    endpoint,
+    largest_frame,
+    listener,
+    milliseconds,
+    queue_bytes,
+    receive,
+    whole,
+)
 from dptrain.wire.codec import Limits, decode, encode
 from dptrain.wire.messages import AskConfig, FromCoordinator, FromWorker, Message, Params
 
@@ -45,9 +54,8 @@ class RouterLink:
         self._keyed = keys is not None and address.startswith("tcp://")
         self._guard: Guard | None = None
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._socket = self._context.socket(zmq.ROUTER)
+        self._socket = listener(self._context, address, largest_frame(self._limits))
         try:
-            harden(self._socket, address, largest_frame(self._limits))
             self._socket.router_mandatory = True
             self.near = self._bind(abstract_name("near")) if self._keyed else ""
             if address.startswith("tcp://"):
@@ -86,7 +94,7 @@ class RouterLink:
         events: list[Received | PeerGone] = []
         for _ in range(BATCH):
             try:
-                peer, *frames = self._socket.recv_multipart(zmq.DONTWAIT, copy=False)
+                peer, *frames = receive(self._socket)
             except zmq.Again:
                 break
             self._received += sum(map(len, frames))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 from math import ceil
 
 import numpy as np
@@ -10,6 +12,7 @@ import zmq
 from dptrain.wire.codec import HEADER_BYTES, Limits
 
 HIGH_WATER = 64  #: messages; they are up to 45 MB, and libzmq's default of 1000 would take 45 GB a peer
+UNREAD = 4  #: of these, of one peer, at the end that listens: a frame of 2 bytes takes 64 in libzmq, and more here
 HEARTBEAT_MS = 1_000
 DEAD_MS = 5_000  #: a peer that does not answer heartbeats so long is cut off; libzmq's thread answers, not Python
 HANDSHAKE_MS = 3_000
@@ -35,6 +38,37 @@ def harden(socket: zmq.Socket[bytes], address: str, largest: int) -> None:
     socket.ipv6 = "[" in address
 
 
+def listener(context: zmq.Context[zmq.Socket[bytes]], address: str, largest: int) -> zmq.Socket[bytes]:
+    """A ROUTER, hardened, not bound yet. What libzmq 4.3.5 would abort the process for cannot happen to it:
+
+    - It names peers by a counter that begins with rand(), so at the same number in every process; who had given itself
+      the next name made the connection after it abort us. The counter begins anywhere now.
+    - It sends no heartbeats: where a peer that was not read fast enough hangs up, the timer for the next one aborts.
+      Who connects sends them, with a limit after which its connection ends here too; where one does not, tcp asks.
+    """
+    ctypes.CDLL(None).srand(int.from_bytes(os.urandom(4), "little"))
+    socket = context.socket(zmq.ROUTER)
+    harden(socket, address, largest)
+    socket.rcvhwm = UNREAD
+    socket.heartbeat_ivl = 0
+    socket.tcp_keepalive, socket.tcp_keepalive_idle = 1, 30
+    socket.tcp_keepalive_intvl, socket.tcp_keepalive_cnt = 10, 3
+    return socket
+
+
+def receive(socket: zmq.Socket[bytes]) -> list[zmq.Frame]:
+    """The next message; zmq.Again where there is none. More frames than any of ours has are thrown away as they come:
+    a message may have millions.
+    """
+    frame = socket.recv(zmq.DONTWAIT, copy=False)
+    frames = [frame]
+    while frame.more:
+        frame = socket.recv(copy=False)
+        if len(frames) <= MOST_FRAMES:  # and one for the name of the peer
+            frames.append(frame)
+    return frames
+
+
 def largest_frame(limits: Limits) -> int:
     """Bytes of the largest frame of a valid message."""
     return max(HEADER_BYTES, 4 * limits.params, 4 * limits.buffers, limits.image_bytes)
@@ -43,10 +77,10 @@ def largest_frame(limits: Limits) -> int:
 def queue_bytes(limits: Limits) -> int:
     """What one peer can have on its way to us, received by the kernel and not yet read here, and not a byte more.
 
-    Our queue of messages, one more that is coming in, and the kernel's buffer.
+    Our queue of its messages, one more that is coming in, and the kernel's buffer.
     """
     message = HEADER_BYTES + 4 * limits.params + 4 * limits.buffers + limits.image_bytes
-    return (HIGH_WATER + 1) * message + _KERNEL_BUFFER
+    return (UNREAD + 1) * message + _KERNEL_BUFFER
 
 
 def endpoint(socket: zmq.Socket[bytes]) -> str:
@@ -62,10 +96,8 @@ def milliseconds(seconds: float) -> int:
 def whole(frames: list[zmq.Frame]) -> list[bytes | memoryview]:
     """The frames of a message where libzmq has put them: header as bytes, arrays read-only and anyhow aligned.
 
-    For the coordinator, who only adds them up: 1 MB copied into fresh pages takes longer than adding it. A message with
-    more frames than any of ours is cut to MOST_FRAMES, which the codec refuses.
+    For the coordinator, who only adds them up: 1 MB copied into fresh pages takes longer than adding it.
     """
-    frames = frames[:MOST_FRAMES]
     return [frames[0].bytes, *(frame.buffer for frame in frames[1:])] if frames else []
 
 

@@ -62,7 +62,7 @@ class Lead:
     def say(self, name, message):
         return self.feed(Received(name.encode(), message))
 
-    def hello(self, name, **changes):
+    def hello(self, name, /, **changes):
         hello = Hello(PROTOCOL, self.incarnation(name), name, 7, NUMERICS, "toy")
         return self.say(name, replace(hello, **changes))
 

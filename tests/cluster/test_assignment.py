@@ -73,7 +73,7 @@ def test_a_late_shard_may_be_held_twice_and_the_first_answer_frees_only_its_send
     assert book.waiting("a") == [0, 1]
     book.give("b", Node(0, 1), 1.0, Terms(5.0))
     assert (book.holding(0), book.holding(1)) == ({"a", "b"}, {"a"})
-    book.computed("a", 1)
+    assert book.news("a", 1, done=True)
     assert (book.waiting("a"), book.waiting("b")) == ([0], [2, 3, 0])
     book.answered("b", Node(0, 1))
     book.fill(Node(0, 1), "b")
@@ -81,6 +81,18 @@ def test_a_late_shard_may_be_held_twice_and_the_first_answer_frees_only_its_send
     assert not book.contested(Node(1, 2))
     assert (book.live("a"), book.live("b")) == (1, 1)
     book.validate(2)
+
+
+def test_news_are_about_what_a_worker_holds_and_are_none_the_second_time():
+    book = Book(4)
+    book.give("a", Node(0, 2), 0.0, Terms(5.0))
+    assert book.news("a", 0, done=False)
+    assert book.news("a", 1, done=True)
+    told_again = [book.news("a", 0, done=False), book.news("a", 1, done=True)]
+    never_held = [book.news("a", shard, done=done) for shard in (2, 2**40) for done in (False, True)]
+    of_another = [book.news("b", 0, done=True)]
+    assert not any([*told_again, *never_held, *of_another])
+    assert book.news("a", 0, done=True)
 
 
 def test_a_shard_set_aside_is_not_open():

@@ -362,10 +362,42 @@ def test_the_only_worker_is_asked_again_with_twice_the_patience(lead):
 def test_progress_renews_all_leases_of_a_worker(lead):
     lead = lead(shards=2)
     lead.join("a")
-    for _ in range(5):
+    me = lead.incarnation("a")
+    for first, done in ((0, 0), (0, 1), (1, 0), (1, 1)):
         lead.now += 4
-        assert lead.say("a", Progress(T, lead.incarnation("a"), 0, 0)) == []
+        assert lead.say("a", Progress(T, me, 0, first, done)) == []
         assert all(isinstance(a.message, Ping) for a in lead.feed(Tick()))
+
+
+def test_a_worker_that_says_again_and_again_what_it_has_done_and_sends_nothing_loses_its_shards(lead):
+    lead = lead(shards=2)
+    lead.join("liar")
+    me = lead.incarnation("liar")
+    for shard in (0, 1):
+        assert lead.say("liar", Progress(T, me, 0, shard, 1)) == []
+    lead.join("honest")
+    told = []
+    for second in range(6):
+        lead.now += 1
+        for shard in (0, 1, 2**40 + second):
+            told += lead.say("liar", Progress(T, me, 0, shard, 1))
+        told += lead.feed(Tick())
+    notices = [a.report.text for a in told if isinstance(a, Tell)]
+    assert "worker liar has been silent for 5 s about shard 0 of step 1: others may take over" in notices
+    assert assigned(told)[-1][0] == "honest"
+
+
+def test_whoever_lets_three_leases_run_out_is_asked_only_where_nobody_else_is_there_until_a_result_comes(lead):
+    lead = lead(shards=1)
+    lead.join("liar", "honest")
+    for step in range(3):
+        assert lead.held("liar") == [(0, 1)]
+        lead.now += 600
+        assert assigned(lead.feed(Tick())) == [("honest", 0, 1)]
+        lead.say("liar", Progress(T, lead.incarnation("liar"), step, 0))
+        lead.done("honest", 0, 1)
+    assert lead.held("liar") == []
+    assert lead.held("honest") != []
 
 
 def test_a_part_of_a_node_that_somebody_else_has_done_is_a_duplicate_and_the_rest_is_open_again(lead):

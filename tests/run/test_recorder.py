@@ -318,6 +318,7 @@ def test_json_lines_are_objects_with_the_same_head(start, make_state, capsys):
 
 def test_a_stopped_run_says_how_to_continue_and_a_diverged_one_does_not(start, make_state, capsys):
     recorder, run = start()
+    recorder.tell(Notice("error", "worker w7 is refused: it has another data set"))  # which is not the run's end
     play(recorder, make_state, 1, 4)
     recorder.close()
     assert (
@@ -327,7 +328,7 @@ def test_a_stopped_run_says_how_to_continue_and_a_diverged_one_does_not(start, m
     recorder, run = start("b")
     play(recorder, make_state, 1, 2)
     recorder.tell(Notice("error", "step 3: conv1.weight is not finite"))
-    recorder.close()
+    recorder.close(failed=True)
     out = capsys.readouterr().out
     assert "error: step 3: conv1.weight is not finite" in out
     assert "continue" not in out

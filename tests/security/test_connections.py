@@ -47,6 +47,19 @@ def test_what_was_wrong_with_a_connection_that_is_gone_does_not_count_against_th
     assert connections.accepted(5, "b", 0.0) is None
 
 
+def test_what_is_read_of_a_connection_that_has_gone_says_nothing_about_the_next_one_with_its_descriptor(connections):
+    for fd in (7, 8):
+        connections.accepted(fd, "10.0.0.1", 0.0)
+        connections.closed(fd)
+    connections.condemn(7, first=True)
+    connections.heard(8, 5_000_000)
+    connections.settle(connections.early())
+    assert connections.accepted(7, "10.0.0.2", 1.0) is None
+    assert connections.accepted(8, "10.0.0.3", 1.0) is None
+    connections.reading(1.0)
+    assert {cut.fd for cut in connections.overdue(60.0)} == {7, 8}
+
+
 def test_a_worker_whose_hello_is_read_before_anybody_told_of_it_is_known(connections):
     connections.reading(0.0)
     connections.heard(5, 100)

@@ -22,6 +22,9 @@ WORKERS = 3  #: there are at most so many beside the veteran
 PAUSE = 2.0  #: mean seconds between two events
 SETTLED = 300  #: steps until the run keeps as many checkpoints as it ever will, the best one included
 LIMIT = 600.0  #: seconds until then
+AWAKE = (
+    45.0  #: seconds at the end in which the veteran is not paused: who comes back to nobody looks for it for a minute
+)
 
 
 def endure(folder: Path, seed: int, minutes: float) -> list[str]:
@@ -82,7 +85,7 @@ class _Soak:
         look = begin + min(20.0, seconds / 8)  # what every process needs anyhow is there by then
         while time.monotonic() < begin + seconds:
             time.sleep(self._random.expovariate(1 / PAUSE))
-            self._event(veteran.pid)
+            self._event(veteran.pid, pauses=time.monotonic() < begin + seconds - AWAKE)
             if time.monotonic() >= look:
                 look = time.monotonic() + min(60.0, seconds / 8)
                 self._measure((time.monotonic() - begin) / 60, coordinator.pid, veteran.pid)
@@ -99,7 +102,7 @@ class _Soak:
         self.figures.append(measure(minute, self.directory, self.group.members(), coordinator, veteran))
         print(json.dumps(vars(self.figures[-1])), flush=True)
 
-    def _event(self, veteran: int) -> None:
+    def _event(self, veteran: int, *, pauses: bool) -> None:
         self._wake()
         self._workers = [worker for worker in self._workers if worker.poll() is None]
         kinds, weights = ("join", "die", "leave", "pause", "augmenter"), (30, 15, 10, 15, 5)
@@ -112,7 +115,7 @@ class _Soak:
         elif kind == "pause":
             sleeping = {pid for _, pid in self._waking}
             pid = self._random.choice([veteran, *(worker.pid for worker in self._workers)])
-            if pid in sleeping:
+            if pid in sleeping or (pid == veteran and not pauses):
                 return
             hit(pid, signal.SIGSTOP)
             self._waking.append((time.monotonic() + self._random.choice((0.3, 3.0, 20.0)), pid))
