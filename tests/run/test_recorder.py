@@ -322,7 +322,7 @@ def test_a_stopped_run_says_how_to_continue_and_a_diverged_one_does_not(start, m
     play(recorder, make_state, 1, 4)
     recorder.close()
     assert (
-        f"stopped at step 4 of 6 after 0:00:04\ncontinue: dptrain train --resume {run.path}\n"
+        f"stopped at step 4 of 6 after 0:00:05\ncontinue: dptrain train --resume {run.path}\n"
         in capsys.readouterr().out
     )
     recorder, run = start("b")
