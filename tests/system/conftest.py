@@ -47,6 +47,10 @@ class Runs(Group):
         """Waits for these words in what it prints."""
         until(lambda: text in self.output(name), START, lambda: f"{text!r} from {name}:\n{self.output(name)}")
 
+    def until_alone(self):
+        """Waits, not for long, until nobody is left."""
+        until(lambda: not self.members(), 10.0, lambda: f"{self.members()} are still there")
+
     def finished(self, process, name, code=0):
         """Waits for the end."""
         assert process.wait(START) == code, self.output(name)
