@@ -41,6 +41,8 @@ def _hashes(run: Path) -> dict[int, Record]:
     if not path.is_file():
         raise UsageError(f"{run} is no run directory, or has no hashes.jsonl: give a directory below runs/")
     found = {record["step"]: record for record in read(path)}
+    if not found and path.stat().st_size and not path.read_bytes().startswith(b"{"):
+        raise RunDirectoryError(f"{path} is damaged: it holds no record, not even the beginning of one")
     for step, record in found.items():
         if not isinstance(record.get("sha256"), str) or not isinstance(record.get("tensors"), dict):
             raise RunDirectoryError(f"{path} is damaged: its record of step {step} holds no hash")

@@ -16,7 +16,6 @@ from dptrain.cluster.pace import LATE, WORTH
 from dptrain.cluster.rounds import Round
 from dptrain.cluster.tree import Node
 
-MOST_STRIKES = 3
 IN_FLIGHT = 2  #: assignments a worker: one computed, one waiting. More would only make deaths dearer
 
 
@@ -35,10 +34,8 @@ class Dispatch:
 
     def __init__(self, current: Round, ready: tuple[Member, ...], now: float) -> None:
         self._round, self._book, self._now = current, current.book, now
-        #: A suspect gets something only where everybody is one: it may have lost its assignment for good. So does
-        #: whoever has often let a lease run out and given no result since, whatever else it says.
-        unsuspected = tuple(m for m in ready if not m.suspect)
-        self._sound = tuple(m for m in unsuspected if m.strikes < MOST_STRIKES) or unsuspected or ready
+        #: A suspect gets something only where everybody is one: it may have lost its assignment for good.
+        self._sound = tuple(m for m in ready if not m.suspect) or ready
         self._desperate = all(m.suspect for m in ready)
         most = 1 if self._desperate else IN_FLIGHT
         self._able = [m for m in self._sound if self._live(m) < most and not self._book.holds_only(m.incarnation)]
@@ -71,12 +68,11 @@ class Dispatch:
         jury = self._round.jury
         for shard in jury.doubtful:
             holders = self._book.holding(shard)
-            if jury.missing(shard) <= len(holders - self._late):
+            if self._round.deaths.waits(shard) or jury.missing(shard) <= len(holders - self._late):
                 continue
             fresh = [m for m in self._sound if m.incarnation not in holders and not jury.given(shard, m.incarnation)]
             only = shard in self._round.deaths.suspicious
             able = [m for m in self._able if m.incarnation not in holders and not (only and self._live(m))]
-            able = [m for m in able if not self._round.deaths.waits(shard, m.name)]
             if fresh:  # busy or not: who has not been heard is asked before anybody is asked twice
                 able = [m for m in able if m in fresh]
             else:
@@ -89,20 +85,20 @@ class Dispatch:
 
     def _suspicious(self) -> Gift | None:
         deaths = self._round.deaths
-        idle = [m for m in self._able if self._live(m) == 0]
+        taker = next((m for m in self._able if self._live(m) == 0), None)
         for shard in deaths.suspicious:
-            if self._book.holding(shard) or shard in self._round.jury.doubtful or not self._free(shard):
-                continue
-            dead = deaths.names(shard)
-            takers = sorted((m for m in idle if not deaths.waits(shard, m.name)), key=lambda m: m.name in dead)
-            if takers:  # whoever has not tried first
-                return self._gift(takers[0], Node(shard, shard + 1), alone=True, only=True)
+            held = self._book.holding(shard) or shard in self._round.jury.doubtful
+            if taker is not None and self._free(shard) and not held and not deaths.waits(shard):
+                return self._gift(taker, Node(shard, shard + 1), alone=True, only=True)
         return None
 
     def _open(self) -> Gift | None:
         """Among those who are fast enough: who holds least; who can add it to what it holds; who came first."""
-        book, is_open = self._book, self._book.open
-        worth = [m for m in self._able if self._worth(m)] if any(is_open) else []
+        book, is_open, now = self._book, self._book.open, self._now
+        barred = {m.order for m in self._sound if now < m.barred_until}
+        trusted = [m for m in self._able if m.order not in barred]
+        able = trusted if len(barred) < len(self._sound) else self._able
+        worth = [m for m in able if self._worth(m)] if any(is_open) else []
         if not worth:
             return None
         beside = {m.order: book.open_sibling(m.incarnation, self._chunk, is_open) for m in worth}

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 
 from dptrain.cluster.events import Peer
 from dptrain.wire.messages import Hello
+
+STRIKES = 3
+BARRED = 60.0  #: seconds; who says much and computes nothing then costs a lease a minute, and who was paused comes back
 
 
 @dataclass(slots=True)
@@ -18,8 +22,20 @@ class Member:
     ready: bool = False  #: its canary was right
     suspect: bool = False  #: a lease of it has run out and it has not been heard since: it gets no new work
     heard: float = 0.0  #: when its last valid message came
-    strikes: int = 0  #: leases of it that have run out since its last result
+    strikes: int = 0  #: how often leases of it have run out since its last result
+    barred_until: float = -inf  #: after STRIKES of them: open shards are for others until then, where there are any
     has: tuple[int, str] = (-1, "")  #: step and digest of the Params it was last sent
+
+    def strike(self, now: float) -> None:
+        """A lease of it has run out."""
+        self.suspect = True
+        self.strikes += 1
+        if self.strikes >= STRIKES:
+            self.barred_until = now + BARRED
+
+    def forgive(self) -> None:
+        """It has sent a result, late or not."""
+        self.strikes, self.barred_until = 0, -inf
 
     @property
     def name(self) -> str:

@@ -2,8 +2,7 @@
 
 The first death blames all that the worker held. From then on each of these shards is computed by a worker that holds
 nothing else: the next deaths are about this shard alone. Who was killed from outside, or comes back (it had only lost
-its connection), is struck off; so nothing is decided before there was time for that. Deaths under one name (a
-worker that is started again and again, or hangs up to do harm) decide only where nobody of another name is there.
+its connection), is struck off; so nothing is decided before there was time for that.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-DEATHS = 3
+DEATHS = 3  #: different workers
 WAIT = 10.0  #: seconds after the last death; nobody gets the shard meanwhile
 
 
@@ -47,24 +46,15 @@ class Deaths:
         """Shards somebody died on."""
         return tuple(sorted(shard for shard, deaths in self._by_shard.items() if deaths))
 
-    def names(self, shard: int) -> tuple[str, ...]:
-        """Of those who died on the shard."""
-        return tuple(death.name for death in self._by_shard.get(shard, {}).values())
+    def waits(self, shard: int) -> bool:
+        """Whether the shard is not to be given to anybody: it has killed enough."""
+        return len(self._by_shard.get(shard, ())) >= DEATHS
 
-    def waits(self, shard: int, name: str) -> bool:
-        """Whether the shard has killed enough to be kept from a worker of this name."""
-        names = self.names(shard)
-        return len(set(names)) >= DEATHS or (len(names) >= DEATHS and name in names)
-
-    def condemned(self, now: float, there: Iterable[str]) -> tuple[int, tuple[str, ...]] | None:
-        """A shard that has killed enough to be kept from all who are `there`, by name, and the names of the dead; None
-        while there is none, or it is too early.
-        """
-        names_there = tuple(there)
+    def condemned(self, now: float) -> tuple[int, tuple[str, ...]] | None:
+        """A shard that has killed DEATHS workers, and their names; None while there is none, or it is too early."""
         for shard, deaths in sorted(self._by_shard.items()):
-            enough = len(deaths) >= DEATHS and all(self.waits(shard, name) for name in names_there)
-            if enough and now >= max(d.when for d in deaths.values()) + WAIT:
-                return shard, self.names(shard)
+            if len(deaths) >= DEATHS and now >= max(d.when for d in deaths.values()) + WAIT:
+                return shard, tuple(d.name for d in deaths.values())
         return None
 
     def done(self, shards: Iterable[int]) -> None:

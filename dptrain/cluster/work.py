@@ -160,11 +160,15 @@ class Work:
 
     def _heard_of(self, member: Member, current: Round, node: Node, now: float) -> None:
         """Ends what the worker held of the node and renews the rest."""
-        book, member.strikes = current.book, 0
-        current.pace.observe(member.incarnation, book.finished_one(member.incarnation, now))
-        for over in book.answered(member.incarnation, node):
+        book = current.book
+        news = [shard for shard in range(*node) if book.news(member.incarnation, shard, done=True)]
+        answered = book.answered(member.incarnation, node)
+        if news or answered or book.free(node):  # what it has sent before proves nothing
+            current.pace.observe(member.incarnation, book.finished_one(member.incarnation, now))
+            book.renew(member.incarnation, now)
+            member.forgive()
+        for over in answered:
             current.lease.observe(now - over.since, over.node.size)
-        book.renew(member.incarnation, now)
         current.deaths.done(range(*node))
 
     def _found(
@@ -283,8 +287,7 @@ class Work:
 
     def _condemn(self, now: float) -> list[CoordinatorAction]:
         current = self._course.round
-        there = {m.name for m in self._members.ready() if not m.suspect}
-        guilty = None if current is None else current.deaths.condemned(now, there)
+        guilty = None if current is None else current.deaths.condemned(now)
         if current is None or guilty is None:
             return []
         shard, names = guilty
@@ -329,14 +332,16 @@ class Work:
         current = self._course.round
         assert current is not None
         actions: list[CoordinatorAction] = []
+        struck: dict[int, Member] = {}
         for assignment in current.book.expired(now):
             current.book.give_up(assignment)
             member = self._members.by_incarnation(assignment.holder)
             assert member is not None, "what a lost worker held was given up when it was removed"
-            member.suspect = True
-            member.strikes += 1
+            struck[member.order] = member
             text = f"worker {member.name} has been silent for {assignment.lease:.0f} s about {assignment.node}"
             actions.append(Tell(Notice("warning", f"{text} of {current.title}: others may take over")))
+        for member in struck.values():
+            member.strike(now)
         return actions
 
     # --- for tests

@@ -124,8 +124,6 @@ def read(path: Path) -> list[Record]:
     except OSError as error:
         raise RunDirectoryError(f"{path} cannot be read: {error.strerror}") from error
     records = []
-    if lines[-1] and not lines[-1].startswith(b"{"):
-        raise RunDirectoryError(f"{path} is damaged: its last line is no record, not even the beginning of one")
     for number, line in enumerate(lines[:-1], 1):  # what follows the last newline was not written to its end
         try:
             record = json.loads(line)

@@ -114,12 +114,11 @@ class Recorder:
         self._directory.hold()
         self._metrics.sync()
         self._hashes.sync()
+        content = pack(state, self._facts, self._directory.term)
         if self._void_behind is not None and state.step <= self._void_behind:
-            self._shelf.remove_behind(
-                state.step
-            )  # first: a crash between the two must not leave the void one the newest
+            self._shelf.go_back(content, state.step)
             self._void_behind = None
-        self._shelf.put(pack(state, self._facts, self._directory.term), state.step, best=best)
+        self._shelf.put(content, state.step, best=best)
 
     def _look(self) -> None:
         """Tells what has become of the files meanwhile. Raises RunDirectoryError where they are somebody else's now."""

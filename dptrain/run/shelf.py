@@ -41,11 +41,16 @@ class Shelf:
             old.unlink(missing_ok=True)
         return last
 
-    def remove_behind(self, step: int) -> None:
-        """Removes what is of later steps, last.safetensors too: it does not count any more. Raises OSError."""
-        void = [path for path in self.numbered() if _step(path) > step]
-        for path in (*void, *self._last_behind(step)):
+    def go_back(self, content: bytes, step: int) -> None:
+        """Makes `content`, of an earlier step, the last one, and removes what is of later steps: it does not count any
+        more. After a crash at any instant the void ones are whole or gone. Raises OSError: they are there still.
+        """
+        spare = self.folder / f".{LAST}.back.tmp"
+        write_atomically(spare, content)  # where the disk is full, it is told now
+        for path in [p for p in self.numbered() if _step(p) > step] + self._last_behind(step):
             path.unlink(missing_ok=True)
+        sync_directory(self.folder)
+        spare.replace(self.folder / LAST)
         sync_directory(self.folder)
 
     def _last_behind(self, step: int) -> list[Path]:

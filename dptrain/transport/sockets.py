@@ -12,9 +12,10 @@ import zmq
 from dptrain.wire.codec import HEADER_BYTES, Limits
 
 HIGH_WATER = 64  #: messages; they are up to 45 MB, and libzmq's default of 1000 would take 45 GB a peer
-UNREAD = 4  #: of these, of one peer, at the end that listens: a frame of 2 bytes takes 64 in libzmq, and more here
+UNREAD = 16  #: of these, of one peer, at the end that listens: a frame of 2 bytes takes 64 in libzmq, and more here
 HEARTBEAT_MS = 1_000
 DEAD_MS = 5_000  #: a peer that does not answer heartbeats so long is cut off; libzmq's thread answers, not Python
+LOST_MS = 15_000  #: after which a connection ends that does not acknowledge what is sent to it
 HANDSHAKE_MS = 3_000
 UNKNOWN_BYTES = 1 << 30  #: largest frame where the network is not known yet (a worker's, from its own coordinator)
 MOST_FRAMES = 4  #: of one message: header and at most two arrays, and one that is too many
@@ -44,7 +45,8 @@ def listener(context: zmq.Context[zmq.Socket[bytes]], address: str, largest: int
     - It names peers by a counter that begins with rand(), so at the same number in every process; who had given itself
       the next name made the connection after it abort us. The counter begins anywhere now.
     - It sends no heartbeats: where a peer that was not read fast enough hangs up, the timer for the next one aborts.
-      Who connects sends them, with a limit after which its connection ends here too; where one does not, tcp asks.
+      Who connects sends them, with a limit after which its connection ends here too, if a heartbeat was the last that
+      came; else tcp finds out, by asking or because what was sent is not acknowledged. Who only stops stays connected.
     """
     ctypes.CDLL(None).srand(int.from_bytes(os.urandom(4), "little"))
     socket = context.socket(zmq.ROUTER)
@@ -53,6 +55,7 @@ def listener(context: zmq.Context[zmq.Socket[bytes]], address: str, largest: int
     socket.heartbeat_ivl = 0
     socket.tcp_keepalive, socket.tcp_keepalive_idle = 1, 30
     socket.tcp_keepalive_intvl, socket.tcp_keepalive_cnt = 10, 3
+    socket.tcp_maxrt = LOST_MS
     return socket
 
 
@@ -94,7 +97,7 @@ def milliseconds(seconds: float) -> int:
 
 
 def whole(frames: list[zmq.Frame]) -> list[bytes | memoryview]:
-    """The frames of a message where libzmq has put them: header as bytes, arrays read-only and anyhow aligned.
+    """The frames of a message where libzmq has put them: header as bytes, arrays anyhow aligned, not to be written to.
 
     For the coordinator, who only adds them up: 1 MB copied into fresh pages takes longer than adding it.
     """

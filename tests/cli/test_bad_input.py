@@ -305,7 +305,7 @@ def test_verify_without_common_steps_ends_with_2_and_the_reason(hashed, capsys):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (bytes(range(128, 256)), "hashes.jsonl is damaged: its last line is no record"),
+        (bytes(range(128, 256)), "hashes.jsonl is damaged: it holds no record"),
         (b"\x93\xff\n" * 5, "hashes.jsonl, line 1 is damaged"),
         (b'{"kind": "hash", "step": 1, "sha256": 7, "tensors": {}}\n', "its record of step 1 holds no hash"),
         (b'{"kind": "hash", "step": 1}\n', "its record of step 1 holds no hash"),

@@ -387,17 +387,45 @@ def test_a_worker_that_says_again_and_again_what_it_has_done_and_sends_nothing_l
     assert assigned(told)[-1][0] == "honest"
 
 
-def test_whoever_lets_three_leases_run_out_is_asked_only_where_nobody_else_is_there_until_a_result_comes(lead):
+def test_whoever_lets_three_leases_run_out_leaves_open_shards_to_others_for_a_minute(lead):
     lead = lead(shards=1)
     lead.join("liar", "honest")
-    for step in range(3):
+    for step in range(2):
         assert lead.held("liar") == [(0, 1)]
         lead.now += 600
         assert assigned(lead.feed(Tick())) == [("honest", 0, 1)]
         lead.say("liar", Progress(T, lead.incarnation("liar"), step, 0))
         lead.done("honest", 0, 1)
-    assert lead.held("liar") == []
-    assert lead.held("honest") != []
+    lead.now += 600
+    assert assigned(lead.feed(Tick())) == [("honest", 0, 1)]
+    lead.say("liar", Progress(T, lead.incarnation("liar"), 2, 0))
+    lead.done("honest", 0, 1)
+    assert (lead.held("liar"), lead.held("honest") != []) == ([], True)
+
+
+def test_whoever_is_left_to_himself_gets_shards_however_many_leases_he_has_let_run_out(lead):
+    lead = lead(shards=1)
+    lead.join("slow")
+    for _ in range(6):
+        lead.now += 600
+        assert assigned(lead.feed(Tick())) == [("slow", 0, 1)]
+    lead.done("slow", 0, 1)
+    assert lead.machine.state.step == 1
+    member = lead.machine._members.by_incarnation(lead.incarnation("slow"))
+    assert (member.strikes, member.barred_until < lead.now) == (0, True)
+
+
+def test_a_result_sent_twice_renews_nothing(lead):
+    lead = lead(shards=2)
+    lead.join("liar")
+    lead.done("liar", 0, 1)
+    said = lead.node("liar", 0, 1)
+    lead.join("honest")
+    told = []
+    for _ in range(6):
+        lead.now += 1
+        told += [*lead.say("liar", said), *lead.feed(Tick())]
+    assert ("honest", 1, 2) in assigned(told)
 
 
 def test_a_part_of_a_node_that_somebody_else_has_done_is_a_duplicate_and_the_rest_is_open_again(lead):

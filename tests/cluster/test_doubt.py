@@ -284,33 +284,6 @@ def test_a_shard_that_kills_three_workers_stops_the_run_with_its_samples_and_a_c
     assert save == SaveCheckpoint(best=False)
 
 
-def test_deaths_under_one_name_stop_nothing_while_somebody_of_another_name_can_try(lead):
-    lead = lead(shards=1)
-    for number in range(3):
-        lead.hello(f"m{number}", name="mallory")
-        lead.canary(f"m{number}")
-        lead.feed(PeerGone(f"m{number}".encode(), "reset"))
-    lead.now += 5
-    assert assigned(lead.join("honest")) == [("honest", 0, 1, 1)]
-    lead.now += 6
-    assert not any(isinstance(a, Finish) for a in lead.feed(Tick()))
-    lead.done("honest", 0, 1)
-    assert lead.machine.state.step == 1
-
-
-def test_deaths_under_one_name_stop_the_run_where_nobody_else_is_there(lead):
-    lead = lead(shards=1)
-    for number in range(3):
-        lead.hello(f"m{number}", name="w0")
-        lead.canary(f"m{number}")
-        lead.feed(PeerGone(f"m{number}".encode(), "reset"))
-    lead.hello("m3", name="w0")
-    assert assigned(lead.canary("m3")) == []
-    lead.now += 10
-    *_, finish = lead.feed(Tick())
-    assert finish == Finish(70, "step 1, shard 0: workers w0, w0, w0 died computing it")
-
-
 def test_after_a_death_each_shard_is_computed_by_a_worker_that_holds_nothing_else(lead):
     lead = lead(shards=4)
     lead.join("a")
