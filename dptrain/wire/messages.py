@@ -81,7 +81,7 @@ class EvaluationDone:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """The worker is alive and moves on with what it holds: all its leases start anew."""
+    """The worker is alive and moves on with what it holds: where that is news, its leases start anew."""
 
     term: int
     incarnation: str

@@ -15,7 +15,7 @@ PAGES = ["README.md", *(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.
 
 def commands(root, document):
     """Every command a document shows, in a shell block or between backticks, as words; no variables, no comments."""
-    text = (root / document).read_text()
+    text = (root / document).read_text().replace("\\\n", " ")
     blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
     shown = re.findall(r"`(dptrain [^`]*--[^`]*)`", text)  # a verb alone is a word, and `dptrain eval RUN` a pattern
     wanted = [*(line for block in blocks for line in block.splitlines()), *map(" ".join, map(str.split, shown))]
