@@ -36,6 +36,8 @@ class Dispatch:
         self._round, self._book, self._now = current, current.book, now
         #: A suspect gets something only where everybody is one: it may have lost its assignment for good.
         self._sound = tuple(m for m in ready if not m.suspect) or ready
+        #: Whoever is barred gets no open shard where others are there, nor is anybody measured by what it has claimed.
+        self._trusted = tuple(m for m in self._sound if m.barred_until <= now) or self._sound
         self._desperate = all(m.suspect for m in ready)
         most = 1 if self._desperate else IN_FLIGHT
         self._able = [m for m in self._sound if self._live(m) < most and not self._book.holds_only(m.incarnation)]
@@ -94,11 +96,8 @@ class Dispatch:
 
     def _open(self) -> Gift | None:
         """Among those who are fast enough: who holds least; who can add it to what it holds; who came first."""
-        book, is_open, now = self._book, self._book.open, self._now
-        barred = {m.order for m in self._sound if now < m.barred_until}
-        trusted = [m for m in self._able if m.order not in barred]
-        able = trusted if len(barred) < len(self._sound) else self._able
-        worth = [m for m in able if self._worth(m)] if any(is_open) else []
+        book, is_open = self._book, self._book.open
+        worth = [m for m in self._able if m in self._trusted and self._worth(m)] if any(is_open) else []
         if not worth:
             return None
         beside = {m.order: book.open_sibling(m.incarnation, self._chunk, is_open) for m in worth}
@@ -137,7 +136,7 @@ class Dispatch:
 
     @cached_property
     def _usual(self) -> float | None:
-        return self._round.pace.usual(m.incarnation for m in self._sound)
+        return self._round.pace.usual(m.incarnation for m in self._trusted)
 
     @cached_property
     def _late(self) -> set[str]:
@@ -153,7 +152,7 @@ class Dispatch:
 
     @cached_property
     def _soonest(self) -> float:
-        return min(map(self._finish, self._sound))
+        return min(map(self._finish, self._trusted))
 
     def _finish(self, member: Member) -> float:
         assert self._usual is not None

@@ -34,7 +34,7 @@ class Member:
             self.barred_until = now + BARRED
 
     def forgive(self) -> None:
-        """It has sent a result, late or not."""
+        """It has sent a result of the round that is open."""
         self.strikes, self.barred_until = 0, -inf
 
     @property

@@ -403,6 +403,24 @@ def test_whoever_lets_three_leases_run_out_leaves_open_shards_to_others_for_a_mi
     assert (lead.held("liar"), lead.held("honest") != []) == ([], True)
 
 
+def test_nobody_is_measured_by_the_speed_that_a_barred_worker_has_claimed(lead):
+    lead = lead(shards=1)
+    lead.join("liar")
+    me = lead.incarnation("liar")
+    for _ in range(3):
+        lead.now += 0.001
+        lead.say("liar", Progress(T, me, 0, 0, 1))  # done in a millisecond, it says
+        lead.now += 600
+        lead.feed(Tick())
+    lead.join("honest")
+    lead.now += 600
+    assert assigned(lead.feed(Tick())) == [("honest", 0, 1)]
+    lead.now += 1
+    lead.say("liar", Progress(T, me, 0, 0))  # no suspect any more
+    lead.done("honest", 0, 1)
+    assert lead.held("honest") == [(0, 1)]  # the liar may have a copy: whoever is first counts
+
+
 def test_whoever_is_left_to_himself_gets_shards_however_many_leases_he_has_let_run_out(lead):
     lead = lead(shards=1)
     lead.join("slow")
