@@ -12,7 +12,7 @@ from dptrain.engine.tileweights import TileWeights
 from dptrain.engine.weights import LayerWeights, WinogradWeights
 from dptrain.kernels import aligned, tiles
 from dptrain.kernels.conv.winograd import scratch
-from dptrain.kernels.fused import convolution, ends, tiled
+from dptrain.kernels.fused import convolution, ends, peak, tiled
 from dptrain.kernels.intrinsics import strips
 from dptrain.types import F32, Maps
 
@@ -26,6 +26,13 @@ class Scratch(NamedTuple):
     stem_back: tuple[Maps, ...]
     layer: tuple[Maps, ...]
     layer_back: tuple[Maps, ...]
+
+
+class Method(NamedTuple):
+    """Of convolution."""
+
+    name: str
+    saving: float  #: direct multiply-adds for one of this method
 
 
 class Arithmetic(Protocol):
@@ -68,6 +75,14 @@ class Arithmetic(Protocol):
 
     def layer_back(self, layer: Convolution, kind: int) -> Kernel:
         """Gradient to gradient; kind: of the halving shortcut around it."""
+        ...
+
+    def method(self, layer: Convolution) -> Method:
+        """How a layer's products are made."""
+        ...
+
+    def peak(self) -> float:
+        """GFLOP/s of such products on this core at best. Measured now."""
         ...
 
 
@@ -120,6 +135,14 @@ class Fp32:
         """Likewise."""
         return convolution.backward(*_shape(layer), kind, layer.group)
 
+    def method(self, layer: Convolution) -> Method:
+        """F(2x2, 3x3) where the stride is 1."""
+        return Method("direct", 1) if layer.index == 0 or layer.stride == 2 else Method("winograd", 2.25)
+
+    def peak(self) -> float:
+        """Of fused multiply-adds."""
+        return peak.fma_gflops()
+
 
 class Bf16:
     """bf16 maps and weights, products on matrix tiles, sums in float32 (kernels/fused/tiled.py)."""
@@ -170,6 +193,14 @@ class Bf16:
     def layer_back(self, layer: Convolution, kind: int) -> Kernel:
         """In groups of images."""
         return tiled.backward(*_shape(layer), kind, _group(layer))
+
+    def method(self, layer: Convolution) -> Method:  # noqa: ARG002  # the protocol's
+        """Direct, all of them."""
+        return Method("tiles", 1)
+
+    def peak(self) -> float:
+        """Of matrix tiles, or of their emulation."""
+        return peak.tile_gflops()
 
 
 def _ends(stem: Convolution) -> tuple[int, int, int, int]:

@@ -17,6 +17,8 @@ from dptrain.kernels import isa
 
 FEATURES = ("amx_tile", "amx_bf16")  #: as /proc/cpuinfo names them
 
+CHECKED, INSTRUCTIONS, FLUSHING = 0, 1, 2  #: plain ints: kernels close over them
+
 #: Linux keeps the tiles' state (8 KB a thread) only for processes that asked: Documentation/arch/x86/xstate.rst.
 _SYS_ARCH_PRCTL, _REQUEST_PERMISSION, _XTILEDATA = 158, 0x1023, 18
 
@@ -35,8 +37,10 @@ def lacks() -> str:
 
 
 def tiles() -> int:
-    """1: kernels are made of the tile instructions; 0: of their emulation. A plain int: kernels close over it."""
-    return int(not lacks())
+    """What kernels make tiles of: the instructions, or one of their emulations (intrinsics/tile.py)."""
+    if not lacks():
+        return INSTRUCTIONS
+    return CHECKED if isa.level() == "portable" else FLUSHING
 
 
 def bf16_obstacle() -> str:

@@ -139,6 +139,17 @@ def test_a_bench_in_bf16_is_one_on_both_sides(tmp_path, capsys):
     assert "fp32" not in out
 
 
+@pytest.mark.skipif("avx2" not in isa.available(), reason="tiles are emulated on AVX2, which this CPU lacks")
+def test_layers_say_how_their_products_are_made(capsys):
+    small = ["--n", "1", "--filters", "8", "--image", "8", "--batch-size", "8", "--shard-size", "4", "--isa", "avx2"]
+    for precision, methods in (("bf16", {"tiles"}), ("fp32", {"direct", "winograd"})):
+        assert main(["bench", *small, "--layers", "--precision", precision, "--steps", "5", "--json"]) == 0
+        lines = json.loads(capsys.readouterr().out)["layers"]
+        named = [line["name"].split() for line in lines]
+        assert {words[-1] for words in named if words[1] != "means"} == methods
+        assert all(line["floor"] > 0 for line, words in zip(lines, named, strict=True) if words[1] != "means")
+
+
 def test_layers_of_a_network_that_is_not_lowered_are_refused(capsys):
     assert main([*TINY, "--layers"]) == 78
     assert "filters 4: only multiples of 8 are lowered" in capsys.readouterr().err

@@ -128,7 +128,7 @@ PROGRAM = """
 import json, re, tempfile
 import numba.core.config as config
 from dptrain.kernels import _jit, amx
-amx.tiles = lambda: 1
+amx.tiles = lambda: amx.INSTRUCTIONS
 config.CPU_NAME, config.CPU_FEATURES = "sapphirerapids", "+amx-tile,+amx-bf16"
 config.CACHE_DIR = tempfile.mkdtemp()
 from numba import types as t

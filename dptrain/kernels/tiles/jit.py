@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
+
 import numpy as np
 
 from dptrain.kernels import aligned, amx
@@ -21,16 +24,15 @@ def _widen(x: U16, y: F32, count: int) -> None:
     copy_line(x, 0, y, 0, count, 16)
 
 
-@kernel
-def _emulated(c: F32, a: U16, b: U16) -> None:
-    tile_dot(c, a, b, 0)
+@cache
+def _dot(TILES: int) -> Callable[[F32, U16, U16], None]:
+    @kernel
+    def run(c: F32, a: U16, b: U16) -> None:
+        begin_tiles(TILES)
+        tile_dot(c, a, b, TILES)
+        end_tiles(TILES)
 
-
-@kernel
-def _instruction(c: F32, a: U16, b: U16) -> None:
-    begin_tiles(1)
-    tile_dot(c, a, b, 1)
-    end_tiles(1)
+    return run
 
 
 def narrow(x: F32) -> U16:
@@ -55,5 +57,5 @@ def dot(c: F32, a: U16, b: U16) -> F32:
     """TDPBF16PS: c (16, 16), a (16, 32), b (16, 16, 2) -> c + a b; by the instruction where it may be used."""
     out = aligned.empty((256,))
     out[:] = c.reshape(-1)
-    (_instruction if amx.tiles() else _emulated)(out, a.reshape(-1).copy(), b.reshape(-1).copy())
+    _dot(amx.tiles())(out, a.reshape(-1).copy(), b.reshape(-1).copy())
     return out.reshape(16, 16)
