@@ -17,7 +17,7 @@ from dptrain.transport.address import bind_address, connect_address, warning_abo
 from dptrain.transport.augmenter_loop import CoordinatorWatch, ShardServer, ask_for_run, serve
 from dptrain.transport.dealer import DealerLink
 from dptrain.transport.keys import AUGMENTER, COORDINATOR, open_keyring
-from dptrain.transport.orphan import LAUNCHER
+from dptrain.transport.orphan import LAUNCHER, wait_for
 from dptrain.transport.stopping import StopSignals, StopSource
 from dptrain.transport.window import Place, Window, Work
 from dptrain.wire.messages import Welcome
@@ -53,6 +53,9 @@ def augment(options: Options) -> int:
     for address in (bind, coordinator):
         if warning := warning_about(address, keys=keys is not None):
             log.warning(warning)
+    import dptrain.data  # noqa: F401  # and the kernels: half a second
+
+    wait_for(options.launcher)
     link = DealerLink(coordinator, keys)
     try:
         with StopSignals(launched=options.launcher > 0) as stop:
@@ -74,7 +77,7 @@ def _serve(options: Options, server: ShardServer, watch: CoordinatorWatch, welco
 
 
 def _work(welcome: Welcome, data_dir: str) -> Work:
-    from dptrain.data import open_source  # imports the kernels, which takes half a second
+    from dptrain.data import open_source
 
     config = from_identity_json(welcome.config)
     source = open_source(config.data, config.training, data_dir)

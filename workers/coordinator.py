@@ -55,20 +55,23 @@ def train(parts: Parts, life: Life, recorder: Recorder, stop: StopSignals, prepa
     """Trains until the end, a signal or a failure, and returns the exit code. Main thread only.
 
     Raises UsageError where the address cannot be bound, Interrupted where a signal comes before the kernels are
-    compiled; nothing has been started then. Does not close the recorder.
+    compiled; nothing is left running then. Does not close the recorder.
     """
     deployment = parts.config.deployment
     in_process = life.launch and deployment.workers == 0
     with ExitStack() as stack:
         link = InProcessHub() if in_process else _bind(parts, recorder)
         stack.callback(link.close)
+        children: Children | None = None
+        if isinstance(link, RouterLink) and life.launch:
+            children = _start(stack, Children(_specs(deployment, link.near, life.logs)))
         machine = preparation.run(lambda: _machine(parts, life))
         stop.prepared()
-        crew: Crew | None = None
+        crew: Crew | None = children
         if isinstance(link, InProcessHub):
             crew = _start(stack, WorkerThreads(link, _hands(deployment)))
-        elif life.launch:
-            crew = _start(stack, Children(_specs(deployment, link.near, life.logs)))
+        elif children is not None:
+            children.begin()
         if link.endpoint.startswith("tcp://") or not life.launch:
             recorder.tell(Notice("info", f"listening on {link.endpoint}: dptrain worker --connect ADDRESS"))
         finish: Finish = run_coordinator(machine, link, recorder, stop, crew)

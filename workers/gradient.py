@@ -16,7 +16,7 @@ from dptrain.errors import ConnectionLostError, RefusedError
 from dptrain.transport.address import connect_address, warning_about
 from dptrain.transport.dealer import DealerLink
 from dptrain.transport.keys import AUGMENTER, COORDINATOR, WORKER, Keyring, open_keyring
-from dptrain.transport.orphan import INCARNATION, LAUNCHER
+from dptrain.transport.orphan import INCARNATION, LAUNCHER, wait_for
 from dptrain.transport.stopping import StopSignals
 from dptrain.transport.worker_loop import Ended, run_worker
 
@@ -54,6 +54,7 @@ def work(options: Options) -> int:
 
     from .compute import RunComputer  # imports the kernels
 
+    wait_for(options.launcher)
     name = options.name or f"{socket.gethostname()}:{os.getpid()}"
     identity = Identity(options.incarnation or secrets.token_hex(16), name, os.getpid(), amx.spoken(), isa.level())
     computer = RunComputer(options.data_dir, augmenters, keys, options.networks)

@@ -7,6 +7,7 @@ contrast and noise are drawn for each picture, so the mean colour says nothing a
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -37,6 +38,7 @@ class _Place(NamedTuple):
     phase: _Ints  #: 0 ... 7
 
 
+@lru_cache(maxsize=1)  # coordinator and workers in one process open it one after the other
 def load(train: int = TRAIN, test: int = TEST) -> Dataset:
     """Makes `train` + `test` pictures; the same counts give the same bits. 6,000 take about 0.5 s (measured)."""
     images, labels = generate(np.arange(train + test))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import subprocess
@@ -16,6 +17,7 @@ from dptrain.transport.orphan import INCARNATION, LAUNCHER
 from dptrain.transport.restarts import ASKED, Restarts, describe, exit_code
 
 WORDS = 10  #: lines of a log shown where the run cannot go on
+HEED = 0.5  #: seconds in which those that work end by themselves: the coordinator has told them to, or has gone
 GRACE = 3.0  #: seconds between SIGTERM and SIGKILL
 #: One thread a process, from the first import on; an environment that says otherwise is overruled.
 ONE_THREAD = {"NUMBA_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -48,13 +50,14 @@ class Children:
     """A `Crew` of processes. A context manager: leaving the block ends them all, whatever has happened; after a second
     Ctrl-C, at once.
 
-    Each is in a process group of its own (Ctrl-C at the terminal goes to us alone) but in our session. Its standard
-    input is a pipe whose end tells it that we are gone.
+    Each is in a process group of its own (Ctrl-C at the terminal goes to us alone) but in our session. It begins its
+    work when a line comes on its standard input (`orphan.wait_for`): with `begin`.
     """
 
     def __init__(self, specs: Sequence[ChildSpec], clock: Callable[[], float] = time.monotonic) -> None:
         self._children = [_Child(spec) for spec in specs]
         self._clock = clock
+        self._begun = False
         self._given_up: list[_Child] = []  #: workers that failed and are not started again, the first one first
 
     def __enter__(self) -> Children:
@@ -64,9 +67,15 @@ class Children:
         self.stop(0.0 if kind is not None and issubclass(kind, KeyboardInterrupt) else GRACE)
 
     def start(self) -> None:
-        """Starts all of them."""
+        """Starts all of them: they import what they need, and wait."""
         for child in self._children:
             self._start(child)
+
+    def begin(self) -> None:
+        """Lets them work, and those that are started from now on."""
+        self._begun = True
+        for child in self._children:
+            _let(child)
 
     def _start(self, child: _Child) -> None:
         child.incarnation, child.start_at = secrets.token_hex(16), None
@@ -82,6 +91,8 @@ class Children:
                 process_group=0,
             )
         child.pidfd = os.pidfd_open(child.process.pid)
+        if self._begun:
+            _let(child)
 
     @property
     def filenos(self) -> Sequence[int]:
@@ -141,23 +152,21 @@ class Children:
         return [f"{child.spec.name} | {line}" for child in self._given_up[:1] for line in _last_words(child, WORDS)]
 
     def stop(self, grace: float = GRACE) -> None:
-        """SIGTERM to all, SIGKILL to whoever is still there after `grace` seconds. Safe to call twice."""
+        """SIGTERM to those that do not end by themselves, SIGKILL after `grace` seconds. Safe to call twice.
+
+        A worker that is sent a signal while its last message is on the way answers a coordinator that has gone, and
+        waits two seconds for nothing (one run of 60, measured).
+        """
         for child in self._children:
             child.start_at = None
-        alive = [child for child in self._children if child.process is not None]
-        for child in alive:
-            assert child.process is not None
-            child.process.terminate()
-        deadline = time.monotonic() + grace
-        for child in alive:
-            assert child.process is not None
-            try:
-                child.process.wait(max(0.0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                child.process.kill()
-        for child in alive:
-            assert child.process is not None
-            child.code = child.process.wait()
+        alive = [(child, child.process) for child in self._children if child.process is not None]
+        left = _still_there([process for _, process in alive], min(grace, HEED) if self._begun else 0.0)
+        for process in left:
+            process.terminate()
+        for process in _still_there(left, grace):
+            process.kill()
+        for child, process in alive:
+            child.code = process.wait()
             _release(child)
 
 
@@ -173,11 +182,31 @@ def _last_words(child: _Child, most: int) -> list[str]:
     return ["".join(c if c.isprintable() else "?" for c in line) for line in text.splitlines() if line.strip()][-most:]
 
 
+def _still_there(processes: Sequence[subprocess.Popen[bytes]], seconds: float) -> list[subprocess.Popen[bytes]]:
+    """Who has not ended after so many seconds."""
+    deadline, left = time.monotonic() + seconds, []
+    for process in processes:
+        try:
+            process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            left.append(process)
+    return left
+
+
+def _let(child: _Child) -> None:
+    if child.process is None or child.process.stdin is None:
+        return
+    with contextlib.suppress(BrokenPipeError):  # it has ended already
+        child.process.stdin.write(b"\n")
+        child.process.stdin.flush()
+
+
 def _release(child: _Child) -> None:
     """Gives back what a process that has ended held here."""
     assert child.process is not None
     pipe: IO[bytes] | None = child.process.stdin
     if pipe is not None:
-        pipe.close()
+        with contextlib.suppress(BrokenPipeError):
+            pipe.close()
     os.close(child.pidfd)
     child.process, child.pidfd = None, -1

@@ -1,4 +1,4 @@
-"""For a launched process: dies with the process that launched it. Linux only, as all of dptrain's process handling."""
+"""For a launched process: waits for its launcher's word, and dies with it. Linux only, as all process handling here."""
 
 from __future__ import annotations
 
@@ -24,4 +24,13 @@ def die_with(launcher: int) -> None:
     if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
     if os.getppid() != launcher:
+        sys.exit("dptrain: the launcher has gone")
+
+
+def wait_for(launcher: int) -> None:
+    """Until the launcher says that it is ready: a line on standard input. Exits where the launcher has gone instead.
+
+    What takes long and needs nobody, importing above all, is done before.
+    """
+    if launcher and not sys.stdin.buffer.readline():
         sys.exit("dptrain: the launcher has gone")

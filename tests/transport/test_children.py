@@ -170,6 +170,48 @@ def test_a_bug_in_every_worker_is_a_bug_of_the_run_and_only_its_last_life_speaks
         assert len(children.last_words) < 6
 
 
+WAITING = (
+    "import sys, time; from dptrain.transport.orphan import wait_for; print('up', flush=True); wait_for(1);"
+    "print('began', flush=True); {then}"
+)
+
+
+def waiting(tmp_path, then):
+    """Not with -S: it imports dptrain."""
+    return ChildSpec("w0", (sys.executable, "-c", WAITING.format(then=then)), tmp_path / "w0.log", worker=True)
+
+
+def test_what_is_started_waits_for_the_word_and_a_later_life_has_it_already(tmp_path, links):
+    one = waiting(tmp_path, "time.sleep(600)")
+    with Children([one]) as children:
+        children.start()
+        until_up(links, one)
+        time.sleep(0.2)
+        assert "began" not in one.log.read_text()
+        children.begin()
+        links.until(lambda: "began" in one.log.read_text() or time.sleep(0.01))
+        os.kill(children.pids["w0"], signal.SIGKILL)
+        the_end(links, children)
+        links.until(lambda: children.exits() or one.log.read_text().count("began") == 2 or time.sleep(0.01))
+
+
+def test_who_waits_for_a_word_that_never_comes_ends_with_the_launcher(tmp_path):
+    command = [sys.executable, "-c", WAITING.format(then="")]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "up\n", "dptrain: the launcher has gone\n")
+
+
+def test_at_the_end_who_ends_by_itself_is_not_sent_a_signal(tmp_path, links):
+    one = waiting(tmp_path, "time.sleep(0.2); sys.exit(3)")
+    with Children([one]) as children:
+        children.start()
+        children.begin()
+        links.until(lambda: (one.log.exists() and "began" in one.log.read_text()) or time.sleep(0.01))
+        children.stop()
+        assert children._children[0].code == 3
+        children.stop()
+
+
 def test_after_a_second_ctrl_c_nobody_is_waited_for(spec, links):
     stubborn = spec(STUBBORN)
 
