@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -35,10 +33,10 @@ def profile(model: EngineModel, params: F32, x: U8, takes: int) -> list[Line]:
     core = _Core(model.arithmetic, model.arithmetic.peak(), peak.copy_gbytes())
     lines = []
     for forward in passes.forward_lines:
-        seconds = _best(partial(forward.run, 1, n), takes) / n
+        seconds = peak.best(partial(forward.run, 1, n), takes) / n
         lines.append(core.line("forward ", forward.layer, seconds, 1))
     for backward in passes.backward_lines:
-        seconds = _best(partial(backward.run, n), takes) / n
+        seconds = peak.best(partial(backward.run, n), takes) / n
         ways = 1 if backward.layer is None or backward.layer.index == 0 else 2
         lines.append(core.line("backward", backward.layer, seconds, ways))
     return lines
@@ -61,12 +59,3 @@ class _Core(NamedTuple):
         shapes = f"{a.height}x{a.width}x{a.channels} -> {y.height}x{y.width}x{y.channels}"
         name = f"{way} {layer.name:<16} {shapes} {method.name}"
         return Line(name, seconds * 1e6, flops / seconds * 1e-9, maps / seconds * 1e-9, floor)
-
-
-def _best(run: Callable[[], None], takes: int) -> float:
-    seconds = []
-    for _ in range(takes):
-        begin = time.perf_counter()
-        run()
-        seconds.append(time.perf_counter() - begin)
-    return min(seconds)

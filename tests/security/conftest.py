@@ -2,14 +2,9 @@
 
 import logging
 import socket
-import sys
-import time
-from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.append(str(Path(__file__).resolve().parents[1]))  # tests/soak, which launch/soak.sh needs without pytest
 import zmq
 
 from dptrain.cluster.events import Arrived, LinkLost
@@ -20,19 +15,9 @@ from dptrain.transport.keys import open_keyring
 from dptrain.transport.router import RouterLink
 from dptrain.wire.codec import Limits
 from dptrain.wire.messages import PROTOCOL, Hello, Params, Ping
+from waiting import until
 
-DEADLINE = 20.0  #: seconds; nothing here takes one, on an idle machine
 LIMITS = Limits(PARAMS.size, BUFFERS.size, 0)
-
-
-def until(happens, *, seconds=DEADLINE):
-    """The first true value of happens(), which itself waits a little at each call."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        value = happens()
-        if value:
-            return value
-    raise AssertionError(f"nothing happened in {seconds} s")
 
 
 def hello(name="w0"):

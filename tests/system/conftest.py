@@ -4,12 +4,8 @@ import itertools
 import os
 import signal
 import socket
-import sys
-from pathlib import Path
 
 import pytest
-
-sys.path.append(str(Path(__file__).resolve().parents[1]))  # tests/soak, which launch/soak.sh needs without pytest
 
 from soak import traces
 from soak.processes import Group, until

@@ -2,7 +2,6 @@
 
 import itertools
 import os
-import time
 
 import numpy as np
 import pytest
@@ -14,19 +13,9 @@ from dptrain.transport.dealer import DealerLink
 from dptrain.transport.router import RouterLink
 from dptrain.wire.codec import Limits
 from dptrain.wire.messages import PROTOCOL, Hello, Params
+from waiting import until
 
-DEADLINE = 20.0  #: seconds; nothing here takes one, on an idle machine
 LIMITS = Limits(PARAMS.size, BUFFERS.size, 0)
-
-
-def until(happens, *, seconds=DEADLINE):
-    """The first true value of happens(), which itself waits a little at each call."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        value = happens()
-        if value:
-            return value
-    raise AssertionError(f"nothing happened in {seconds} s")
 
 
 def collect(link, count=1):

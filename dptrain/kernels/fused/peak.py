@@ -45,27 +45,28 @@ def _copy(x: F32, y: F32, times: int) -> None:
 def fma_gflops() -> float:
     """GFLOP/s of a register block with everything in the first cache: fused multiply-adds, two each."""
     x, w, y = aligned.zeros((16 * 64,)), aligned.zeros((64 * 16,)), aligned.zeros((256,))
-    return 2e-9 * 16 * 64 * 16 * _TIMES / _best(lambda: _products(x, w, y, _TIMES))
+    return 2e-9 * 16 * 64 * 16 * _TIMES / best(lambda: _products(x, w, y, _TIMES))
 
 
 def tile_gflops() -> float:
     """GFLOP/s of a strip of five tiles, 16 products deep, everything read anew; instructions or emulation."""
     x, w = aligned.zeros_bf16((80 * 32 + 512,)), aligned.zeros_bf16((16 * 512,))
     y, m, times, run = aligned.zeros((1280,)), aligned.zeros((1280,)), _TIMES // 20, _tiles(amx.tiles())
-    return 2e-9 * 80 * 16 * 512 * times / _best(lambda: run(x, w, y, m, times))
+    return 2e-9 * 80 * 16 * 512 * times / best(lambda: run(x, w, y, m, times))
 
 
 def copy_gbytes() -> float:
     """GB/s, read and written, of a copy in the second cache."""
     x, y = aligned.zeros((_COPIED,)), aligned.zeros((_COPIED,))
     times = _TIMES // 20
-    return 8e-9 * _COPIED * times / _best(lambda: _copy(x, y, times))
+    return 8e-9 * _COPIED * times / best(lambda: _copy(x, y, times))
 
 
-def _best(run: Callable[[], None]) -> float:
-    run()  # compiles
+def best(run: Callable[[], None], takes: int = _TAKES) -> float:
+    """Seconds of the fastest of some takes, after one that may compile."""
+    run()
     seconds = []
-    for _ in range(_TAKES):
+    for _ in range(takes):
         begin = time.perf_counter()
         run()
         seconds.append(time.perf_counter() - begin)

@@ -13,14 +13,21 @@ from dptrain.types import F32, F64, I64
 
 
 @kernel
+def _top(logits: F32, i: int) -> np.float32:
+    """The largest of a row of numbers."""
+    top = logits[i, 0]
+    for k in range(1, logits.shape[1]):
+        if not logits[i, k] <= top:
+            top = logits[i, k]
+    return top  # type: ignore[no-any-return]  # float32 in Numba
+
+
+@kernel
 def _softmax(logits: F32, out: F64, totals: F64) -> None:
     """out[i] = exp(logits[i] - max), totals[i] their sum."""
     n, classes = logits.shape
     for i in range(n):
-        top = logits[i, 0]
-        for k in range(1, classes):
-            if not logits[i, k] <= top:
-                top = logits[i, k]
+        top = _top(logits, i)
         total = 0.0
         for k in range(classes):
             out[i, k] = exp_scalar(np.float64(logits[i, k]) - np.float64(top))
@@ -32,10 +39,7 @@ def _softmax(logits: F32, out: F64, totals: F64) -> None:
 def _finish(logits: F32, labels: I64, e: F64, totals: F64, losses: F64, gradient: F32) -> None:
     n, classes = logits.shape
     for i in range(n):
-        top = logits[i, 0]
-        for k in range(1, classes):
-            if not logits[i, k] <= top:
-                top = logits[i, k]
+        top = _top(logits, i)
         losses[i] = log_scalar(totals[i]) - (np.float64(logits[i, labels[i]]) - np.float64(top))
         for k in range(classes):
             share = e[i, k] / totals[i]

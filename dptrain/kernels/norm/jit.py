@@ -1,7 +1,6 @@
 """Sums over samples and pixels for BatchNorm, in Numba. Same names and arguments as reference.py, float32 only.
 
-Order of additions, per channel: four float32 partial sums over the pixels p = 0, 1, 2, 3 (mod 4) of an image, joined as
-(0 + 1) + (2 + 3); the images' sums are added in order in float64. Lanes are channels, so no vector width enters.
+Order of additions, per channel: an image's pixels in float32 as in _chains.py; the images' sums in order in float64.
 """
 
 from __future__ import annotations
@@ -9,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from dptrain.kernels import aligned
+from dptrain.kernels._chains import add_pixels, joined
 from dptrain.kernels._jit import kernel
 from dptrain.types import F32, F64
 
@@ -16,18 +16,13 @@ from dptrain.types import F32, F64
 @kernel
 def _join(partial: F32, total: F64) -> None:
     for c in range(total.shape[0]):
-        total[c] += np.float64((partial[0, c] + partial[1, c]) + (partial[2, c] + partial[3, c]))
+        total[c] += np.float64(joined(partial, c))
 
 
 @kernel
 def _sum(x: F32, partial: F32, total: F64) -> None:
-    n, pixels, channels = x.shape
-    for i in range(n):
-        partial[:] = 0
-        for p in range(pixels):
-            j = p & 3
-            for c in range(channels):
-                partial[j, c] += x[i, p, c]
+    for i in range(x.shape[0]):
+        add_pixels(x, i, partial)
         _join(partial, total)
 
 

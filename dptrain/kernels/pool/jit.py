@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from dptrain.kernels import aligned
+from dptrain.kernels._chains import add_pixels, joined
 from dptrain.kernels._jit import kernel
 from dptrain.types import F32
 
@@ -17,13 +18,9 @@ from dptrain.types import F32
 def _global_average(x: F32, partial: F32, y: F32) -> None:
     n, pixels, channels = x.shape
     for i in range(n):
-        partial[:] = 0
-        for p in range(pixels):
-            j = p & 3
-            for c in range(channels):
-                partial[j, c] += x[i, p, c]
+        add_pixels(x, i, partial)
         for c in range(channels):
-            y[i, c] = ((partial[0, c] + partial[1, c]) + (partial[2, c] + partial[3, c])) / np.float32(pixels)
+            y[i, c] = joined(partial, c) / np.float32(pixels)
 
 
 @kernel
