@@ -141,13 +141,12 @@ def _outcome(variant: Variant, runs: list[_Run], diverged: set[Path]) -> Outcome
 
     good = [run for run in runs if run.path not in diverged]
     config = runs[0].plan.config
-    layers = 6 * config.model.n + 2
     return Outcome(
         variant.label,
         parameters(good[0].path) if good else 0,
         [result(read(run.path / "metrics.jsonl"), run.plan.config) for run in good],
         [run.plan.config.training.seed for run in runs if run.path in diverged],
-        published(config.data.dataset, layers) if config.model.residual else "",
+        published(config),
     )
 
 

@@ -107,7 +107,8 @@ def test_the_figure_has_a_curve_a_variant_and_a_dot_a_seed():
     assert [t.get_text() for t in right.get_yticklabels()] == ["a", "b"]
 
 
-def test_published_errors_are_told_for_the_set_they_are_of():
-    assert published("cifar10", 20) == "paper 8.75, gcr 8.29, PyFunt 9.59"
-    assert published("cifar10", 8) == ""
-    assert published("mnist", 20) == ""
+def test_published_errors_are_told_for_the_networks_they_are_of():
+    theirs = {"dataset": "cifar10", "n": 3}
+    assert published(build(theirs)) == "paper 8.75, gcr 8.29, PyFunt 9.59"
+    for other in ({"n": 1}, {"dataset": "mnist"}, {"samples": 5000}, {"filters": 8}, {"residual": False}):
+        assert published(build(theirs | other)) == "", other
