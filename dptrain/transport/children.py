@@ -17,7 +17,7 @@ from dptrain.transport.orphan import INCARNATION, LAUNCHER
 from dptrain.transport.restarts import ASKED, Restarts, describe, exit_code
 
 WORDS = 10  #: lines of a log shown where the run cannot go on
-HEED = 0.5  #: seconds in which those that work end by themselves: the coordinator has told them to, or has gone
+HEED = 0.5  #: seconds in which workers end by themselves: the coordinator has told them to
 GRACE = 3.0  #: seconds between SIGTERM and SIGKILL
 #: One thread a process, from the first import on; an environment that says otherwise is overruled.
 ONE_THREAD = {"NUMBA_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -152,7 +152,7 @@ class Children:
         return [f"{child.spec.name} | {line}" for child in self._given_up[:1] for line in _last_words(child, WORDS)]
 
     def stop(self, grace: float = GRACE) -> None:
-        """SIGTERM to those that do not end by themselves, SIGKILL after `grace` seconds. Safe to call twice.
+        """SIGTERM to all but workers that end by themselves, SIGKILL after `grace` seconds. Safe to call twice.
 
         A worker that is sent a signal while its last message is on the way answers a coordinator that has gone, and
         waits two seconds for nothing (one run of 60, measured).
@@ -160,10 +160,14 @@ class Children:
         for child in self._children:
             child.start_at = None
         alive = [(child, child.process) for child in self._children if child.process is not None]
-        left = _still_there([process for _, process in alive], min(grace, HEED) if self._begun else 0.0)
+        told = [process for child, process in alive if child.spec.worker and self._begun]
+        left = [process for _, process in alive if process not in told]
         for process in left:
             process.terminate()
-        for process in _still_there(left, grace):
+        late = _still_there(told, min(grace, HEED))
+        for process in late:
+            process.terminate()
+        for process in _still_there(left + late, grace):
             process.kill()
         for child, process in alive:
             child.code = process.wait()
