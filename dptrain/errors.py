@@ -19,6 +19,12 @@ class UsageError(DptrainError):
     exit_code = 78
 
 
+class MissingArgumentError(UsageError):
+    """The command line lacks what the verb cannot do without."""
+
+    exit_code = 64
+
+
 class DataError(DptrainError):
     """A data set is missing, damaged or not what it says it is."""
 

@@ -13,6 +13,7 @@ from cyclopts import App, CycloptsError
 
 from dptrain import __version__
 from dptrain.cli.helping import Columns
+from dptrain.cli.hints import explained
 from dptrain.cli.seedflags import translated
 from dptrain.errors import DptrainError
 
@@ -22,6 +23,7 @@ USAGE = 64  #: exit code of a command line that cannot be understood
 #: (0.5 s) before it computes.
 VERBS = {
     "train": ("dptrain.cli.train:train", "train a network on this machine"),
+    "recipes": ("dptrain.cli.recipes:recipes", "list the shipped recipes"),
     "eval": ("dptrain.cli.evaluate:evaluate", "score a checkpoint on a split of its data set"),
     "reestimate": ("dptrain.cli.reestimate:reestimate", "measure a checkpoint's BatchNorm statistics anew"),
     "import": ("dptrain.cli.import_weights:import_weights", "make a checkpoint of weights from elsewhere"),
@@ -72,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write("".join(f"dptrain: note: {note}\n" for note in notes))
         code = build_app(listing=not tokens or tokens[0] not in VERBS)(tokens, exit_on_error=False, print_error=False)
     except CycloptsError as error:
-        return complain(str(error), USAGE)
+        return complain(explained(error), USAGE)
     except DptrainError as error:
         return complain(str(error), error.exit_code)
     except KeyboardInterrupt:

@@ -45,8 +45,10 @@ def show(**flags: str | bool) -> int:
 @data.command
 @takes_config("data_dir")
 def get(
-    *names: Annotated[str, Parameter(help="as listed by `dptrain data list`")],
-    mirror: Annotated[tuple[str, ...], Parameter(help="URL of a folder with the files; tried first")] = (),
+    *names: Annotated[str, Parameter(help="as listed by `dptrain data list`", required=True)],
+    mirror: Annotated[
+        tuple[str, ...], Parameter(negative=(), show_default=False, help="URL of a folder with the files; tried first")
+    ] = (),
     offline: Annotated[
         bool, Parameter(negative=(), help="open no connection: say what is missing, and where it is")
     ] = False,
@@ -57,8 +59,6 @@ def get(
     from dptrain.data.install import get as fetch_all
     from dptrain.data.sources import KNOWN
 
-    if not names:
-        raise UsageError("which data set? `dptrain data list` shows them")
     directory = _data_dir(flags)
     for name in names:
         try:
@@ -78,15 +78,13 @@ def get(
 def add(
     name: Annotated[str, Parameter(help="as listed, or folder:NAME")],
     /,
-    *files: Annotated[Path, Parameter(help="files or archives you have fetched")],
+    *files: Annotated[Path, Parameter(help="files or archives you have fetched", required=True)],
     **flags: str | bool,
 ) -> int:
     """Take over files that were fetched by hand: verified where a digest is known, unpacked into the data folder."""
     from dptrain.data.catalog import data_home, open_dataset  # imports Numba
     from dptrain.data.install import add as take_over
 
-    if not files:
-        raise UsageError(f"data add {name}: which files?")
     directory = _data_dir(flags)
     take_over(name, files, data_home(directory))
     try:
@@ -103,7 +101,7 @@ def add(
 def preview(
     *,
     recipe: Annotated[str, Parameter(["--recipe", "--config", "-c"], help="TOML file, or name of a shipped one")] = "",
-    out: Annotated[Path, Parameter(help="PNG file")] = Path("preview.png"),
+    out: Annotated[Path, Parameter(["--out", "-o"], help="PNG file")] = Path("preview.png"),
     rows: Annotated[int, Parameter(help="samples, one a row; of each class in turn")] = 8,
     variants: Annotated[int, Parameter(help="augmented images of each: those of the first epochs")] = 8,
     **flags: str | bool,

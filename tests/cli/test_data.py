@@ -141,11 +141,9 @@ def test_every_known_set_that_is_not_here_says_how_to_get_it(name, home, capsys,
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["get"], "which data set?"),
         (["get", "cifar11"], "there is no data set 'cifar11': did you mean 'cifar10'?"),
         (["get", "sfddd"], "sfddd cannot be fetched: get it from https://www.kaggle.com"),
         (["get", "folder:x"], "there is no folder"),
-        (["add", "mnist"], "data add mnist: which files?"),
         (["add", "mnit", "x"], "no files belong to a data set 'mnit'; did you mean mnist?"),
         (["add", "mnist", "gone.gz"], "gone.gz: there is no such file"),
         (["add", "mnist", "wrong.gz"], "wrong.gz is no file of mnist: it has sha256:"),
