@@ -85,7 +85,9 @@ def test_stopped_and_resumed_with_other_workers_it_is_the_same_run(whole, tmp_pa
     run, _ = whole
     monkeypatch.chdir(tmp_path)
     assert main(["train", *FLAGS, "--name", "again", "--workers", "1", "--max-steps", "4"]) == 0
-    assert "stopped at step 4 of 18" in capsys.readouterr().out
+    out, err = capsys.readouterr()
+    assert "stopped at step 4 of 18" in out
+    assert "no run" not in err
     flags = ["--workers", "2", "--augmenters", "1", "--log-format", "json"]
     assert main(["train", "--name", "again", "--resume", "auto", *flags]) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["event"] == "finished"
@@ -96,6 +98,14 @@ def test_stopped_and_resumed_with_other_workers_it_is_the_same_run(whole, tmp_pa
     assert main(["train", "--name", "again", "--resume", "auto"]) == 0
     assert "the run is complete: nothing was left to do" in capsys.readouterr().out
     assert _without_timings(tmp_path / "runs" / "again") == _without_timings(run)
+
+
+def test_resuming_a_run_that_does_not_exist_starts_it_and_says_so(tmp_path, dptrain):
+    start = [*FLAGS, "--workers", "0", "--max-steps", "1", "--resume", "auto"]
+    note = "dptrain: note: no run runs/typo yet: starting it\n"
+    assert note in dptrain("train", *start, "--name", "typo", timeout=110).err
+    assert note not in dptrain("train", *start, "--name", "typo", timeout=110).err
+    assert dptrain("train", *start, "--name", "still", "--quiet", timeout=110).err == ""
 
 
 def test_a_quiet_run_says_nothing_and_its_files_tell_the_first_accuracy_and_the_bytes_of_a_step(
@@ -135,7 +145,9 @@ def test_another_seed_is_another_run_and_verify_says_from_which_step_on(whole, t
     assert main(["train", *FLAGS, "--name", "other", "--workers", "0", "--max-steps", "2", "--seed", "1"]) == 0
     capsys.readouterr()
     assert main(["verify", str(run), "runs/other"]) == 1
-    assert capsys.readouterr().out.startswith("different from step 1 on: first tensor model.conv1.weight (")
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("different from step 1 on: first tensor model.conv1.weight (")
+    assert second == "the configurations differ: seed: 0 -> 1"
 
 
 def test_sigterm_leaves_a_checkpoint_and_says_how_to_continue_and_nobody_else_gets_in(tmp_path, dptrain):
