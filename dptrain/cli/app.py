@@ -76,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CycloptsError as error:
         return complain(explained(error), USAGE)
     except DptrainError as error:
-        return complain(str(error), error.exit_code)
+        return complain(str(error), error.exit_code, getattr(error, "__notes__", ()))
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except BrokenPipeError:  # `dptrain ... | head`
@@ -90,7 +90,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code if isinstance(code, int) else 0
 
 
-def complain(text: str, code: int) -> int:
-    """One line on stderr, whatever is in the text."""
-    sys.stderr.write(f"dptrain: error: {' '.join(text.splitlines())}\n")
+def complain(text: str, code: int, notes: Sequence[str] = ()) -> int:
+    """One line on stderr, whatever is in the text, and below it one for each note."""
+    lines = [f"dptrain: error: {text}", *(f"  {note}" for note in notes)]
+    sys.stderr.write("".join(f"{' '.join(line.splitlines())}\n" for line in lines))
     return code

@@ -11,7 +11,7 @@ from cyclopts import App, Parameter
 
 from dptrain.cli.flags import takes_config, texts
 from dptrain.configfile import resolve
-from dptrain.errors import DataError, UsageError
+from dptrain.errors import DataError, MissingDataError, UsageError
 
 data = App(name="data", help_format="plaintext", result_action="return_value")
 
@@ -20,22 +20,23 @@ data = App(name="data", help_format="plaintext", result_action="return_value")
 @takes_config("data_dir")
 def show(**flags: str | bool) -> int:
     """List the data sets that have a name, and which of them are here."""
-    from dptrain.data.catalog import NAMES, data_home, open_dataset  # imports Numba
+    from dptrain.data.catalog import NAMES, data_home  # imports Numba
     from dptrain.data.sources import KNOWN
+    from dptrain.data.survey import own_folders, standing
 
     directory = _data_dir(flags)
     print(f"in {data_home(directory)}:")
     for name in NAMES:
         about = KNOWN[name].about if name in KNOWN else "comes with dptrain"
         try:
-            found = open_dataset(name, directory)
+            here = standing(name, directory)
+        except MissingDataError:
+            here = "not here"
         except DataError as error:
-            here = "not here" if str(error).startswith(f"{name}: no ") else f"damaged: {error}"
-        else:
-            height, width, channels = found.image_shape
-            counts = f"{found.train_labels.size:,} + {found.test_labels.size:,}"
-            here = f"{counts} of {height}x{width}x{channels}, {len(found.classes)} classes, {found.sha256[:12]}"
+            here = f"damaged: {error}"
         print(f"  {name:<14} {here}\n{'':<17}{about}")
+    for name, here in own_folders(data_home(directory)).items():
+        print(f"  {name:<14} {here}")
     print(
         f"  {'folder:PATH':<14} your own: PATH/train/CLASS/*.png, PATH/test/CLASS/*.png; folder:PATH:64x64: that size"
     )
@@ -56,17 +57,23 @@ def get(
 ) -> int:
     """Fetch data sets: resumed where it broke off, verified by digest, unpacked into the data folder."""
     from dptrain.data.catalog import data_home, open_dataset  # imports Numba
+    from dptrain.data.fetch import Watcher
     from dptrain.data.install import get as fetch_all
-    from dptrain.data.sources import KNOWN
+    from dptrain.data.sources import KNOWN, by_hand
 
     directory = _data_dir(flags)
     for name in names:
         try:
             found = open_dataset(name, directory)
-        except DataError:
-            if offline or name.partition(":")[0] not in KNOWN:
+        except DataError as error:
+            base = name.partition(":")[0]
+            if base not in KNOWN:
                 raise
-            fetch_all(name.partition(":")[0], data_home(directory), mirror, _progress)
+            if offline:
+                for note in by_hand(base) if KNOWN[base].needed else ():
+                    error.add_note(note)
+                raise
+            fetch_all(base, data_home(directory), mirror, Watcher(_asks, _progress))
             found = open_dataset(name, directory)
         counts = f"{found.train_labels.size:,} + {found.test_labels.size:,} images"
         print(f"{name}: {counts}, SHA-256 {found.sha256}, in {data_home(directory)}")
@@ -127,6 +134,11 @@ def preview(
 
 def _data_dir(flags: dict[str, str | bool]) -> str:
     return resolve(environ=os.environ, flags=texts(flags)).deployment.data_dir
+
+
+def _asks(address: str) -> None:
+    clear = "\r\x1b[K" if sys.stderr.isatty() else ""  # what _progress has left there
+    sys.stderr.write(f"{clear}asking {address}\n")
 
 
 def _progress(name: str, done: int, total: int) -> None:

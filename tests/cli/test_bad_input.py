@@ -110,7 +110,12 @@ def test_a_wrong_command_line_is_one_line_and_leaves_nothing(arguments, code, me
             "unknown environment variable DPTRAIN_EPOCH; did you mean DPTRAIN_EPOCHS?",
         ),
         (["train", "--dataset", "fashion-mnii"], {}, CONFIGURATION, "did you mean 'fashion-mini'?"),
-        (["train", "--dataset", "cifar10", "--data-dir", "."], {}, CONFIGURATION, "cifar10: no data_batch_1.bin"),
+        (
+            ["train", "--dataset", "cifar10", "--data-dir", "."],
+            {},
+            CONFIGURATION,
+            "cifar10 is not here: run `dptrain data get cifar10`, or put ",
+        ),
         (["train", "--augment", "flop"], {}, CONFIGURATION, "there is no augmentation 'flop': did you mean 'flip'?"),
         (["train", "--validation", "6000"], {}, CONFIGURATION, "fashion-mini has 6000 training samples"),
         (["train", "--runs", "file/below"], {}, CONFIGURATION, "run directory file/below/"),
@@ -157,7 +162,7 @@ IDX = ["train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-u
 @pytest.mark.parametrize(
     ("dataset", "spoil", "message"),
     [
-        ("mnist", lambda path: None, "mnist: no train-images-idx3-ubyte[.gz]"),
+        ("mnist", lambda path: None, "mnist is not here: run `dptrain data get mnist`"),
         ("mnist", _cut_gzip, "train-images-idx3-ubyte.gz"),
         ("mnist", _idx_of_doubles, "train-images-idx3-ubyte begins with 00 00 0e 03"),
         ("cifar10", _foreign_pickle, "data_batch_1 names posix.mkdir, which no CIFAR batch holds"),
