@@ -82,13 +82,11 @@ def find_recipe(recipe: str) -> Path:
     if "/" in recipe or recipe.endswith(RECIPE_SUFFIX):
         path = Path(recipe).expanduser()
         if not path.is_file():
-            raise UsageError(f"recipe {recipe}: no such file; shipped recipes are {', '.join(sorted(recipes()))}")
+            raise UsageError(f"recipe {recipe}: no such file; `dptrain recipes` lists those that are shipped")
         return path
     shipped = recipes()
     if recipe not in shipped:
-        raise UsageError(
-            f"unknown recipe {recipe!r}: shipped are {', '.join(sorted(shipped))}" + nearest(recipe, shipped)
-        )
+        raise UsageError(f"unknown recipe {recipe!r}{nearest(recipe, shipped) or ';'} `dptrain recipes` lists all")
     return shipped[recipe]
 
 

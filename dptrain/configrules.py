@@ -260,13 +260,21 @@ def check(config: Config) -> None:
             raise UsageError(message)
 
 
+def _ways_to_cut(batch: int, shard: int) -> str:
+    below = batch // shard * shard
+    whole = f"{below} or {below + shard}" if below else str(shard)
+    divisor = max(size for size in range(1, shard + 1) if batch % size == 0)
+    other = f", or a shard_size that divides {batch}: {divisor}" if divisor > 1 else ""
+    return f"batch_size {whole}{other}"
+
+
 def _combinations(config: Config) -> list[tuple[bool, str]]:
     t, d = config.training, config.deployment
     return [
         (
             t.batch_size % t.shard_size != 0,
             f"batch_size = {t.batch_size} is not a multiple of shard_size = {t.shard_size}, "
-            "but a batch is cut into equal shards",
+            f"but a batch is cut into equal shards: {_ways_to_cut(t.batch_size, t.shard_size)}",
         ),
         (
             t.nesterov and t.momentum == 0.0,

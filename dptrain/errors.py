@@ -8,7 +8,7 @@ from __future__ import annotations
 
 
 class DptrainError(Exception):
-    """Base; never raised itself. The message is one line a user can act on."""
+    """Base; never raised itself. The message is one line a user can act on; notes are further lines with details."""
 
     exit_code = 70
 
@@ -19,10 +19,20 @@ class UsageError(DptrainError):
     exit_code = 78
 
 
+class MissingArgumentError(UsageError):
+    """The command line lacks what the verb cannot do without."""
+
+    exit_code = 64
+
+
 class DataError(DptrainError):
     """A data set is missing, damaged or not what it says it is."""
 
     exit_code = 78
+
+
+class MissingDataError(DataError):
+    """A data set that has a name is not here."""
 
 
 class CheckpointError(DptrainError):

@@ -28,7 +28,7 @@ defaults=()
 flags=" $* "
 given() { [[ $flags =~ \ ($1)[\ =] ]]; }
 given '--recipe|--config|-c' || defaults+=(--recipe fashion-quick)
-given '--workers|-n' || defaults+=(--workers "$workers")
+given --workers || defaults+=(--workers "$workers")
 given --augmenters || defaults+=(--augmenters 1)
 
 here=$PWD

@@ -13,6 +13,7 @@ from cyclopts import App, CycloptsError
 
 from dptrain import __version__
 from dptrain.cli.helping import Columns
+from dptrain.cli.hints import explained
 from dptrain.cli.seedflags import translated
 from dptrain.errors import DptrainError
 
@@ -22,6 +23,7 @@ USAGE = 64  #: exit code of a command line that cannot be understood
 #: (0.5 s) before it computes.
 VERBS = {
     "train": ("dptrain.cli.train:train", "train a network on this machine"),
+    "recipes": ("dptrain.cli.recipes:recipes", "list the shipped recipes"),
     "eval": ("dptrain.cli.evaluate:evaluate", "score a checkpoint on a split of its data set"),
     "reestimate": ("dptrain.cli.reestimate:reestimate", "measure a checkpoint's BatchNorm statistics anew"),
     "import": ("dptrain.cli.import_weights:import_weights", "make a checkpoint of weights from elsewhere"),
@@ -72,9 +74,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write("".join(f"dptrain: note: {note}\n" for note in notes))
         code = build_app(listing=not tokens or tokens[0] not in VERBS)(tokens, exit_on_error=False, print_error=False)
     except CycloptsError as error:
-        return complain(str(error), USAGE)
+        return complain(explained(error), USAGE)
     except DptrainError as error:
-        return complain(str(error), error.exit_code)
+        return complain(str(error), error.exit_code, getattr(error, "__notes__", ()))
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except BrokenPipeError:  # `dptrain ... | head`
@@ -88,7 +90,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code if isinstance(code, int) else 0
 
 
-def complain(text: str, code: int) -> int:
-    """One line on stderr, whatever is in the text."""
-    sys.stderr.write(f"dptrain: error: {' '.join(text.splitlines())}\n")
+def complain(text: str, code: int, notes: Sequence[str] = ()) -> int:
+    """One line on stderr, whatever is in the text, and below it one for each note."""
+    lines = [f"dptrain: error: {text}", *(f"  {note}" for note in notes)]
+    sys.stderr.write("".join(f"{' '.join(line.splitlines())}\n" for line in lines))
     return code

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
 import shutil
 import socket
 import tempfile
@@ -12,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from dptrain.errors import DataError, UsageError
+from dptrain.errors import DataError, MissingDataError, UsageError
 from dptrain.run.manifest import cpu, versions
 
 _CGROUP = Path("/sys/fs/cgroup")
@@ -85,13 +83,13 @@ def _meminfo() -> dict[str, int]:
     return {key: int(value.split()[0]) * 1024 for key, value in pairs}
 
 
-def kernels() -> Iterator[Finding]:
-    """Instruction levels of this CPU, the one in use, and where compiled kernels are kept."""
+def kernels(chosen_by: str) -> Iterator[Finding]:
+    """Instruction levels of this CPU, the one in use and who has chosen it ("": nobody), and where kernels are kept."""
     from dptrain.kernels import isa
 
     yield Finding("isa", ok=True, text=f"this CPU can run {', '.join(isa.available())}")
     try:
-        yield Finding("", ok=True, text=f"in use: {isa.level()} (DPTRAIN_ISA={os.environ.get('DPTRAIN_ISA', 'auto')})")
+        yield Finding("", ok=True, text=f"in use: {isa.level()}, {chosen_by or 'the best of them'}")
     except UsageError as error:
         yield Finding("", ok=False, text=str(error))
         return
@@ -142,20 +140,18 @@ def software() -> Iterator[Finding]:
 
 
 def datasets(data_dir: str) -> Iterator[Finding]:
-    """Which data sets can be opened. One that is not there is no fault; a damaged one is."""
-    from dptrain.data.catalog import NAMES, data_home, open_dataset  # imports Numba
+    """Which data sets are here, and where. One that is not there is no fault; a damaged one is."""
+    from dptrain.data.catalog import NAMES, data_home  # imports Numba
+    from dptrain.data.survey import standing
 
     yield Finding("data", ok=True, text=f"looked for in {data_home(data_dir)}")
     for name in NAMES:
         try:
-            found = open_dataset(name, data_dir)
+            yield Finding(name, ok=True, text=standing(name, data_dir))
+        except MissingDataError:
+            yield Finding(name, ok=True, text="not here")
         except DataError as error:
-            missing = re.match(rf"{name}: (no|none of) .* in ", str(error)) is not None
-            yield Finding(name, ok=missing, text="not here" if missing else str(error))
-            continue
-        height, width, channels = found.image_shape
-        counts = f"{found.train_labels.size:,} + {found.test_labels.size:,}"
-        yield Finding(name, ok=True, text=f"{counts} images of {height}x{width}x{channels}, {found.sha256[:12]}")
+            yield Finding(name, ok=False, text=str(error))
 
 
 def parse_address(address: str) -> tuple[str, int]:

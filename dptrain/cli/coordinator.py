@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from dptrain.api.plan import plan
 from dptrain.cli.flags import INSECURE, QUIET, silenced, takes_config
 from dptrain.config import SECTION_OF
-from dptrain.errors import UsageError
+from dptrain.errors import MissingArgumentError
 
 _ELSEWHERE = ("workers", "augmenters", "threads")  #: are started by somebody else
 
@@ -26,7 +26,7 @@ def coordinator(
     """Lead a run whose workers are started elsewhere with `dptrain worker --connect`. Flags as for train."""
     chosen = plan(recipe, os.environ, silenced(flags, quiet=quiet), dict.fromkeys(_ELSEWHERE, 0))
     if chosen.config.deployment.bind == "ipc":
-        raise UsageError(
+        raise MissingArgumentError(
             "a coordinator needs an address for its workers: --bind tcp://HOST:PORT, or ipc://@NAME on this host"
         )
     os.environ["DPTRAIN_ISA"] = chosen.config.deployment.isa

@@ -11,7 +11,7 @@ from cyclopts import App, Parameter
 
 from dptrain.cli.flags import takes_config, texts
 from dptrain.configfile import resolve
-from dptrain.errors import DataError, UsageError
+from dptrain.errors import DataError, MissingDataError, UsageError
 
 data = App(name="data", help_format="plaintext", result_action="return_value")
 
@@ -20,22 +20,23 @@ data = App(name="data", help_format="plaintext", result_action="return_value")
 @takes_config("data_dir")
 def show(**flags: str | bool) -> int:
     """List the data sets that have a name, and which of them are here."""
-    from dptrain.data.catalog import NAMES, data_home, open_dataset  # imports Numba
+    from dptrain.data.catalog import NAMES, data_home  # imports Numba
     from dptrain.data.sources import KNOWN
+    from dptrain.data.survey import own_folders, standing
 
     directory = _data_dir(flags)
     print(f"in {data_home(directory)}:")
     for name in NAMES:
         about = KNOWN[name].about if name in KNOWN else "comes with dptrain"
         try:
-            found = open_dataset(name, directory)
+            here = standing(name, directory)
+        except MissingDataError:
+            here = "not here"
         except DataError as error:
-            here = "not here" if str(error).startswith(f"{name}: no ") else f"damaged: {error}"
-        else:
-            height, width, channels = found.image_shape
-            counts = f"{found.train_labels.size:,} + {found.test_labels.size:,}"
-            here = f"{counts} of {height}x{width}x{channels}, {len(found.classes)} classes, {found.sha256[:12]}"
+            here = f"damaged: {error}"
         print(f"  {name:<14} {here}\n{'':<17}{about}")
+    for name, here in own_folders(data_home(directory)).items():
+        print(f"  {name:<14} {here}")
     print(
         f"  {'folder:PATH':<14} your own: PATH/train/CLASS/*.png, PATH/test/CLASS/*.png; folder:PATH:64x64: that size"
     )
@@ -45,8 +46,10 @@ def show(**flags: str | bool) -> int:
 @data.command
 @takes_config("data_dir")
 def get(
-    *names: Annotated[str, Parameter(help="as listed by `dptrain data list`")],
-    mirror: Annotated[tuple[str, ...], Parameter(help="URL of a folder with the files; tried first")] = (),
+    *names: Annotated[str, Parameter(help="as listed by `dptrain data list`", required=True)],
+    mirror: Annotated[
+        tuple[str, ...], Parameter(negative=(), show_default=False, help="URL of a folder with the files; tried first")
+    ] = (),
     offline: Annotated[
         bool, Parameter(negative=(), help="open no connection: say what is missing, and where it is")
     ] = False,
@@ -54,19 +57,23 @@ def get(
 ) -> int:
     """Fetch data sets: resumed where it broke off, verified by digest, unpacked into the data folder."""
     from dptrain.data.catalog import data_home, open_dataset  # imports Numba
+    from dptrain.data.fetch import Watcher
     from dptrain.data.install import get as fetch_all
-    from dptrain.data.sources import KNOWN
+    from dptrain.data.sources import KNOWN, by_hand
 
-    if not names:
-        raise UsageError("which data set? `dptrain data list` shows them")
     directory = _data_dir(flags)
     for name in names:
         try:
             found = open_dataset(name, directory)
-        except DataError:
-            if offline or name.partition(":")[0] not in KNOWN:
+        except DataError as error:
+            base = name.partition(":")[0]
+            if base not in KNOWN:
                 raise
-            fetch_all(name.partition(":")[0], data_home(directory), mirror, _progress)
+            if offline:
+                for note in by_hand(base) if KNOWN[base].needed else ():
+                    error.add_note(note)
+                raise
+            fetch_all(base, data_home(directory), mirror, Watcher(_asks, _progress))
             found = open_dataset(name, directory)
         counts = f"{found.train_labels.size:,} + {found.test_labels.size:,} images"
         print(f"{name}: {counts}, SHA-256 {found.sha256}, in {data_home(directory)}")
@@ -78,15 +85,13 @@ def get(
 def add(
     name: Annotated[str, Parameter(help="as listed, or folder:NAME")],
     /,
-    *files: Annotated[Path, Parameter(help="files or archives you have fetched")],
+    *files: Annotated[Path, Parameter(help="files or archives you have fetched", required=True)],
     **flags: str | bool,
 ) -> int:
     """Take over files that were fetched by hand: verified where a digest is known, unpacked into the data folder."""
     from dptrain.data.catalog import data_home, open_dataset  # imports Numba
     from dptrain.data.install import add as take_over
 
-    if not files:
-        raise UsageError(f"data add {name}: which files?")
     directory = _data_dir(flags)
     take_over(name, files, data_home(directory))
     try:
@@ -103,7 +108,7 @@ def add(
 def preview(
     *,
     recipe: Annotated[str, Parameter(["--recipe", "--config", "-c"], help="TOML file, or name of a shipped one")] = "",
-    out: Annotated[Path, Parameter(help="PNG file")] = Path("preview.png"),
+    out: Annotated[Path, Parameter(["--out", "-o"], help="PNG file")] = Path("preview.png"),
     rows: Annotated[int, Parameter(help="samples, one a row; of each class in turn")] = 8,
     variants: Annotated[int, Parameter(help="augmented images of each: those of the first epochs")] = 8,
     **flags: str | bool,
@@ -129,6 +134,11 @@ def preview(
 
 def _data_dir(flags: dict[str, str | bool]) -> str:
     return resolve(environ=os.environ, flags=texts(flags)).deployment.data_dir
+
+
+def _asks(address: str) -> None:
+    clear = "\r\x1b[K" if sys.stderr.isatty() else ""  # what _progress has left there
+    sys.stderr.write(f"{clear}asking {address}\n")
 
 
 def _progress(name: str, done: int, total: int) -> None:

@@ -10,30 +10,40 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from dptrain.cli.flags import takes_config, texts
-from dptrain.config import ModelConfig
-from dptrain.configfile import resolve
+from dptrain.config import ModelConfig, build
+from dptrain.configfile import gather
+from dptrain.configrules import check
 from dptrain.errors import UsageError
 
 MODEL_FIELDS = (*(f.name for f in fields(ModelConfig)), "networks")
 IMAGE = "what comes in, HEIGHTxWIDTHxCHANNELS"
 
 
-@takes_config(*MODEL_FIELDS)
+@takes_config("dataset", "augment", *MODEL_FIELDS, "data_dir")
 def describe(
     *,
     recipe: Annotated[str, Parameter(["--recipe", "--config", "-c"], help="TOML file, or name of a shipped one")] = "",
-    image: Annotated[str, Parameter(help=IMAGE)] = "32x32x3",
-    classes: Annotated[int, Parameter(help="what is told apart")] = 10,
+    image: Annotated[str, Parameter(help=f"{IMAGE} [of the data set, else 32x32x3]")] = "",
+    classes: Annotated[int | None, Parameter(help="what is told apart [of the data set, else 10]")] = None,
     **flags: str | bool,
 ) -> int:
     """Print the layers of a network: what goes in and out, and how many parameters each has."""
-    shape = parse_image(image)
-    if not 2 <= classes <= 1_000_000:
+    shape = parse_image(image) if image else None
+    if classes is not None and not 2 <= classes <= 1_000_000:
         raise UsageError(f"--classes {classes}: must be a whole number from 2 to 1000000")
-    config = resolve(recipe, os.environ, texts(flags))
-    from dptrain.nn import ImageShape, build_network  # imports Numba
+    given = gather(recipe, os.environ, texts(flags))
+    config = build(given.values)
+    check(config)
+    from dptrain.api.inputs import COLOUR_32, form_of  # imports Numba
+    from dptrain.nn import ImageShape, build_network
     from dptrain.nn import describe as lines
 
+    form, origin = COLOUR_32, "" if shape or classes else "; --recipe or --dataset: those of a data set"
+    if "dataset" in given.values and not (shape and classes):
+        form = form_of(config.data, config.deployment.data_dir)
+        origin = "" if shape or classes else f", as of {config.data.dataset}"
+    shape, classes = shape or form[:3], classes or form.classes
+    print(f"for images of {'x'.join(map(str, shape))} and {classes} classes{origin}")
     network = build_network(config.model, ImageShape(*shape), classes, config.deployment.networks)
     for line in lines.table(lines.describe(network)):
         print(line)

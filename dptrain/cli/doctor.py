@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from dptrain.cli import checks
 from dptrain.cli.flags import INSECURE, takes_config, texts
-from dptrain.configfile import resolve
+from dptrain.configfile import gather, resolve
 
 SICK = 1
 
@@ -28,12 +28,13 @@ def doctor(
         checks.parse_address(connect)
     insecure = insecure or os.environ.get("DPTRAIN_INSECURE") == "1"
     deployment = resolve(environ=os.environ, flags=texts(flags)).deployment
+    origin = gather("", os.environ, texts(flags)).origin.get("isa", "")
     os.environ["DPTRAIN_ISA"] = deployment.isa
     findings = chain(
         checks.software(),
         checks.cores(),
         checks.memory(),
-        checks.kernels(),
+        checks.kernels(f"said by {origin}" if deployment.isa != "auto" else ""),
         checks.sockets(),
         checks.datasets(deployment.data_dir),
         _way_in(connect, deployment.keys, deployment.data_dir, insecure=insecure) if connect else (),

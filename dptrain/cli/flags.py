@@ -82,7 +82,7 @@ HELP = {
 }
 INSECURE = "beyond this machine without keys: anybody there can read and change the run"
 QUIET = "as --log-format quiet"
-SHORT = {"workers": ["-n"], "batch_size": ["-b"], "weight_decay": ["--wd"]}
+SHORT = {"batch_size": ["-b"], "weight_decay": ["--wd"]}
 
 GROUPS = {section: Group(section.capitalize(), sort_key=at) for at, section in enumerate(SECTIONS, 10)}
 

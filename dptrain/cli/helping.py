@@ -22,7 +22,7 @@ class Columns(PlainFormatter):
         lines = [f"{panel.title}:"] if panel.title else []
         for entry in panel.entries:
             name = ", ".join(entry.display_labels_with_metavar or entry.display_labels)
-            lines += _entry(name, _description(entry), options.max_width)
+            lines += row(name, _description(entry), options.max_width)
         console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
         console.print()
 
@@ -38,7 +38,8 @@ def _description(entry: HelpEntry) -> str:
     return " ".join([*drawn.get().split(), *marks])
 
 
-def _entry(name: str, text: str, width: int) -> list[str]:
+def row(name: str, text: str, width: int) -> list[str]:
+    """The lines of one name and what it is."""
     body = textwrap.wrap(text, max(40, width - _COLUMN), break_on_hyphens=False) or [""]
     head = f"  {name}"
     lines = [" " * _COLUMN + line for line in body]

@@ -17,13 +17,15 @@ def history(
     run: Annotated[Path, Parameter(help="run directory")],
     /,
     *,
-    csv: Annotated[Path | None, Parameter(help="folder for the three CSV files [RUN/histories]")] = None,
+    out: Annotated[
+        Path | None, Parameter(["--out", "-o"], help="folder for the three CSV files [RUN/histories]")
+    ] = None,
 ) -> int:
     """Export loss per step and accuracy per epoch as loss_history.csv, train_acc_history.csv, val_acc_history.csv."""
     config = stored_config(run)
     histories = from_records(read(run / "metrics.jsonl"), config.training.batch_size)
     counts = (len(histories.loss), len(histories.train), len(histories.validation))
-    paths = write_histories(histories, csv or run / "histories")
+    paths = write_histories(histories, out or run / "histories")
     for path, count in zip(paths, counts, strict=True):
         sys.stdout.write(f"{path}: {count:,} rows of {', '.join(HEADS[path.name])}\n")
     return 0

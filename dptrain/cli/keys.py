@@ -8,11 +8,10 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from dptrain.errors import UsageError
 from dptrain.transport import keystore
 from dptrain.transport.keys import COORDINATOR, PUBLIC
 
-keys = App(name="keys", help_format="plaintext", help_formatter="plain", result_action="return_value")
+keys = App(name="keys", help_format="plaintext", result_action="return_value")
 _STORE = Annotated[str, Parameter("--store", help="directory of key directories; default $DPTRAIN_KEYSTORE, else keys")]
 
 
@@ -22,13 +21,17 @@ def _store(text: str) -> Path:
 
 @keys.command
 def new(
-    *names: Annotated[str, Parameter(help="coordinator, worker-1, ...: a role, or a role, a dash and a word")],
+    *names: Annotated[
+        str,
+        Parameter(
+            help="for a start coordinator worker; then worker-1, ...: a role, or a role, a dash and a word",
+            required=True,
+        ),
+    ],
     store: _STORE = "",
     missing: Annotated[bool, Parameter(negative=(), help="leave keys that exist as they are")] = False,
 ) -> int:
     """Make a pair of keys a name; STORE/NAME is what its host gets. The first ones: coordinator worker."""
-    if not names:
-        raise UsageError("which keys? for a start: dptrain keys new coordinator worker")
     place = _store(store)
     known = {listed.name for listed in keystore.everybody(place)}
     for name in names:

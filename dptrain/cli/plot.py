@@ -13,13 +13,11 @@ from dptrain.errors import UsageError
 
 
 def plot(
-    *runs: Annotated[Path, Parameter(help="run directories, or folders with the seeds' CSV histories")],
+    *runs: Annotated[Path, Parameter(help="run directories, or folders with the seeds' CSV histories", required=True)],
     out: Annotated[Path, Parameter(["--out", "-o"], help="file, .png or .svg")] = Path("curves.png"),
     smooth: Annotated[int, Parameter(help="iterations the loss is averaged over")] = SMOOTH,
 ) -> int:
     """Draw loss by iteration and error by epoch, several runs over each other."""
-    if not runs:
-        raise UsageError("plot needs at least one run directory")
     if smooth < 1:
         raise UsageError(f"smooth = {smooth}: must be 1 or more")
     out = checked(out)

@@ -24,15 +24,13 @@ _BAR = 24  #: characters of a probability of 1
 def predict(
     checkpoint: Annotated[Path, Parameter(help="run directory, or .safetensors file")],
     /,
-    *images: Annotated[Path, Parameter(help="image files, or directories of them")],
+    *images: Annotated[Path, Parameter(help="image files, or directories of them", required=True)],
     topk: Annotated[int, Parameter(help="classes shown an image")] = 3,
     json_lines: Annotated[bool, Parameter("--json", negative=(), help="one JSON object an image")] = False,
     submission: Annotated[Path | None, Parameter(help="write Kaggle's CSV there; also from its test.csv")] = None,
     **flags: str | bool,
 ) -> int:
     """Name what is in images: brought to the data set's size, cut in the middle. A file that is no image is told."""
-    if not images:
-        raise DataError("predict needs image files or directories after the checkpoint")
     if topk < 1:
         raise UsageError(f"--topk {topk}: must be a whole number from 1 on")
     deployment = resolve(environ=os.environ, flags=texts(flags)).deployment

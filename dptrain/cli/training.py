@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 from dptrain.api.plan import Plan
 from dptrain.api.session import train
@@ -12,7 +13,11 @@ from dptrain.transport.stopping import Interrupted
 
 
 def run(plan: Plan, *, launch: bool) -> int:
-    """The exit code; a line on stderr where it failed."""
+    """The exit code; a line on stderr where it failed, and where the run that is to go on does not exist yet."""
+    deployment = plan.config.deployment
+    if deployment.resume == "auto" and deployment.name and not plan.resumed and deployment.log_format != "quiet":
+        path = Path(deployment.runs) / deployment.name
+        sys.stderr.write(f"dptrain: note: no run {path} yet: starting it\n")
     preparation = Preparation()
     try:
         finished = train(plan, preparation, launch=launch)

@@ -1,4 +1,4 @@
-"""`dptrain verify`: do two runs have the same bits? Compares hashes.jsonl, nothing else."""
+"""`dptrain verify`: do two runs have the same bits? Compares hashes.jsonl; if they differ, the configurations too."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from dptrain.config import identity_differences
 from dptrain.errors import RunDirectoryError, UsageError
+from dptrain.run.directory import stored_config
 from dptrain.run.metrics import Record, read
 
 SAME, DIFFERENT, INCOMPARABLE = 0, 1, 2
@@ -31,6 +33,7 @@ def verify(
     for step in common:
         if a[step]["sha256"] != b[step]["sha256"]:
             print(f"different from step {step} on: {_first_tensor(a[step], b[step])}; {_before(common, step)}")
+            sys.stdout.write(_asked_for(run_a, run_b))
             return DIFFERENT
     print(f"identical over {len(common)} common step{'s' if len(common) > 1 else ''} ({common[0]} to {common[-1]})")
     return SAME
@@ -65,6 +68,15 @@ def _first_tensor(a: Record, b: Record) -> str:
         if digest != right[name]:
             return f"first tensor {name} ({digest} and {right[name]})"
     return "no tensor differs, so the step or the order of the tensors does"
+
+
+def _asked_for(run_a: Path, run_b: Path) -> str:
+    """A line about what the runs were told to do differently, or nothing."""
+    try:
+        differences = identity_differences(stored_config(run_a), stored_config(run_b))
+    except RunDirectoryError:  # hashes that were copied without their run can be compared all the same
+        return ""
+    return f"the configurations differ: {', '.join(differences)}\n" if differences else ""
 
 
 def _before(common: list[int], step: int) -> str:

@@ -34,11 +34,10 @@ def load_or_decode(
 
     Where `directory` cannot be written, the set stays in this process's memory, and one warning is logged.
     """
-    key = _key(classes, sources)
-    manifest = directory / f"{name}-{key}.json"
-    cached = _load(name, classes, manifest)
-    if cached is not None:
-        return cached
+    found = cached(name, classes, sources, directory)
+    if found is not None:
+        return found
+    manifest = _manifest(name, classes, sources, directory)
     train, test = decode()
     dataset = assemble(name, classes, train, test)
     try:
@@ -47,6 +46,15 @@ def load_or_decode(
         _log.warning("%s is kept in memory, not mapped: %s cannot be written (%s)", name, directory, e.strerror)
         return dataset
     return _load(name, classes, manifest) or dataset
+
+
+def cached(name: str, classes: tuple[str, ...], sources: list[Path], directory: Path) -> Dataset | None:
+    """The set as `load_or_decode` maps it; None where it has not been decoded yet."""
+    return _load(name, classes, _manifest(name, classes, sources, directory))
+
+
+def _manifest(name: str, classes: tuple[str, ...], sources: list[Path], directory: Path) -> Path:
+    return directory / f"{name}-{_key(classes, sources)}.json"
 
 
 def _key(classes: tuple[str, ...], sources: list[Path]) -> str:

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,8 +25,8 @@ from dptrain.data import (
 from dptrain.data.cache import load_or_decode
 from dptrain.data.dataset import Dataset, Part
 from dptrain.data.idx import read_idx
-from dptrain.data.sources import advice
-from dptrain.errors import DataError, UsageError
+from dptrain.data.sources import KNOWN, by_hand
+from dptrain.errors import DataError, MissingDataError, UsageError
 
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")  # of the package dataset-fashion-mnist
 FOLDER = "folder"  #: anybody's own pictures: folder:PATH or folder:PATH:HxW or folder:PATH:HxWx1
@@ -36,6 +37,16 @@ _IDX_FILES = (  # name, dimensions
     ("t10k-labels-idx1-ubyte", 1),
 )
 _DIGITS = tuple(str(digit) for digit in range(10))
+
+
+class Files(NamedTuple):
+    """The files of a data set: found, not read."""
+
+    name: str  #: with the size, where that can be chosen
+    classes: tuple[str, ...]
+    folder: Path
+    paths: list[Path]  #: whose sizes and times tell whether the set has changed; all exist
+    decode: Callable[[], tuple[Part, Part]]
 
 
 def data_home(data_dir: str) -> Path:
@@ -51,18 +62,39 @@ def open_dataset(name: str, data_dir: str = "") -> Dataset:
     """Opens a data set; files are decoded once into <data home>/cache and mapped from there.
 
     A name may be followed by an option: cifar100:coarse, sfddd:96x128, gtsrb:48x48, folder:PATH:64x64.
-    Raises UsageError for an unknown name or option, DataError where files are missing or not what they should be.
+    Raises UsageError for an unknown name or option, MissingDataError or DataError where files are missing or not what
+    they should be.
     """
+    base, _, option = name.partition(":")
+    if base in _EMBEDDED and not option:
+        return _EMBEDDED[base]()
+    found = find_files(name, data_dir)
+    return load_or_decode(found.name, found.classes, found.paths, cache_home(data_dir), found.decode)
+
+
+def cache_home(data_dir: str) -> Path:
+    """Where decoded data sets are kept."""
+    return data_home(data_dir) / "cache"
+
+
+def find_files(name: str, data_dir: str = "") -> Files:
+    """Of a data set that has files. Reads none of them; raises as `open_dataset` does."""
     base, _, option = name.partition(":")
     if base == FOLDER:
         return _own_folder(data_home(data_dir), option)
-    if base not in _OPENERS:
-        close = difflib.get_close_matches(base, _OPENERS, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        raise UsageError(f"there is no data set {name!r}: {hint}There are {', '.join(_OPENERS)}, {FOLDER}:PATH")
+    if base not in NAMES:
+        raise UsageError(f"there is no data set {name!r}: {_instead(name, base)}")
     if option and base not in _WITH_OPTION:
         raise UsageError(f"data set {name!r}: {base} has no option {option!r}; only {', '.join(_WITH_OPTION)} have one")
-    return _OPENERS[base](data_home(data_dir), option)
+    return _FINDERS[base](data_home(data_dir), option)
+
+
+def _instead(name: str, base: str) -> str:
+    if "/" in name or Path(base).is_dir():
+        path = name if name.startswith(("/", "~", "./", "../")) else f"./{name}"
+        return f"did you mean {FOLDER}:{path}, a folder of your own?"
+    close = difflib.get_close_matches(base, NAMES, n=1)
+    return f"{f'did you mean {close[0]!r}? ' if close else ''}There are {', '.join(NAMES)}, {FOLDER}:PATH"
 
 
 def _size(name: str, text: str, default: tuple[int, ...]) -> tuple[int, ...]:
@@ -77,37 +109,38 @@ def _size(name: str, text: str, default: tuple[int, ...]) -> tuple[int, ...]:
     return given + default[len(given) :]
 
 
-def _missing(name: str, what: str, folders: list[Path]) -> DataError:
-    return DataError(f"{name}: no {what} in {_listed(folders)}; {advice(name)}; or name another folder with --data-dir")
+def _missing(name: str, what: str, place: Path) -> MissingDataError:
+    fetched = f"run `dptrain data get {name}`, or put {what} into {place}"
+    first = by_hand(name)[0] if KNOWN[name].by_hand else fetched
+    return MissingDataError(f"{name} is not here: {first}, or name another folder with --data-dir")
 
 
-def _cifar10(home: Path) -> Dataset:
+def _cifar10(home: Path) -> Files:
     folders = [home / cifar10.BINARY, home / cifar10.PYTHON, home]
     paths = next((found for f in folders if (found := cifar10.files(f))), None)
     if paths is None:
-        raise _missing("cifar10", f"{cifar10.TRAIN[0]}.bin and no {cifar10.TRAIN[0]}", folders)
+        raise _missing("cifar10", f"{cifar10.PYTHON} or {cifar10.BINARY}", home)
     _all_there("cifar10", paths)
-    return load_or_decode("cifar10", cifar10.CLASSES, paths, home / "cache", lambda: cifar10.read(paths))
+    return Files("cifar10", cifar10.CLASSES, paths[0].parent, paths, lambda: cifar10.read(paths))
 
 
-def _cifar100(home: Path, option: str) -> Dataset:
+def _cifar100(home: Path, option: str) -> Files:
     if option not in ("", "fine", "coarse"):
         raise UsageError(f"data set cifar100:{option}: write cifar100 (100 classes) or cifar100:coarse (20)")
     classes = cifar100.COARSE if option == "coarse" else cifar100.FINE
     folders = [home / cifar100.BINARY, home / cifar100.PYTHON]
     paths = next((found for f in folders if (found := cifar100.files(f))), None)
     if paths is None:
-        raise _missing("cifar100", "train.bin and no train", folders)
+        raise _missing("cifar100", f"{cifar100.PYTHON} or {cifar100.BINARY}", home)
     _all_there("cifar100", paths)
     name = "cifar100-coarse" if option == "coarse" else "cifar100"
-    return load_or_decode(name, classes, paths, home / "cache", lambda: cifar100.read(paths, classes))
+    return Files(name, classes, paths[0].parent, paths, lambda: cifar100.read(paths, classes))
 
 
-def _idx(name: str, classes: tuple[str, ...], home: Path, folders: list[Path], more: str = "") -> Dataset:
+def _idx(name: str, classes: tuple[str, ...], folders: list[Path], more: str = "") -> Files:
     paths = next((found for f in folders if (found := _idx_paths(f))), None)
     if paths is None:
-        names = ", no ".join(f"{file}[.gz]" for file, _ in _IDX_FILES)
-        raise DataError(f"{_missing(name, names, folders)}{more}")
+        raise MissingDataError(f"{_missing(name, 'the four files *-ubyte or *-ubyte.gz', folders[0])}{more}")
     _all_there(name, paths)
 
     def decode() -> tuple[Part, Part]:
@@ -115,7 +148,7 @@ def _idx(name: str, classes: tuple[str, ...], home: Path, folders: list[Path], m
         parts = [Part(arrays[i][..., np.newaxis], arrays[i + 1].astype(np.int64)) for i in (0, 2)]
         return parts[0], parts[1]
 
-    return load_or_decode(name, classes, paths, home / "cache", decode)
+    return Files(name, classes, paths[0].parent, paths, decode)
 
 
 def _idx_paths(directory: Path) -> list[Path]:
@@ -131,63 +164,55 @@ def _all_there(name: str, paths: list[Path]) -> None:
         raise DataError(f"{name}: {', '.join(missing)} missing in {paths[0].parent}; the set is incomplete")
 
 
-def _listed(folders: list[Path]) -> str:
-    return " or ".join(str(f) for f in folders)
+def _mnist(home: Path) -> Files:
+    return _idx("mnist", _DIGITS, [home / "mnist", home])
 
 
-def _mnist(home: Path) -> Dataset:
-    return _idx("mnist", _DIGITS, home, [home / "mnist", home])
-
-
-def _fashion_mnist(home: Path) -> Dataset:
+def _fashion_mnist(home: Path) -> Files:
     folders = [home / "fashion-mnist", home, DEBIAN_FASHION_MNIST]
-    return _idx("fashion-mnist", fashion_mini.CLASSES, home, folders, " (Debian: apt install dataset-fashion-mnist)")
+    return _idx("fashion-mnist", fashion_mini.CLASSES, folders, " (Debian: apt install dataset-fashion-mnist)")
 
 
-def _mnist_kaggle(home: Path) -> Dataset:
+def _mnist_kaggle(home: Path) -> Files:
     folders = [home / name for name in mnist_csv.FOLDERS]
     path = next((f / mnist_csv.FILE for f in folders if (f / mnist_csv.FILE).is_file()), None)
     if path is None:
-        raise _missing("mnist-kaggle", mnist_csv.FILE, folders)
-    return load_or_decode("mnist-kaggle", _DIGITS, [path], home / "cache", lambda: mnist_csv.read(path))
+        raise _missing("mnist-kaggle", mnist_csv.FILE, folders[0])
+    return Files("mnist-kaggle", _DIGITS, path.parent, [path], lambda: mnist_csv.read(path))
 
 
-def _sfddd(home: Path, option: str) -> Dataset:
+def _sfddd(home: Path, option: str) -> Files:
     height, width = _size("sfddd", option, sfddd.SIZE)
     found = sfddd.find(home / "sfddd")
     if found is None:
-        raise _missing("sfddd", "train/c0 and no imgs/train/c0", [home / "sfddd"])
+        raise _missing("sfddd", "imgs/train/c0 ... c9", home / "sfddd")
     name = f"sfddd-{height}x{width}"
     sources = found.photographs + ([found.table] if found.table else [])
-    return load_or_decode(
-        name, sfddd.CLASSES, sources, home / "cache", lambda: sfddd.read(name, found, (height, width))
-    )
+    return Files(name, sfddd.CLASSES, home / "sfddd", sources, lambda: sfddd.read(name, found, (height, width)))
 
 
-def _tiny_imagenet(home: Path) -> Dataset:
+def _tiny_imagenet(home: Path) -> Files:
     root = home / tiny_imagenet.FOLDER
     found = tiny_imagenet.find(root)
     if found is None:
-        raise _missing("tiny-imagenet", "wnids.txt", [root])
+        raise _missing("tiny-imagenet", tiny_imagenet.FOLDER, home)
     lost = next((path for path in found.paths if not path.is_file()), None)
     if lost is not None:
         raise DataError(f"tiny-imagenet: {lost} missing; the set is incomplete")
-    return load_or_decode(
-        "tiny-imagenet", found.classes, found.paths, home / "cache", lambda: tiny_imagenet.read(found)
-    )
+    return Files("tiny-imagenet", found.classes, root, found.paths, lambda: tiny_imagenet.read(found))
 
 
-def _gtsrb(home: Path, option: str) -> Dataset:
+def _gtsrb(home: Path, option: str) -> Files:
     height, width = _size("gtsrb", option, gtsrb.SIZE)
     found = gtsrb.find(home / "gtsrb")
     if found is None:
-        raise _missing("gtsrb", "GTSRB/Training/00000 and no GTSRB/Final_Training/Images/00000", [home / "gtsrb"])
+        raise _missing("gtsrb", "GTSRB", home / "gtsrb")
     _all_there("gtsrb", found.paths)
     name = f"gtsrb-{height}x{width}"
-    return load_or_decode(name, gtsrb.CLASSES, found.paths, home / "cache", lambda: gtsrb.read(found, (height, width)))
+    return Files(name, gtsrb.CLASSES, home / "gtsrb", found.paths, lambda: gtsrb.read(found, (height, width)))
 
 
-def _own_folder(home: Path, option: str) -> Dataset:
+def _own_folder(home: Path, option: str) -> Files:
     """folder:PATH[:HxW[xC]]; PATH is below the data home, or begins with / or ~ or a dot."""
     path, _, size = option.partition(":")
     if not path:
@@ -203,13 +228,13 @@ def _own_folder(home: Path, option: str) -> Dataset:
     found = folder.listing(root)
     name = f"{root.resolve().name}-{height}x{width}x{channels}"
     shape = (height, width, channels)
-    return load_or_decode(name, found.classes, found.paths, home / "cache", lambda: folder.read(name, found, shape))
+    return Files(name, found.classes, root, found.paths, lambda: folder.read(name, found, shape))
 
 
-#: Data home and option -> data set.
-_OPENERS: dict[str, Callable[[Path, str], Dataset]] = {
-    fashion_mini.NAME: lambda _home, _: fashion_mini.load(),
-    shapes32.NAME: lambda _home, _: shapes32.load(),
+#: What comes with dptrain: no files, nothing to decode.
+_EMBEDDED: dict[str, Callable[[], Dataset]] = {fashion_mini.NAME: fashion_mini.load, shapes32.NAME: shapes32.load}
+#: Data home and option -> files.
+_FINDERS: dict[str, Callable[[Path, str], Files]] = {
     "cifar10": lambda home, _: _cifar10(home),
     "cifar100": _cifar100,
     "mnist": lambda home, _: _mnist(home),
@@ -220,4 +245,5 @@ _OPENERS: dict[str, Callable[[Path, str], Dataset]] = {
     "gtsrb": _gtsrb,
 }
 _WITH_OPTION = ("cifar100", "sfddd", "gtsrb")
-NAMES = tuple(_OPENERS)
+EMBEDDED = tuple(_EMBEDDED)
+NAMES = (*EMBEDDED, *_FINDERS)

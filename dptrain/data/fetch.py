@@ -12,14 +12,20 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, NamedTuple, TypeAlias
+from typing import IO, NamedTuple
 
 from dptrain import __version__
 from dptrain.data import checksum
 from dptrain.data.sources import Source
 from dptrain.errors import DataError
 
-Progress: TypeAlias = Callable[[str, int, int], None]  #: file, bytes so far, bytes in all (0: not known)
+
+class Watcher(NamedTuple):
+    """Who is told what goes on."""
+
+    asks: Callable[[str], None]  #: the address that is asked now; or with it, why it will be asked again
+    brings: Callable[[str, int, int], None]  #: file, bytes so far, bytes in all (0: not known)
+
 
 _TRIES = 4  #: of one URL; each continues where the last one broke off
 _PAUSE = 1.0  #: seconds before the second try, then twice as long each time
@@ -44,31 +50,35 @@ class _Answer(NamedTuple):
     total: int  #: bytes of the whole file; 0: it does not say
 
 
-def fetch(source: Source, urls: tuple[str, ...], directory: Path, progress: Progress) -> Path:
-    """The verified file in `directory`. Raises DataError telling every attempt."""
+def fetch(source: Source, urls: tuple[str, ...], directory: Path, watcher: Watcher) -> Path:
+    """The verified file in `directory`. Raises DataError with a note about every address."""
     target, failures = directory / source.file, []
     if target.is_file() and checksum.found(target, source) == source.digest:
         return target
     directory.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f"{target.name}.part")
     for url in urls:
-        failure = _from(url, part, source, progress)
+        failure = _from(url, part, source, watcher)
         if failure is None:
             part.replace(target)
             return target
         failures.append(f"{url}: {failure}")
-    raise DataError(f"{source.file} could not be fetched into {directory} ({source.digest}): {'; '.join(failures)}")
+    failed = DataError(f"{source.file} could not be fetched into {directory}")
+    for note in (*failures, f"what it should hold: {source.digest}"):
+        failed.add_note(note)
+    raise failed
 
 
-def _from(url: str, part: Path, source: Source, progress: Progress) -> str | None:
+def _from(url: str, part: Path, source: Source, watcher: Watcher) -> str | None:
     """None when `part` is the right file, else why not."""
     reason = ""
     for attempt in range(_TRIES):
-        if attempt:
-            time.sleep(_PAUSE * 2 ** (attempt - 1))
+        pause = _PAUSE * 2 ** (attempt - 1) if attempt else 0.0
+        watcher.asks(f"{url}, again in {pause:g} s: {reason}" if attempt else url)
+        time.sleep(pause)
         continued = part.is_file() and part.stat().st_size > 0
         try:
-            _transfer(url, part, source.file, progress)
+            _transfer(url, part, source.file, watcher)
             found = checksum.found(part, source)
         except _Useless as useless:
             return str(useless)
@@ -88,7 +98,7 @@ def _from(url: str, part: Path, source: Source, progress: Progress) -> str | Non
     return reason
 
 
-def _transfer(url: str, part: Path, name: str, progress: Progress) -> None:
+def _transfer(url: str, part: Path, name: str, watcher: Watcher) -> None:
     """Brings `part` to its full length. Raises _Broken, _Useless and OSError (of the disk)."""
     have = part.stat().st_size if part.is_file() else 0
     headers = {"User-Agent": f"dptrain/{__version__}", "Accept-Encoding": "identity"}
@@ -105,7 +115,7 @@ def _transfer(url: str, part: Path, name: str, progress: Progress) -> None:
                 done += len(block)
                 if done > _MOST_BYTES:
                     raise _Useless(f"it sends more than {_MOST_BYTES:,} bytes")
-                progress(name, done, answer.total)
+                watcher.brings(name, done, answer.total)
     if answer.total and done != answer.total:
         raise _Broken(f"it ended after {done:,} of {answer.total:,} bytes")
 

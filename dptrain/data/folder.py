@@ -38,8 +38,7 @@ class Listing(NamedTuple):
 
 def listing(root: Path) -> Listing:
     """ROOT/CLASS/* or ROOT/train/CLASS/* and ROOT/test/CLASS/* (val will do). Raises DataError."""
-    train = next((root / name for name in _TRAIN if (root / name).is_dir()), root)
-    classes = tuple(sorted(p.name for p in _folders(train)))
+    train, classes = classes_in(root)
     if len(classes) < 2:
         raise DataError(f"{train} holds {len(classes)} folder(s); one for each class is needed, two classes at least")
     test = next((root / name for name in _TEST if (root / name).is_dir()), None) if train != root else None
@@ -51,6 +50,12 @@ def listing(root: Path) -> Listing:
     if empty:
         raise DataError(f"{train / empty[0]} holds no image file")
     return Listing(classes, _labelled(train, classes), _labelled(test, classes) if test else None)
+
+
+def classes_in(root: Path) -> tuple[Path, tuple[str, ...]]:
+    """The folder that has one for each class, and their names, without a look at the images. Raises DataError."""
+    train = next((root / name for name in _TRAIN if (root / name).is_dir()), root)
+    return train, tuple(sorted(p.name for p in _folders(train)))
 
 
 def read(name: str, found: Listing, shape: tuple[int, int, int]) -> tuple[Part, Part]:

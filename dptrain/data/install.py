@@ -11,27 +11,27 @@ from pathlib import Path
 from dptrain.configrules import nearest
 from dptrain.data import checksum
 from dptrain.data.catalog import FOLDER
-from dptrain.data.fetch import Progress, fetch
-from dptrain.data.sources import KNOWN, Known, Source, advice
+from dptrain.data.fetch import Watcher, fetch
+from dptrain.data.sources import KNOWN, Known, Source, by_hand
 from dptrain.data.unpack import is_archive, unpack
 from dptrain.errors import DataError, UsageError
 
 _DOWNLOADS = "downloads"
 
 
-def get(name: str, home: Path, mirrors: tuple[str, ...], progress: Progress) -> None:
+def get(name: str, home: Path, mirrors: tuple[str, ...], watcher: Watcher) -> None:
     """Fetches and unpacks every needed file; `mirrors` are folders tried before the known ones. Raises DataError."""
     known = _known(name)
     if not known.needed:
-        raise DataError(f"{name} cannot be fetched: {advice(name)}")
+        raise DataError(f"{name} cannot be fetched: {by_hand(name)[0]}")
     with _alone(home):
         for source in known.needed:
             urls = (*(f"{mirror.rstrip('/')}/{source.file}" for mirror in mirrors), *source.urls)
             try:
-                path = fetch(source, urls, home / _DOWNLOADS, progress)
+                path = fetch(source, urls, home / _DOWNLOADS, watcher)
             except DataError as error:
-                by_hand = f"fetch it elsewhere and `dptrain data add {name} {source.file}`"
-                raise DataError(f"{name}: {error}; {by_hand}") from error
+                error.add_note(f"by hand: fetch it elsewhere and `dptrain data add {name} {source.file}`")
+                raise
             _place(path, path.name, home / known.folder)
             path.unlink()
 

@@ -121,11 +121,10 @@ KNOWN: dict[str, Known] = {
 }
 
 
-def advice(name: str) -> str:
-    """What to do where the files are missing: command, addresses, digests, and the way without a network. One line."""
+def by_hand(name: str) -> tuple[str, ...]:
+    """What a person does without `dptrain data get`: addresses with digests, and the command that takes the files."""
     known = KNOWN[name]
     if known.by_hand:
-        return f"get it from {known.by_hand}, then `dptrain data add {name} FILE ...`"
-    files = ", ".join(f"{source.urls[0]} ({source.digest})" for source in known.needed)
-    by_hand = f"without a network, copy that here and `dptrain data add {name} FILE`"
-    return f"`dptrain data get {name}` fetches {files}; {by_hand}"
+        return (f"get it from {known.by_hand}, then `dptrain data add {name} FILE ...`",)
+    files = (f"{source.urls[0]} ({source.digest})" for source in known.needed)
+    return (*files, f"by hand: copy these here and `dptrain data add {name} FILE ...`")

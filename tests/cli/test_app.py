@@ -9,8 +9,10 @@ from dptrain import __version__
 from dptrain.cli import main
 from dptrain.cli.app import VERBS
 from dptrain.cli.flags import HELP, spelling
+from dptrain.cli.hints import _ELSEWHERE
+from dptrain.cli.recipes import about
 from dptrain.config import SECTION_OF
-from dptrain.configfile import resolve
+from dptrain.configfile import recipes, resolve
 
 
 def test_every_field_is_a_flag_of_train_with_help(capsys):
@@ -21,7 +23,7 @@ def test_every_field_is_a_flag_of_train_with_help(capsys):
         assert f"  {spelling(field)}" in out
     for heading in ("Data:", "Model:", "Training:", "Deployment:"):
         assert heading in out.splitlines()
-    for short in ("--workers, -n", "--batch-size, -b", "--weight-decay, --wd", "--recipe, --config, -c"):
+    for short in ("--batch-size, -b", "--weight-decay, --wd", "--recipe, --config, -c"):
         assert short in out
 
 
@@ -50,7 +52,7 @@ def test_a_printed_configuration_can_be_given_back_as_a_recipe(tmp_path, capsys)
         "--no-nesterov",
         "--wd",
         "0",
-        "-n",
+        "--workers",
         "3",
         "--validation",
         "-1",
@@ -63,6 +65,21 @@ def test_a_printed_configuration_can_be_given_back_as_a_recipe(tmp_path, capsys)
     config = resolve(str(tmp_path / "r.toml"))
     assert (config.training.milestones, config.training.nesterov, config.training.weight_decay) == ((2, 4), False, 0.0)
     assert (config.deployment.workers, config.data.dataset, config.data.augment) == (3, "shapes32", ())
+
+
+def test_every_hint_for_a_flag_of_other_tools_is_a_flag_that_some_verb_has():
+    ours = {spelling(field) for field in SECTION_OF} | {"--out"}
+    assert set(_ELSEWHERE.values()) <= ours
+    assert not set(_ELSEWHERE) & ours
+
+
+def test_recipes_are_listed_with_the_first_sentence_of_each(capsys):
+    assert main(["recipes"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert {line.split()[0] for line in lines if line[2] != " "} == set(recipes())
+    assert about(recipes()["cifar10-paper-20"]) == "He et al. 2015, section 4.2, ResNet-20: 8.75 % test error."
+    for path in recipes().values():
+        assert 20 < len(about(path)) < 250, path
 
 
 @pytest.mark.parametrize("arguments", [["--version"], ["train", "--print-config"], ["--help"]])
@@ -78,3 +95,21 @@ def test_numba_is_not_imported_before_it_is_needed(arguments):
 def test_the_version_is_printed(capsys):
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.strip() == __version__
+
+
+@pytest.mark.parametrize(
+    ("verb", "line"),
+    [
+        ("predict", "Usage: dptrain predict [OPTIONS] CHECKPOINT IMAGES..."),
+        ("plot", "Usage: dptrain plot [OPTIONS] RUNS..."),
+        ("data get", "Usage: dptrain data get [OPTIONS] NAMES..."),
+        ("data get", "  --mirror STR...         URL of a folder with the files; tried first"),
+        ("data preview", "  --out, -o PATH          PNG file [default: preview.png]"),
+        ("history", "  --out, -o PATH          folder for the three CSV files [RUN/histories]"),
+        ("keys new", "  --missing               leave keys that exist as they are"),
+    ],
+)
+def test_help_names_what_is_to_be_given_and_looks_the_same_for_all_verbs(verb, line, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "110")
+    assert main([*verb.split(), "--help"]) == 0
+    assert line in capsys.readouterr().out.splitlines()

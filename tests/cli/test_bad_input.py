@@ -30,14 +30,32 @@ def is_one_line(err):
 CASES = [
     (["train", "--batchsize", "3"], USAGE, "Unknown option: --batchsize. Did you mean --batch-size?"),
     (["trian"], USAGE, 'Unknown command "trian". Did you mean "train"?'),
-    (["train", "cifar10"], USAGE, "Unused Tokens: ['cifar10']"),
+    (["train", "--learning-rate", "0.1"], USAGE, "Unknown option: --learning-rate. Did you mean --lr?"),
+    (["check", "--learning_rate=0.1"], USAGE, "Unknown option: --learning_rate. Did you mean --lr?"),
+    (["train", "-n", "3"], USAGE, "-n is not a flag: --n blocks a stage, or --workers"),
+    (["train", "-n3"], USAGE, "-n is not a flag: --n blocks a stage, or --workers"),
+    (["train", "fashion-quick"], USAGE, "did you mean --recipe fashion-quick?"),
+    (["train", "fashion-mini"], USAGE, "did you mean --dataset fashion-mini?"),
+    (["train", "mnist"], USAGE, "did you mean --recipe mnist or --dataset mnist?"),
+    (
+        ["check", "folder:pets"],
+        USAGE,
+        "check does not take the word 'folder:pets': did you mean --dataset folder:pets?",
+    ),
+    (["train", "quickly"], USAGE, "train does not take the word 'quickly'; see `dptrain train --help`"),
+    (["history", "a", "mnist"], USAGE, "history does not take the word 'mnist'; see `dptrain history --help`"),
     (["train", "--lr"], USAGE, "--lr requires an argument"),
     (["train", "--lr", "1", "--lr", "2"], USAGE, "--lr specified multiple times"),
     (["eval", "--split", "dev", "x"], USAGE, "--split"),
-    (["verify", "a"], USAGE, "requires an argument"),
+    (["verify", "a"], USAGE, "verify needs RUN_B: run directory; see `dptrain verify --help`"),
     (["train", "--lr", "quick"], CONFIGURATION, "--lr: lr = 'quick': must be a number above 0 and at most 100"),
     (["train", "--batch-size", "100"], CONFIGURATION, "batch_size = 100 is not a multiple of shard_size = 32"),
-    (["train", "--recipe", "fashion"], CONFIGURATION, "unknown recipe 'fashion'"),
+    (
+        ["train", "--recipe", "fashion"],
+        CONFIGURATION,
+        "unknown recipe 'fashion'; did you mean fashion-quick? `dptrain recipes` lists all",
+    ),
+    (["train", "--recipe", "qqq"], CONFIGURATION, "unknown recipe 'qqq'; `dptrain recipes` lists all"),
     (
         ["train", "--recipe", "bad.toml"],
         CONFIGURATION,
@@ -47,12 +65,24 @@ CASES = [
     (["train", "--lr", "nan"], CONFIGURATION, "--lr: lr = 'nan': must be a number above 0 and at most 100"),
     (["train", "--name", "../up"], CONFIGURATION, "--name: name = '../up': must be a directory name of letters"),
     (["train", "--isa", "avx"], CONFIGURATION, "--isa: isa = 'avx': must be one of auto, avx512, avx2, portable"),
-    (["train", "-n", "0", "--bind", "tcp://127.0.0.1:0"], CONFIGURATION, "workers = 0 trains inside this process"),
+    (
+        ["train", "--workers", "0", "--bind", "tcp://127.0.0.1:0"],
+        CONFIGURATION,
+        "workers = 0 trains inside this process",
+    ),
     (["train", "--resume", "runs/typo"], CONFIGURATION, "--resume runs/typo: no such directory"),
     (["doctor", "--connect", "here"], CONFIGURATION, "--connect here: must be tcp://HOST:PORT"),
     (["bench", "--image", "1"], CONFIGURATION, "--image 1: must be a whole number from 4 to 1024"),
     (["bench", "--against", "/no/python"], CONFIGURATION, "--against /no/python: no such program"),
-    (["predict", "x"], CONFIGURATION, "predict needs image files"),
+    (["eval"], USAGE, "eval needs CHECKPOINT: run directory, or .safetensors file; see `dptrain eval --help`"),
+    (["predict", "x"], USAGE, "predict needs IMAGES: image files, or directories of them"),
+    (["plot"], USAGE, "plot needs RUNS: run directories, or folders"),
+    (["explain", "filters"], USAGE, "explain filters needs WEIGHTS: run directory"),
+    (["data", "get"], USAGE, "data get needs NAMES: as listed by `dptrain data list`"),
+    (["data", "add", "mnist"], USAGE, "data add needs FILES: files or archives you have fetched"),
+    (["keys", "new"], USAGE, "keys new needs NAMES: for a start coordinator worker"),
+    (["worker"], USAGE, "which coordinator? --connect tcp://HOST:PORT, or DPTRAIN_COORDINATOR"),
+    (["coordinator"], USAGE, "a coordinator needs an address for its workers: --bind tcp://HOST:PORT"),
     (["verify", "a", "b"], CONFIGURATION, "a is no run directory"),
 ]
 
@@ -80,7 +110,12 @@ def test_a_wrong_command_line_is_one_line_and_leaves_nothing(arguments, code, me
             "unknown environment variable DPTRAIN_EPOCH; did you mean DPTRAIN_EPOCHS?",
         ),
         (["train", "--dataset", "fashion-mnii"], {}, CONFIGURATION, "did you mean 'fashion-mini'?"),
-        (["train", "--dataset", "cifar10", "--data-dir", "."], {}, CONFIGURATION, "cifar10: no data_batch_1.bin"),
+        (
+            ["train", "--dataset", "cifar10", "--data-dir", "."],
+            {},
+            CONFIGURATION,
+            "cifar10 is not here: run `dptrain data get cifar10`, or put ",
+        ),
         (["train", "--augment", "flop"], {}, CONFIGURATION, "there is no augmentation 'flop': did you mean 'flip'?"),
         (["train", "--validation", "6000"], {}, CONFIGURATION, "fashion-mini has 6000 training samples"),
         (["train", "--runs", "file/below"], {}, CONFIGURATION, "run directory file/below/"),
@@ -127,7 +162,7 @@ IDX = ["train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-u
 @pytest.mark.parametrize(
     ("dataset", "spoil", "message"),
     [
-        ("mnist", lambda path: None, "mnist: no train-images-idx3-ubyte[.gz]"),
+        ("mnist", lambda path: None, "mnist is not here: run `dptrain data get mnist`"),
         ("mnist", _cut_gzip, "train-images-idx3-ubyte.gz"),
         ("mnist", _idx_of_doubles, "train-images-idx3-ubyte begins with 00 00 0e 03"),
         ("cifar10", _foreign_pickle, "data_batch_1 names posix.mkdir, which no CIFAR batch holds"),
@@ -139,7 +174,7 @@ def test_damaged_data_is_one_line_and_leaves_no_run(tmp_path, monkeypatch, capsy
     data = tmp_path / "data"
     data.mkdir()
     spoil(data)
-    assert main(["train", "--dataset", dataset, "--data-dir", "data", "-n", "0"]) == CONFIGURATION
+    assert main(["train", "--dataset", dataset, "--data-dir", "data", "--workers", "0"]) == CONFIGURATION
     out, err = capsys.readouterr()
     assert out == ""
     assert is_one_line(err)

@@ -35,7 +35,8 @@ def test_gradcheck_finds_a_wrong_gradient(capsys, monkeypatch):
 
 def test_describe_prints_every_layer_with_shapes_and_parameters(capsys):
     assert main(["describe", "--n", "3", "--shortcut", "avgpool"]) == 0
-    lines = capsys.readouterr().out.splitlines()
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert head == "for images of 32x32x3 and 10 classes; --recipe or --dataset: those of a data set"
     assert lines[-1] == "68 layers, 269,722 parameters"
     assert lines[0].split() == ["Convolution(conv1,", "3,", "16,", "first=True)", "32x32x3", "->", "32x32x16", "432"]
     assert any(line.split()[0] == "AveragePool" and line.endswith("32x32x16 -> 16x16x32") for line in lines)
@@ -44,8 +45,36 @@ def test_describe_prints_every_layer_with_shapes_and_parameters(capsys):
 
 
 @pytest.mark.parametrize(
+    ("flags", "head", "parameters"),
+    [
+        (["--recipe", "fashion-quick"], "28x28x1 and 10 classes, as of fashion-mini", "75,002"),
+        (["--recipe", "mnist"], "32x32x1 and 10 classes, as of mnist", ""),
+        (["--dataset", "cifar100:coarse"], "32x32x3 and 20 classes, as of cifar100:coarse", ""),
+        (["--dataset", "gtsrb:48x40"], "48x40x3 and 43 classes, as of gtsrb:48x40", ""),
+        (["--dataset", "folder:./pets:9x8x1"], "9x8x1 and 2 classes, as of folder:./pets:9x8x1", ""),
+        (["--dataset", "mnist", "--image", "9x9x3"], "9x9x3 and 10 classes", ""),
+        (["--dataset", "gtsrb", "--image", "9x9x3"], "9x9x3 and 43 classes", ""),
+        (["--dataset", "mnist", "--image", "9x9x3", "--classes", "7"], "9x9x3 and 7 classes", ""),
+        (["--classes", "7"], "32x32x3 and 7 classes", ""),
+    ],
+)
+def test_describe_takes_images_and_classes_from_the_data_set(flags, head, parameters, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name in ("cat", "dog"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        (tmp_path / "pets" / name / "1.png").write_bytes(b"")
+    assert main(["describe", *flags]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"for images of {head}"
+    assert lines[-1].endswith(f" {parameters} parameters" if parameters else "parameters")
+    assert [path.name for path in tmp_path.iterdir()] == ["pets"]
+
+
+@pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
+        (["describe", "--dataset", "mnits"], 78, "there is no data set 'mnits': did you mean 'mnist'?"),
+        (["describe", "--dataset", "folder:gone"], 78, "folder:gone: there is no folder "),
         (["describe", "--image", "32"], 78, "--image 32: must be HEIGHTxWIDTHxCHANNELS"),
         (["describe", "--classes", "1"], 78, "--classes 1: must be a whole number from 2"),
         (["describe", "--shortcut", "D"], 78, "must be one of A, avgpool, A-end, avgpool-end, B, C"),

@@ -19,6 +19,7 @@ from PIL import Image
 
 from dptrain.cli import main
 from dptrain.data import catalog, install
+from dptrain.data.fetch import Watcher
 from dptrain.data.sources import KNOWN, Known, Source
 
 CONFIGURATION = 78
@@ -98,7 +99,12 @@ def test_a_failed_get_names_address_path_digest_and_the_way_by_hand(served, home
     (folder / f"{IDX[2]}.gz").write_bytes(gzip.compress(b"something else"))
     assert main(["data", "get", "mnist", "--mirror", url, "--data-dir", str(home)]) == CONFIGURATION
     err = capsys.readouterr().err
-    assert _one_line(err)
+    asked, told = err.split("dptrain: error: ")
+    assert f"asking {url}/{IDX[2]}.gz\nasking http://127.0.0.1:9/{IDX[2]}.gz\n" in asked
+    assert told.startswith(
+        f"{IDX[2]}.gz could not be fetched into {home / 'downloads'}\n  {url}/{IDX[2]}.gz: the content"
+    )
+    assert told.count("\n") == 5
     digest = KNOWN["mnist"].needed[2].digest
     for words in (f"{url}/{IDX[2]}.gz", "http://127.0.0.1:9/", str(home / "downloads"), digest, "thrown away"):
         assert words in err
@@ -114,12 +120,13 @@ def test_offline_opens_no_socket_and_says_what_is_missing(home, capsys, monkeypa
     monkeypatch.setattr(socket.socket, "connect", refused)
     assert main(["data", "get", "cifar10", "--offline", "--data-dir", str(home)]) == CONFIGURATION
     err = capsys.readouterr().err
-    assert _one_line(err)
+    assert err.startswith("dptrain: error: cifar10 is not here: run `dptrain data get cifar10`, or put ")
+    assert err.count("\n") == 3
     for words in (
-        str(home / "cifar-10-batches-py"),
+        f"cifar-10-batches-py or cifar-10-batches-bin into {home}",
         "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
         "sha256:6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
-        "`dptrain data add cifar10 FILE`",
+        "`dptrain data add cifar10 FILE ...`",
     ):
         assert words in err
     assert not home.exists()
@@ -130,8 +137,8 @@ def test_every_known_set_that_is_not_here_says_how_to_get_it(name, home, capsys,
     monkeypatch.setattr(catalog, "DEBIAN_FASHION_MNIST", tmp_path / "debian")
     assert main(["data", "get", name, "--offline", "--data-dir", str(home)]) == CONFIGURATION
     err = capsys.readouterr().err
-    assert _one_line(err)
-    assert err.startswith(f"dptrain: error: {name}: no ")
+    assert err.startswith(f"dptrain: error: {name} is not here: ")
+    assert len(err.splitlines()[0]) < 300
     assert f"dptrain data add {name} FILE" in err
     for source in KNOWN[name].needed:
         assert source.digest in err
@@ -141,11 +148,9 @@ def test_every_known_set_that_is_not_here_says_how_to_get_it(name, home, capsys,
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["get"], "which data set?"),
         (["get", "cifar11"], "there is no data set 'cifar11': did you mean 'cifar10'?"),
         (["get", "sfddd"], "sfddd cannot be fetched: get it from https://www.kaggle.com"),
         (["get", "folder:x"], "there is no folder"),
-        (["add", "mnist"], "data add mnist: which files?"),
         (["add", "mnit", "x"], "no files belong to a data set 'mnit'; did you mean mnist?"),
         (["add", "mnist", "gone.gz"], "gone.gz: there is no such file"),
         (["add", "mnist", "wrong.gz"], "wrong.gz is no file of mnist: it has sha256:"),
@@ -220,6 +225,13 @@ def test_an_archive_of_ones_own_becomes_a_data_set(home, tmp_path, capsys):
     assert main(["data", "add", "folder:pets:8x8", str(tmp_path / "pets.zip"), "--data-dir", str(home)]) == 0
     assert "folder:pets:8x8: complete" in capsys.readouterr().out
     assert (home / "pets" / "train" / "cat" / "1.png").is_file()
+    (home / "notes" / "a").mkdir(parents=True)
+    (home / "notes" / "b").mkdir()
+    assert main(["data", "list", "--data-dir", str(home)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line.startswith("  folder:")][:-1] == [
+        f"  folder:pets    2 classes, in {home / 'pets'}"
+    ]
 
 
 def test_list_shows_what_is_here_what_is_not_and_what_is_damaged(served, home, capsys):
@@ -233,11 +245,15 @@ def test_list_shows_what_is_here_what_is_not_and_what_is_damaged(served, home, c
     out = capsys.readouterr().out
     assert f"in {home}:" in out
     lines = {line.split()[0]: line for line in out.splitlines() if line.startswith("  ") and line[2] != " "}
-    assert "12 + 5 of 6x5x1, 10 classes" in lines["mnist"]
+    assert lines["mnist"].endswith(f" in {home / 'mnist'}, not opened yet")
+    assert not (home / "cache").exists(), "nothing is decoded to be listed"
     assert "6,000 + 1,000 of 28x28x1" in lines["fashion-mini"]
     assert "damaged: cifar10: data_batch_1.bin" in lines["cifar10"]
     assert lines["gtsrb"].endswith("not here")
     assert set(lines) == {*catalog.NAMES, "folder:PATH"}
+    sha256 = catalog.open_dataset("mnist", str(home)).sha256[:12]
+    assert main(["data", "list", "--data-dir", str(home)]) == 0
+    assert f" 12 + 5 of 6x5x1, 10 classes, {sha256}, in {home / 'mnist'}\n" in capsys.readouterr().out
 
 
 def test_two_processes_that_get_at_once_take_turns(served, home, monkeypatch):
@@ -254,7 +270,8 @@ def test_two_processes_that_get_at_once_take_turns(served, home, monkeypatch):
             inside.pop()
 
     monkeypatch.setattr(install, "fetch", fetch)
-    threads = [threading.Thread(target=install.get, args=("mnist", home, (url,), lambda *_: None)) for _ in range(3)]
+    watcher = Watcher(lambda _: None, lambda *_: None)
+    threads = [threading.Thread(target=install.get, args=("mnist", home, (url,), watcher)) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:

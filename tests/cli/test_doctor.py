@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import pytest
 
 from dptrain.cli import checks, main
+from dptrain.kernels import isa
 
 
 @contextmanager
@@ -44,6 +45,31 @@ def test_a_damaged_data_set_is_a_fault(tmp_path, capsys):
     assert not findings["mnist"].ok
     assert "missing in" in findings["mnist"].text
     assert findings["cifar10"].ok
+
+
+def test_a_data_set_is_said_to_be_where_it_lies_and_is_not_decoded(tmp_path):
+    folder = tmp_path / "mnist"
+    folder.mkdir()
+    for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
+        (folder / f"{name}-ubyte").write_bytes(b"x")
+    findings = {finding.name: finding for finding in checks.datasets(str(tmp_path))}
+    assert findings["mnist"] == ("mnist", True, f"in {folder}, not opened yet")
+    assert [path.name for path in tmp_path.iterdir()] == ["mnist"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "variable", "words"),
+    [
+        ([], "", "in use: {best}, the best of them"),
+        (["--isa", "portable"], "", "in use: portable, said by the command line"),
+        ([], "portable", "in use: portable, said by the environment"),
+    ],
+)
+def test_the_instructions_in_use_are_told_with_who_chose_them(flags, variable, words, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("DPTRAIN_ISA", variable or "auto")
+    monkeypatch.setattr(isa, "level", lambda: flags[1] if flags else variable or isa.available()[0])
+    assert main(["doctor", "--data-dir", str(tmp_path), *flags]) == 0
+    assert f"{words.format(best=isa.available()[0])}\n" in capsys.readouterr().out
 
 
 def test_nobody_listening_is_told_as_such():

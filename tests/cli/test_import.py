@@ -19,7 +19,20 @@ DATA = ["--dataset", "shapes32", "--validation", "500", "--samples", "256", "--b
 def run(tmp_path_factory):
     """Two steps of a tiny network."""
     runs = tmp_path_factory.mktemp("runs")
-    flags = [*DATA, "--filters", "4", "--epochs", "1", "-n", "0", "--threads", "1", "--quiet", "--runs", str(runs)]
+    flags = [
+        *DATA,
+        "--filters",
+        "4",
+        "--epochs",
+        "1",
+        "--workers",
+        "0",
+        "--threads",
+        "1",
+        "--quiet",
+        "--runs",
+        str(runs),
+    ]
     assert main(["train", *flags, "--name", "two"]) == 0
     return runs / "two"
 

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.system
 
 #: 9 steps an epoch of a tiny network.
 FLAGS = ["--dataset", "shapes32", "--validation", "500", "--filters", "4", "--batch-size", "500", "--shard-size", "125"]
-FLAGS += ["-n", "0", "--log-interval", "100"]
+FLAGS += ["--workers", "0", "--log-interval", "100"]
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_the_report_is_one_file_with_every_section(run, capsys):
 
 
 def test_histories_are_written_in_the_seeds_columns_and_plotted_beside_the_run(run, here, capsys):
-    assert main(["history", str(run), "--csv", "out"]) == 0
+    assert main(["history", str(run), "--out", "out"]) == 0
     losses = (here / "out" / "loss_history.csv").read_text().splitlines()
     assert losses[0] == "# iteration, n_images, loss"
     assert len(losses) == 1 + 18
@@ -169,7 +169,6 @@ def test_an_experiment_that_was_stopped_goes_on_with_the_run_it_was_stopped_in(h
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["plot"], "plot needs at least one run directory"),
         (["plot", "nowhere"], "nowhere is no run directory"),
         (["plot", "nowhere", "-o", "a.gif"], "a.gif: pictures are written as .png or .svg"),
         (["plot", "nowhere", "--smooth", "0"], "smooth = 0"),

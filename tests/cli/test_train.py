@@ -30,7 +30,7 @@ FLAGS = [*TINY, "--epochs", "2"]
 def whole(tmp_path_factory):
     """runs/whole, trained without a stop in one process, and what was printed."""
     folder = tmp_path_factory.mktemp("whole")
-    command = [sys.executable, "-W", "error", "-m", "dptrain", "train", *FLAGS, "--name", "whole", "-n", "0"]
+    command = [sys.executable, "-W", "error", "-m", "dptrain", "train", *FLAGS, "--name", "whole", "--workers", "0"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=110, check=False)
     assert done.returncode == 0, done.stderr
     return folder / "runs" / "whole", done.stdout
@@ -84,9 +84,11 @@ def test_eval_scores_what_the_run_scored_and_predict_reads_a_picture_of_the_set(
 def test_stopped_and_resumed_with_other_workers_it_is_the_same_run(whole, tmp_path, monkeypatch, capsys):
     run, _ = whole
     monkeypatch.chdir(tmp_path)
-    assert main(["train", *FLAGS, "--name", "again", "-n", "1", "--max-steps", "4"]) == 0
-    assert "stopped at step 4 of 18" in capsys.readouterr().out
-    flags = ["-n", "2", "--augmenters", "1", "--log-format", "json"]
+    assert main(["train", *FLAGS, "--name", "again", "--workers", "1", "--max-steps", "4"]) == 0
+    out, err = capsys.readouterr()
+    assert "stopped at step 4 of 18" in out
+    assert "no run" not in err
+    flags = ["--workers", "2", "--augmenters", "1", "--log-format", "json"]
     assert main(["train", "--name", "again", "--resume", "auto", *flags]) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["event"] == "finished"
     assert main(["verify", str(run), "runs/again"]) == 0
@@ -98,10 +100,18 @@ def test_stopped_and_resumed_with_other_workers_it_is_the_same_run(whole, tmp_pa
     assert _without_timings(tmp_path / "runs" / "again") == _without_timings(run)
 
 
+def test_resuming_a_run_that_does_not_exist_starts_it_and_says_so(tmp_path, dptrain):
+    start = [*FLAGS, "--workers", "0", "--max-steps", "1", "--resume", "auto"]
+    note = "dptrain: note: no run runs/typo yet: starting it\n"
+    assert note in dptrain("train", *start, "--name", "typo", timeout=110).err
+    assert note not in dptrain("train", *start, "--name", "typo", timeout=110).err
+    assert dptrain("train", *start, "--name", "still", "--quiet", timeout=110).err == ""
+
+
 def test_a_quiet_run_says_nothing_and_its_files_tell_the_first_accuracy_and_the_bytes_of_a_step(
     whole, tmp_path, dptrain
 ):
-    flags = [*TINY, "--epochs", "2", "--name", "still", "-n", "2"]
+    flags = [*TINY, "--epochs", "2", "--name", "still", "--workers", "2"]
     assert dptrain("train", *flags, "--quiet", "--eval-first", timeout=110) == (0, "", "")
     run = tmp_path / "runs" / "still"
     records = read(run / "metrics.jsonl")
@@ -132,14 +142,16 @@ def test_quiet_still_says_what_is_wrong(tmp_path, dptrain):
 def test_another_seed_is_another_run_and_verify_says_from_which_step_on(whole, tmp_path, monkeypatch, capsys):
     run, _ = whole
     monkeypatch.chdir(tmp_path)
-    assert main(["train", *FLAGS, "--name", "other", "-n", "0", "--max-steps", "2", "--seed", "1"]) == 0
+    assert main(["train", *FLAGS, "--name", "other", "--workers", "0", "--max-steps", "2", "--seed", "1"]) == 0
     capsys.readouterr()
     assert main(["verify", str(run), "runs/other"]) == 1
-    assert capsys.readouterr().out.startswith("different from step 1 on: first tensor model.conv1.weight (")
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("different from step 1 on: first tensor model.conv1.weight (")
+    assert second == "the configurations differ: seed: 0 -> 1"
 
 
 def test_sigterm_leaves_a_checkpoint_and_says_how_to_continue_and_nobody_else_gets_in(tmp_path, dptrain):
-    command = [sys.executable, "-m", "dptrain", "train", *TINY, "--epochs", "500", "--name", "a", "-n", "1"]
+    command = [sys.executable, "-m", "dptrain", "train", *TINY, "--epochs", "500", "--name", "a", "--workers", "1"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         begun = any("samples/s" in line for line in process.stdout)
         assert begun, process.stderr.read()
@@ -159,7 +171,7 @@ def test_a_port_that_is_taken_is_one_line_and_no_run_directory_stays(tmp_path, d
         server.bind(("127.0.0.1", 0))
         server.listen()
         port = server.getsockname()[1]
-        done = dptrain("train", *FLAGS, "-n", "1", "--bind", f"tcp://127.0.0.1:{port}")
+        done = dptrain("train", *FLAGS, "--workers", "1", "--bind", f"tcp://127.0.0.1:{port}")
     assert done.code == 78
     errors = [line for line in done.err.splitlines() if not line.startswith("compiling kernels")]
     assert len(errors) == 1
@@ -168,12 +180,10 @@ def test_a_port_that_is_taken_is_one_line_and_no_run_directory_stays(tmp_path, d
     assert list((tmp_path / "runs").iterdir()) == []
 
 
-def test_a_coordinator_or_worker_without_an_address_is_told_what_is_missing(tmp_path, capsys, monkeypatch):
+def test_a_coordinator_or_worker_that_cannot_begin_is_told_what_is_missing(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for arguments, message in (
-        (["coordinator"], "a coordinator needs an address for its workers: --bind tcp://HOST:PORT"),
         (["coordinator", "--bind", "tcp://0.0.0.0:0"], "--insecure"),
-        (["worker"], "which coordinator? --connect tcp://HOST:PORT, or DPTRAIN_COORDINATOR"),
         (["worker", "--connect", "host"], "--connect 'host' is no address"),
         (["augmenter", "--bind", "tcp://0.0.0.0:1", "--connect", "tcp://127.0.0.1:1"], "--insecure"),
     ):

@@ -36,7 +36,20 @@ def trained(tmp_path_factory):
 
     def train(name, augment):
         flags = ["--dataset", "shapes32", "--samples", "64", "--filters", "4", "--batch-size", "32", "--max-steps", "2"]
-        more = ["--augment", augment, "--runs", str(runs), "--name", name, "--epochs", "3", "-n", "0", "--threads", "1"]
+        more = [
+            "--augment",
+            augment,
+            "--runs",
+            str(runs),
+            "--name",
+            name,
+            "--epochs",
+            "3",
+            "--workers",
+            "0",
+            "--threads",
+            "1",
+        ]
         assert main(["train", *flags, *more, "--log-format", "plain"]) in (0, 130)
         return runs / name
 

@@ -28,6 +28,14 @@ def test_a_name_near_to_nothing_is_answered_with_all():
         open_dataset("qqq", "")
 
 
+def test_a_path_is_answered_with_the_data_set_a_folder_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pics").mkdir()
+    for name, meant in (("../pics2", "folder:../pics2"), ("pics", "folder:./pics"), ("a/pics", "folder:./a/pics")):
+        with pytest.raises(UsageError, match=f"no data set '{name}': did you mean {meant}, a folder of your own?"):
+            open_dataset(name, "")
+
+
 def test_the_data_home_is_the_flag_then_the_variable_then_the_share(monkeypatch, tmp_path):
     assert data_home("") == tmp_path / "share" / "dptrain"
     monkeypatch.setenv("DPTRAIN_DATA", str(tmp_path / "variable"))
@@ -80,9 +88,12 @@ def test_cifar_is_found_below_the_data_folder_or_as_it(tmp_path, write_cifar, pl
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("cifar10", ["data_batch_1.bin", "{home}/cifar-10-batches-py", "{home}/cifar-10-batches-bin", "--data-dir"]),
-        ("mnist", ["train-images-idx3-ubyte[.gz]", "t10k-labels-idx1-ubyte[.gz]", "{home}/mnist or {home};"]),
-        ("fashion-mnist", ["{home}/fashion-mnist", "debian", "apt install dataset-fashion-mnist", "--data-dir"]),
+        (
+            "cifar10",
+            ["`dptrain data get cifar10`", "cifar-10-batches-py or cifar-10-batches-bin into {home}", "--data-dir"],
+        ),
+        ("mnist", ["`dptrain data get mnist`", "four files *-ubyte or *-ubyte.gz into {home}/mnist"]),
+        ("fashion-mnist", ["{home}/fashion-mnist", "apt install dataset-fashion-mnist", "--data-dir"]),
     ],
 )
 def test_missing_data_names_the_files_the_folders_and_what_to_do(tmp_path, name, words):
@@ -91,6 +102,7 @@ def test_missing_data_names_the_files_the_folders_and_what_to_do(tmp_path, name,
         open_dataset(name, str(home))
     assert [w for w in words if w.format(home=home) not in str(e.value)] == []
     assert "\n" not in str(e.value)
+    assert len(str(e.value)) < 300
     assert not home.exists(), "nothing is made where nothing is found"
 
 

@@ -14,12 +14,15 @@ import urllib.request
 import pytest
 
 from dptrain.data import fetch as fetching
-from dptrain.data.fetch import fetch
+from dptrain.data.fetch import Watcher, fetch
 from dptrain.data.sources import Source
 from dptrain.errors import DataError
 
 BODY = bytes(range(256)) * 400  # 102,400 bytes
 RIGHT = f"sha256:{hashlib.sha256(BODY).hexdigest()}"
+
+
+NOBODY = Watcher(lambda _: None, lambda *_: None)
 
 
 class _Server(http.server.ThreadingHTTPServer):
@@ -111,9 +114,11 @@ def get(server, tmp_path):
 
     def run(*kinds, digest=RIGHT, file="set.bin"):
         urls = tuple(f"{server.url}/{kind}/{file}" for kind in kinds)
-        return fetch(Source(file, digest, ()), urls, tmp_path / "down", lambda *step: seen.append(step))
+        return fetch(
+            Source(file, digest, ()), urls, tmp_path / "down", Watcher(asked.append, lambda *step: seen.append(step))
+        )
 
-    seen = run.seen = []
+    seen, asked = run.seen, run.asked = [], []
     return run
 
 
@@ -181,6 +186,13 @@ def test_the_next_mirror_is_asked_when_one_fails(get, server):
     assert kinds == ["404", "wrong", *["503"] * 4, "good"]
 
 
+def test_each_address_is_told_when_it_is_asked_and_why_it_is_asked_again(get, server):
+    get("404", "503", "good")
+    first, second, *again, last = get.asked
+    assert (first, second, last) == tuple(f"{server.url}/{kind}/set.bin" for kind in ("404", "503", "good"))
+    assert again == [f"{second}, again in 0 s: HTTP 503 Service Unavailable"] * 3
+
+
 @pytest.mark.parametrize(
     ("kind", "words"),
     [
@@ -197,8 +209,9 @@ def test_what_cannot_be_had_is_told_with_address_path_and_digest(get, server, tm
     with pytest.raises(DataError) as e:
         get(kind)
     for word in (words, f"{server.url}/{kind}/set.bin", str(tmp_path / "down"), RIGHT):
-        assert word in str(e.value)
+        assert word in "\n".join([str(e.value), *e.value.__notes__])
     assert "\n" not in str(e.value)
+    assert [note for note in e.value.__notes__ if "\n" in note] == []
     assert not (tmp_path / "down" / "set.bin").exists()
 
 
@@ -236,13 +249,13 @@ def test_silence_is_given_up(get, monkeypatch):
 def test_nobody_there_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(fetching, "_PAUSE", 0.0)
     with pytest.raises(DataError, match="Connection refused"):
-        fetch(Source("a", RIGHT, ()), ("http://127.0.0.1:9/a",), tmp_path, lambda *_: None)
+        fetch(Source("a", RIGHT, ()), ("http://127.0.0.1:9/a",), tmp_path, NOBODY)
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://127.0.0.1/a", "data:,hello", "/etc/passwd"])
 def test_only_http_is_fetched(tmp_path, url):
     with pytest.raises(DataError, match="only http and https are fetched"):
-        fetch(Source("a", RIGHT, ()), (url,), tmp_path, lambda *_: None)
+        fetch(Source("a", RIGHT, ()), (url,), tmp_path, NOBODY)
 
 
 def test_the_digest_of_a_single_gz_is_that_of_its_content(get):

@@ -40,7 +40,19 @@ def becomes_healthy(hosts, host, service, process):
 def test_the_services_on_four_hosts_train_to_the_bits_of_one_process(root, tmp_path, hosts, capsys):
     services = yaml.safe_load((root / "docker-compose.yml").read_text())["services"]
     # First, because it compiles what the others then find in the cache.
-    alone = [sys.executable, "-m", "dptrain", "train", "--recipe", "fashion-quick", *SHORT, "-n", "0", "--name", "one"]
+    alone = [
+        sys.executable,
+        "-m",
+        "dptrain",
+        "train",
+        "--recipe",
+        "fashion-quick",
+        *SHORT,
+        "--workers",
+        "0",
+        "--name",
+        "one",
+    ]
     subprocess.run([*alone, "--augmenters", "0"], cwd=tmp_path, check=True, capture_output=True)
     network = hosts(["coordinator", "augmenter", "worker", "worker2"])
     runs, keystore = tmp_path / "runs", tmp_path / "keystore"

@@ -63,7 +63,6 @@ def test_a_number_is_the_workers_and_the_rest_are_flags_of_train(run, installed)
         (["-c", "x"], "fashion-quick"),
         (["--recipe=x"], "fashion-quick"),
         (["--workers", "7"], "2"),
-        (["-n", "7"], "2"),
         (["--augmenters=3"], "1"),
     ],
 )

@@ -87,7 +87,7 @@ def last_hash(run):
 def reference(tmp_path_factory):
     """The state after STEPS steps in one process."""
     folder = tmp_path_factory.mktemp("reference")
-    command = [sys.executable, "-m", "dptrain", "train", *RECIPE, "-n", "0", "--name", "run"]
+    command = [sys.executable, "-m", "dptrain", "train", *RECIPE, "--workers", "0", "--name", "run"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=LONG, check=False)
     assert done.returncode == 0, done.stderr
     return last_hash(folder / "runs/run")

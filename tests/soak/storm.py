@@ -195,7 +195,19 @@ def storm(folder, frames, seed=0, tell=print):
             process.terminate()
             process.wait()
     step = steps_of(run)
-    calm = [sys.executable, "-m", "dptrain", "train", *RECIPE, "-n", "0", "--name", "calm", "--max-steps", str(step)]
+    calm = [
+        sys.executable,
+        "-m",
+        "dptrain",
+        "train",
+        *RECIPE,
+        "--workers",
+        "0",
+        "--name",
+        "calm",
+        "--max-steps",
+        str(step),
+    ]
     subprocess.run(calm, cwd=folder, check=True, capture_output=True)
     same = last_hash(run, step) is not None and last_hash(run, step) == last_hash(folder / "runs" / "calm", step)
     figures = {

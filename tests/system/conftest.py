@@ -75,7 +75,7 @@ def reference(tmp_path_factory):
     """The run directory of 60 undisturbed steps in one process."""
     group = Runs(tmp_path_factory.mktemp("reference"))
     try:
-        group.finished(group.train("reference", "-n", 0, *WHOLE), "reference")
+        group.finished(group.train("reference", "--workers", 0, *WHOLE), "reference")
     finally:
         group.end()
     run = group.path("reference")

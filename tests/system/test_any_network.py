@@ -69,13 +69,15 @@ def here(folder, monkeypatch):
 def whole(folder):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        assert main(["train", *FLAGS, "--networks", "mine.py", "--name", "whole", "-n", "0"]) == 0
+        assert main(["train", *FLAGS, "--networks", "mine.py", "--name", "whole", "--workers", "0"]) == 0
     return folder / "runs" / "whole"
 
 
 def test_two_workers_a_stop_and_a_resume_give_the_bits_of_one_process(whole, here, capsys):
-    assert main(["train", *FLAGS, "--networks", "mine.py", "--name", "again", "-n", "1", "--max-steps", "4"]) == 0
-    assert main(["train", "--name", "again", "--resume", "auto", "-n", "2", "--networks", "mine.py"]) == 0
+    assert (
+        main(["train", *FLAGS, "--networks", "mine.py", "--name", "again", "--workers", "1", "--max-steps", "4"]) == 0
+    )
+    assert main(["train", "--name", "again", "--resume", "auto", "--workers", "2", "--networks", "mine.py"]) == 0
     capsys.readouterr()
     assert main(["verify", str(whole), "runs/again"]) == 0
     assert capsys.readouterr().out == "identical over 18 common steps (1 to 18)\n"

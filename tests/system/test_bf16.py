@@ -16,7 +16,7 @@ SHORT = ["--max-steps", 3]
 @pytest.mark.slow
 def test_workers_and_where_they_run_change_no_bit(runs):
     for workers in (0, 1, 2):
-        runs.finished(runs.train(f"w{workers}", "-n", workers, *BF16, *SHORT), f"w{workers}")
+        runs.finished(runs.train(f"w{workers}", "--workers", workers, *BF16, *SHORT), f"w{workers}")
     same = (0, "identical over 3 common steps (1 to 3)\n")
     assert runs.verify(runs.path("w0"), runs.path("w1")) == same
     assert runs.verify(runs.path("w0"), runs.path("w2")) == same
@@ -25,8 +25,8 @@ def test_workers_and_where_they_run_change_no_bit(runs):
 
 @pytest.mark.slow
 def test_it_is_another_run_than_the_same_in_fp32(runs):
-    runs.finished(runs.train("bf16", "-n", 0, *BF16, *SHORT), "bf16")
-    runs.finished(runs.train("fp32", "-n", 0, *FORCED, *SHORT), "fp32")
+    runs.finished(runs.train("bf16", "--workers", 0, *BF16, *SHORT), "bf16")
+    runs.finished(runs.train("fp32", "--workers", 0, *FORCED, *SHORT), "fp32")
     code, said = runs.verify(runs.path("bf16"), runs.path("fp32"))
     assert code == 1
     assert said.startswith("different from step 1 on")
@@ -34,7 +34,7 @@ def test_it_is_another_run_than_the_same_in_fp32(runs):
 
 @pytest.mark.skipif(not amx.lacks(), reason="this CPU has matrix tiles: nothing is refused")
 def test_a_cpu_without_tiles_refuses_in_one_line_and_leaves_nothing(runs):
-    runs.finished(runs.train("refused", "-n", 1, "--precision", "bf16"), "refused", 78)
+    runs.finished(runs.train("refused", "--workers", 1, "--precision", "bf16"), "refused", 78)
     (line,) = runs.output("refused").strip().splitlines()
     assert line.startswith(f"dptrain: error: precision bf16 needs {amx.lacks()}, which this machine lacks")
     assert "use --precision fp32" in line
@@ -43,7 +43,7 @@ def test_a_cpu_without_tiles_refuses_in_one_line_and_leaves_nothing(runs):
 
 def test_a_worker_that_cannot_compute_in_bf16_is_not_admitted(runs, port):
     """Here: one that was not told a level by name, on a CPU without tiles; with tiles it may take part."""
-    process = runs.train("needy", "-n", 1, "--bind", f"tcp://127.0.0.1:{port}", *BF16)
+    process = runs.train("needy", "--workers", 1, "--bind", f"tcp://127.0.0.1:{port}", *BF16)
     runs.until_step("needy", 1)
     late = runs.start("worker", "--connect", f"tcp://127.0.0.1:{port}", "--name", "late")
     if not amx.lacks():

@@ -12,7 +12,19 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
 def test_six_epochs_of_the_embedded_set_are_enough_for_five_of_six(tmp_path):
     """Seed 0 ends at the same figure on every CPU; a bug that only slows learning down would be seen here."""
-    flags = ["--recipe", "fashion-quick", "--epochs", "6", "--augment", "", "--quiet", "-n", "0", "--augmenters", "0"]
+    flags = [
+        "--recipe",
+        "fashion-quick",
+        "--epochs",
+        "6",
+        "--augment",
+        "",
+        "--quiet",
+        "--workers",
+        "0",
+        "--augmenters",
+        "0",
+    ]
     assert main(["train", *flags, "--eval-first", "--runs", str(tmp_path), "--name", "short"]) == 0
     records = read(tmp_path / "short" / "metrics.jsonl")
     untrained, tested = records[0]["val/acc"], records[-1]["test/acc"]

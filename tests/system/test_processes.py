@@ -17,14 +17,14 @@ SOON = 60.0  #: seconds a test waits for what takes a few on a machine that is n
 def test_workers_and_augmenters_die_with_a_coordinator_that_is_killed_and_the_run_goes_on_from_its_checkpoint(
     runs, reference
 ):
-    process = runs.train("a", "-n", 2, "--augmenters", 2)
+    process = runs.train("a", "--workers", 2, "--augmenters", 2)
     runs.until_step("a", 25)
     assert len(runs.members("worker")) == 2
     assert len(runs.members("augmenter")) == 2
     process.kill()
     process.wait()
     until(lambda: not runs.members(), 5.0, lambda: f"{runs.members()} are orphans")
-    runs.finished(runs.resume("a", "-n", 1, "--max-steps", 60), "a")
+    runs.finished(runs.resume("a", "--workers", 1, "--max-steps", 60), "a")
     assert runs.verify(reference, runs.path("a"))[0] == 0
     assert traces.records(runs.path("a")) == traces.records(reference)
 
@@ -102,7 +102,7 @@ def test_a_coordinator_without_workers_says_that_it_waits_and_can_be_stopped(run
 
 
 def test_a_second_coordinator_of_a_run_is_refused_and_the_first_one_goes_on(runs):
-    first = runs.train("a", "-n", 1)
+    first = runs.train("a", "--workers", 1)
     runs.until_step("a", 2)
     second = runs.start("train", "--resume", "runs/a", name="second")
     assert second.wait(SOON) == 78
@@ -113,8 +113,8 @@ def test_a_second_coordinator_of_a_run_is_refused_and_the_first_one_goes_on(runs
 
 def test_two_runs_on_one_machine_do_not_meet(runs, reference):
     """Same flags, same moment; one has another seed, so that any exchange would show in the bits."""
-    same = runs.train("same", "-n", 2, "--augmenters", 1, "--max-steps", 30)
-    other = runs.train("other", "-n", 2, "--augmenters", 1, "--max-steps", 30, "--seed", 1)
+    same = runs.train("same", "--workers", 2, "--augmenters", 1, "--max-steps", 30)
+    other = runs.train("other", "--workers", 2, "--augmenters", 1, "--max-steps", 30, "--seed", 1)
     runs.until_step("same", 5)
     runs.until_step("other", 5)
     hit(runs.members("augmenter")[0], signal.SIGKILL)

@@ -22,10 +22,10 @@ TCP = ["--bind", "tcp://127.0.0.1:0"]
 @pytest.mark.parametrize(
     "deployment",
     [
-        pytest.param(["-n", 1, "--augmenters", 1], id="1-worker-1-augmenter"),
-        pytest.param(["-n", 2, "--augmenters", 2, *TCP], id="2-workers-2-augmenters-tcp"),
-        pytest.param(["-n", 3], id="3-workers"),
-        pytest.param(["-n", 4, "--augmenters", 1, *TCP], id="4-workers-1-augmenter-tcp"),
+        pytest.param(["--workers", 1, "--augmenters", 1], id="1-worker-1-augmenter"),
+        pytest.param(["--workers", 2, "--augmenters", 2, *TCP], id="2-workers-2-augmenters-tcp"),
+        pytest.param(["--workers", 3], id="3-workers"),
+        pytest.param(["--workers", 4, "--augmenters", 1, *TCP], id="4-workers-1-augmenter-tcp"),
     ],
 )
 def test_neither_workers_nor_augmenters_nor_the_transport_change_a_bit(runs, reference, deployment):
@@ -39,7 +39,7 @@ def test_a_worker_that_is_killed_and_one_that_comes_late_change_nothing(runs, re
     may differ.
     """
     step = random.Random(os.getpid()).randint(2, 50)
-    process = runs.train("killed", "-n", 2, "--augmenters", 1, "--bind", f"tcp://127.0.0.1:{port}", *WHOLE)
+    process = runs.train("killed", "--workers", 2, "--augmenters", 1, "--bind", f"tcp://127.0.0.1:{port}", *WHOLE)
     runs.until_step("killed", step)
     killed, other = runs.members("worker")
     os.kill(other, signal.SIGSTOP)
@@ -59,13 +59,13 @@ def test_a_worker_that_is_killed_and_one_that_comes_late_change_nothing(runs, re
 
 
 def test_stopped_by_count_and_by_signal_and_gone_on_with_by_others_it_is_the_same_run(runs, reference):
-    runs.finished(runs.train("again", "-n", 2, "--max-steps", 17), "again")
-    process = runs.resume("again", "-n", 3, "--augmenters", 1)
+    runs.finished(runs.train("again", "--workers", 2, "--max-steps", 17), "again")
+    process = runs.resume("again", "--workers", 3, "--augmenters", 1)
     runs.until_step("again", 35)
     process.send_signal(signal.SIGTERM)
     runs.finished(process, "again", 143)
     assert 35 <= traces.step(runs.path("again")) < 60
-    runs.finished(runs.resume("again", "-n", 0, *WHOLE), "again")
+    runs.finished(runs.resume("again", "--workers", 0, *WHOLE), "again")
     assert runs.verify(reference, runs.path("again")) == (0, SAME)
     assert traces.records(runs.path("again")) == traces.records(reference)
 
@@ -73,7 +73,7 @@ def test_stopped_by_count_and_by_signal_and_gone_on_with_by_others_it_is_the_sam
 @pytest.mark.parametrize("level", [level for level in isa.available() if level != isa.available()[0]])
 def test_one_flag_changes_the_instructions_and_not_the_bits(runs, reference, level):
     """The reference uses the best there is."""
-    runs.finished(runs.train(level, "-n", 1, "--isa", level, "--max-steps", 12), level)
+    runs.finished(runs.train(level, "--workers", 1, "--isa", level, "--max-steps", 12), level)
     assert f"isa {level}" in runs.output(level)
     assert runs.verify(reference, runs.path(level)) == (0, "identical over 12 common steps (1 to 12)\n")
 
@@ -96,7 +96,7 @@ def test_verify_names_the_first_step_and_tensor_that_differ(runs, reference):
 
 
 def test_verify_tells_two_seeds_apart(runs, reference):
-    runs.finished(runs.train("seed", "-n", 1, "--seed", 1, "--max-steps", 2), "seed")
+    runs.finished(runs.train("seed", "--workers", 1, "--seed", 1, "--max-steps", 2), "seed")
     code, said = runs.verify(reference, runs.path("seed"))
     assert code == 1
     assert said.startswith("different from step 1 on: first tensor model.conv1.weight (")

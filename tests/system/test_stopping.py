@@ -12,7 +12,7 @@ from soak.processes import hit, until
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
 CODES = {"SIGINT": 130, "terminal": 130, "SIGTERM": 143, "SIGHUP": 129}
-CREW = ["-n", 2, "--augmenters", 1]
+CREW = ["--workers", 2, "--augmenters", 1]
 SOON = 60.0  #: seconds a test waits for what takes less than 5 on a machine that is not busy with other things
 
 
@@ -35,7 +35,7 @@ def test_a_signal_during_training_leaves_a_checkpoint_and_nothing_else(runs, ref
         assert sockets.isdisjoint(traces.bound_sockets().values())
         assert "continue: dptrain train --resume runs/a" in runs.output("a")
         assert traces.step(runs.path("a")) >= at
-    runs.finished(runs.resume("a", "-n", 0, "--max-steps", 60), "a")
+    runs.finished(runs.resume("a", "--workers", 0, "--max-steps", 60), "a")
     assert runs.verify(reference, runs.path("a"))[0] == 0
     assert traces.records(runs.path("a")) == traces.records(reference)
 
@@ -84,14 +84,14 @@ def test_a_second_ctrl_c_waits_for_nothing_and_what_was_saved_stays_whole(runs, 
     hit(process.pid, signal.SIGINT)
     assert process.wait(SOON) == 130
     runs.until_alone()  # the others die of its death, which it does not wait for
-    runs.finished(runs.resume("a", "-n", 0, "--max-steps", 60), "a")
+    runs.finished(runs.resume("a", "--workers", 0, "--max-steps", 60), "a")
     assert traces.unfinished(runs.folder) == []
     assert runs.verify(reference, runs.path("a"))[0] == 0
 
 
 def test_a_stopped_remote_worker_says_goodbye_and_one_whose_run_is_stopped_ends_with_it(runs, port):
     address = f"tcp://127.0.0.1:{port}"
-    process = runs.train("a", "-n", 1, "--bind", address)
+    process = runs.train("a", "--workers", 1, "--bind", address)
     workers = [runs.start("worker", "--connect", address, "--name", name, name=name) for name in ("b", "c")]
     for name in ("b", "c"):
         runs.until_said("a", f"worker {name} joined")

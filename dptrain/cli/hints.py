@@ -1,0 +1,73 @@
+"""What was probably meant by a command line that is not understood: flags of other tools, words without their flag."""
+
+from __future__ import annotations
+
+from inspect import signature
+
+from cyclopts import CycloptsError, MissingArgumentError, UnknownOptionError, UnusedCliTokensError
+
+from dptrain.configfile import RECIPE_SUFFIX, recipes
+
+#: As scripts for PyTorch, timm or Keras call it -> here.
+_ELSEWHERE = {
+    "--learning-rate": "--lr",
+    "--batch": "--batch-size",
+    "--bs": "--batch-size",
+    "--num-epochs": "--epochs",
+    "--lr-schedule": "--schedule",
+    "--lr-scheduler": "--schedule",
+    "--scheduler": "--schedule",
+    "--warmup-epochs": "--warmup",
+    "--optimiser": "--optimizer",
+    "--opt": "--optimizer",
+    "--loss": "--criterion",
+    "--normalize": "--normalise",
+    "--augmentation": "--augment",
+    "--data": "--dataset",
+    "--dataset-dir": "--data-dir",
+    "--data-path": "--data-dir",
+    "--num-workers": "--workers",
+    "--processes": "--workers",
+    "--nproc-per-node": "--workers",
+    "--num-threads": "--threads",
+    "--model": "--network",
+    "--arch": "--network",
+    "--depth": "--n",
+    "--width": "--filters",
+    "--random-seed": "--seed",
+    "--output-dir": "--runs",
+    "--output": "--out",
+}
+
+
+def explained(error: CycloptsError) -> str:
+    """The error in words that lead on, else in its own."""
+    verb = " ".join(error.command_chain or ())
+    hint = ""
+    if isinstance(error, UnknownOptionError):
+        known = {name for argument in error.argument_collection for name in argument.names}
+        hint = _flag(error.token.keyword or error.token.value, known)
+    elif isinstance(error, UnusedCliTokensError) and error.unused_tokens and error.target:
+        hint = _word(error.unused_tokens[0], verb, set(signature(error.target).parameters))
+    elif isinstance(error, MissingArgumentError) and error.argument and not error.argument.name.startswith("-"):
+        hint = f"{verb} needs {error.argument.name}: {error.argument.parameter.help}; see `dptrain {verb} --help`"
+    return hint or str(error)
+
+
+def _flag(given: str, known: set[str]) -> str:
+    if given.startswith("-n") and {"--n", "--workers"} <= known:
+        return "-n is not a flag: --n blocks a stage, or --workers"
+    name = given.partition("=")[0]
+    ours = _ELSEWHERE.get(name.replace("_", "-"))
+    return f"Unknown option: {name}. Did you mean {ours}?" if ours in known else ""
+
+
+def _word(word: str, verb: str, fields: set[str]) -> str:
+    from dptrain.data.catalog import FOLDER, NAMES  # imports Numba
+
+    meant = ["--recipe"] if word in recipes() or word.endswith(RECIPE_SUFFIX) else []
+    meant += ["--dataset"] if word.partition(":")[0] in (*NAMES, FOLDER) else []
+    likely = [f"{flag} {word}" for flag in meant if flag.removeprefix("--") in fields]
+    if likely:
+        return f"{verb} does not take the word {word!r}: did you mean {' or '.join(likely)}?"
+    return f"{verb} does not take the word {word!r}; see `dptrain {verb} --help`"
