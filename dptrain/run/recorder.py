@@ -55,7 +55,9 @@ class Recorder:
         self._troubles: dict[str, str] = {}  #: what cannot be written now, and why, as it was told
         self._void_behind: int | None = None  #: checkpoints of later steps are to be removed before one of this is made
         self._hashed = step  #: the last step that is in hashes.jsonl; that of the checkpoint we go on from is
-        self._ending = texts.Ending(str(directory.path), complete_before=any("test/acc" in r for r in self._table))
+        command = texts.resuming(str(directory.path), facts.config.deployment)
+        complete = any("test/acc" in r for r in self._table)
+        self._ending = texts.Ending(str(directory.path), command, complete_before=complete)
         self.failure = ""  #: the last error that was reported
         self.begun = False  #: the coordinator has reported its start
 
