@@ -21,6 +21,7 @@ from dptrain.errors import RunDirectoryError
 from dptrain.kernels import amx, isa
 from dptrain.kernels._jit import cache_directory
 from dptrain.run import directory
+from dptrain.run.condition import diverged
 from dptrain.run.facts import RunFacts, find_facts
 from dptrain.run.manifest import manifest, start
 from dptrain.run.recorder import Recorder
@@ -37,6 +38,9 @@ _ASKED_FOR = (0, 128 + signal.SIGINT, 128 + signal.SIGTERM, 128 + signal.SIGHUP,
 
 
 _PATIENCE = 2.0  #: seconds between two looks; with compiled kernels a run begins after about one
+
+
+_AGAIN = "this run has diverged, and the same bits diverge again at the same step: start a new one with a lower --lr"
 
 
 class _Session(NamedTuple):
@@ -129,6 +133,8 @@ def _open(plan: Plan, parts: Parts) -> Iterator[_Session]:
         reporter.banner(Banner(run_facts, str(place.path), place.term, threads, isa.level()))
         for warning in warnings:
             recorder.tell(Notice("warning", f"{warning}; going on from an older checkpoint"))
+        if diverged(place.path):
+            recorder.tell(Notice("warning", _AGAIN))
         yield _Session(place, recorder, state)
     finally:
         if recorder is not None:

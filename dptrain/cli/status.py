@@ -50,6 +50,8 @@ def _state(now: Condition) -> str:
     if not now.running:
         if now.evaluation is not None and "test/acc" in now.evaluation:
             return "finished"
+        if now.diverged:
+            return "diverged, not running; the same bits would diverge again: start a new run with a lower --lr"
         return f"not running; go on with: {resuming(str(now.path), stored_config(now.path).deployment)}"
     if now.quiet < _QUIET:
         return f"running, {now.owner}"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+DIVERGED = "the training has diverged"  #: in the words of the notice that ends such a run
+
 
 @dataclass(frozen=True, slots=True)
 class RunStarted:
@@ -91,6 +93,7 @@ class Notice:
 
     level: str
     text: str
+    final: bool = False  #: the run ends with it: on the terminal it is the last line, by whoever started the run
 
 
 Report: TypeAlias = RunStarted | WorkerJoined | WorkerLost | StepDone | TakenBack | EpochDone | Evaluated | Notice

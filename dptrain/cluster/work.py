@@ -266,9 +266,10 @@ class Work:
         for wrong in verdict.wrong:
             actions += self._quarantine(wrong, verdict, now)
         if right.fault:
-            again = "on every worker that was asked" if verdict.confirmed else f"twice on worker {right.name}"
+            names = [n for n in current.jury.names(verdict.shard) if n not in {wrong.name for wrong in verdict.wrong}]
+            again = f" ({' and '.join(names)} computed the same)" if verdict.confirmed else ""
             place = f"{current.title}, shard {verdict.shard}: {right.fault} is not finite"
-            return [*actions, *self._course.diverged(f"{place} {again}")]
+            return [*actions, *self._course.diverged(f"{place}{again}")]
         self.counters.agreed += verdict.confirmed
         self.counters.unaudited += not verdict.confirmed
         current.jury.close(verdict.shard)

@@ -77,6 +77,16 @@ def test_a_run_that_waited_for_workers_from_elsewhere_goes_on_as_one(run, capsys
     assert said(capsys, run.path)["state"] == f"not running; go on with: {command}"
 
 
+def test_a_run_that_diverged_is_not_said_to_go_on_until_it_was_started_again(run, capsys):
+    run.close()
+    log = run.logs / "coordinator.log"
+    text = log.read_text() + "now error: step 3: loss is not finite: the training has diverged; a lower lr may help\n"
+    log.write_text(text)
+    assert said(capsys, run.path)["state"].startswith("diverged, not running; the same bits would diverge again")
+    log.write_text(text + "now term 2: step 0 of 1000\n")
+    assert said(capsys, run.path)["state"].startswith("not running; go on with")
+
+
 def test_looking_takes_no_lock_so_that_a_start_meanwhile_succeeds(run):
     assert looking.is_locked(run.path / "lock")
     run.close()

@@ -326,11 +326,11 @@ def test_a_stopped_run_says_how_to_continue_and_a_diverged_one_does_not(start, m
     )
     recorder, run = start("b")
     play(recorder, make_state, 1, 2)
-    recorder.tell(Notice("error", "step 3: conv1.weight is not finite"))
+    recorder.tell(Notice("error", "step 3: conv1.weight is not finite", final=True))
     recorder.close(failed=True)
-    out = capsys.readouterr().out
-    assert "error: step 3: conv1.weight is not finite" in out
-    assert "continue" not in out
+    assert capsys.readouterr().out.endswith(f"stopped at step 2 of 6 after 0:00:03\nrun directory {run.path}\n")
+    assert recorder.failure == "step 3: conv1.weight is not finite"  # for stderr, once
+    assert f"error: {recorder.failure}\n" in (run.logs / "coordinator.log").read_text()
 
 
 def test_a_run_that_was_led_for_workers_from_elsewhere_says_so_and_is_continued_like_that(

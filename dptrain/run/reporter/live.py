@@ -8,7 +8,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from dptrain.cluster.reports import EpochDone, Evaluated, Report, RunStarted, StepDone, TakenBack, WorkerLost
+from dptrain.cluster.reports import EpochDone, Evaluated, Notice, Report, RunStarted, StepDone, TakenBack, WorkerLost
 from dptrain.run.progress import Progress
 from dptrain.run.reporter import texts
 
@@ -32,7 +32,7 @@ class LiveReporter:
     def tell(self, report: Report, progress: Progress, now: float) -> None:
         """After `progress` has taken the report in."""
         match report:
-            case StepDone() | TakenBack():  # a notice comes before it
+            case StepDone() | TakenBack() | Notice(final=True):  # a notice comes before a step taken back
                 pass
             case RunStarted():
                 if report.step:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from dptrain.cluster.reports import EpochDone, Evaluated, Report, RunStarted, StepDone, TakenBack
+from dptrain.cluster.reports import EpochDone, Evaluated, Notice, Report, RunStarted, StepDone, TakenBack
 from dptrain.run.progress import Progress
 from dptrain.run.reporter import texts
 
@@ -34,8 +34,8 @@ class PlainReporter:
                     eta = f"eta {texts.duration(progress.epoch_eta)} epoch, {texts.duration(progress.run_eta)} run"
                     where, figures = texts.where(progress), texts.figures(progress)
                     self.lines([f"{where}  {figures}  elapsed {texts.duration(elapsed)}  {eta}"])
-            case TakenBack():
-                pass  # a notice comes before it
+            case TakenBack() | Notice(final=True):
+                pass  # a notice comes before the one; the other is the last line of all
             case EpochDone():
                 self._next = now + self._interval
                 self.lines([texts.epoch_line(report, progress, elapsed)])
