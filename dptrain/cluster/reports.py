@@ -39,6 +39,15 @@ class WorkerLost:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerSilent:
+    """A worker has given no sign of life about what it holds: others may take over."""
+
+    name: str
+    seconds: float
+    what: str  #: "shard 3 of step 7"
+
+
+@dataclass(frozen=True, slots=True)
 class StepDone:
     """One optimizer update was applied."""
 
@@ -96,4 +105,6 @@ class Notice:
     final: bool = False  #: the run ends with it: on the terminal it is the last line, by whoever started the run
 
 
-Report: TypeAlias = RunStarted | WorkerJoined | WorkerLost | StepDone | TakenBack | EpochDone | Evaluated | Notice
+Report: TypeAlias = (
+    RunStarted | WorkerJoined | WorkerLost | WorkerSilent | StepDone | TakenBack | EpochDone | Evaluated | Notice
+)

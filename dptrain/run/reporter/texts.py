@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import isfinite, isnan
 from shlex import join
 
-from dptrain.cluster.reports import EpochDone, Evaluated, Notice, WorkerJoined, WorkerLost
+from dptrain.cluster.reports import EpochDone, Evaluated, Notice, WorkerJoined, WorkerLost, WorkerSilent
 from dptrain.config import DeploymentConfig
 from dptrain.run.facts import RunFacts
 from dptrain.run.progress import Progress
@@ -61,6 +61,11 @@ def leads_only(deployment: DeploymentConfig) -> bool:
     return deployment.workers == 0 and deployment.bind != "ipc"
 
 
+def noun(deployment: DeploymentConfig) -> str:
+    """What computes: whoever wants no workers is not told of any."""
+    return "worker" if deployment.workers or leads_only(deployment) else "thread"
+
+
 def resuming(path: str, deployment: DeploymentConfig) -> str:
     """The command that goes on with a run. Address and keys are in it: the run may have been begun with others."""
     if not leads_only(deployment):
@@ -81,12 +86,21 @@ def where(progress: Progress) -> str:
     return f"{epoch}  [{progress.step_in_epoch:>{width}}/{progress.steps_per_epoch}]"
 
 
-def figures(progress: Progress) -> str:
-    """`loss 0.5213  acc 0.812  lr 0.0812  511 samples/s`; nothing of an epoch before its first step."""
+def figures(progress: Progress, room: int = 200) -> str:
+    """`loss 0.5213  acc 0.812  lr 0.0812  511 samples/s`, or what of it goes into so many characters; nothing of an
+    epoch before its first step.
+    """
     if isnan(progress.loss):
         return ""
-    speed = f"{progress.samples_per_second:,.0f} samples/s"
-    return f"loss {progress.loss:.4f}  acc {progress.accuracy:.3f}  lr {progress.lr:.4g}  {speed}"
+    loss, accuracy, lr = f"loss {progress.loss:.4f}", f"acc {progress.accuracy:.3f}", f"lr {progress.lr:.4g}"
+    speed = f"{progress.samples_per_second:,.0f}"
+    wordings = (
+        f"{loss}  {accuracy}  {lr}  {speed} samples/s",
+        f"{loss}  {accuracy}  {speed} samples/s",
+        f"{loss}  {accuracy}  {speed}/s",
+        f"{loss}  {accuracy}",
+    )
+    return next((wording for wording in wordings if len(wording) <= room), loss)
 
 
 def epoch_line(report: EpochDone, progress: Progress, elapsed: float) -> str:
@@ -107,16 +121,17 @@ def evaluation_line(report: Evaluated) -> str:
     )
 
 
-def event_line(report: WorkerJoined | WorkerLost | Notice) -> str:
-    """One line for what happened to a worker, or was noticed."""
+def event_line(report: WorkerJoined | WorkerLost | WorkerSilent | Notice, who: str = "worker") -> str:
+    """One line for what happened to a worker (or to a thread: see `noun`), or was noticed."""
     match report:
         case WorkerJoined():
-            return (
-                f"worker {report.name} joined (pid {report.pid}, {report.isa}); {count(report.workers, 'worker')} now"
-            )
+            return f"{who} {report.name} joined (pid {report.pid}, {report.isa}); {count(report.workers, who)} now"
         case WorkerLost():
             shards = f"; shards {', '.join(map(str, report.shards))} go to another" if report.shards else ""
-            return f"worker {report.name} lost: {report.reason}{shards}; {count(report.workers, 'worker')} now"
+            return f"{who} {report.name} lost: {report.reason}{shards}; {count(report.workers, who)} now"
+        case WorkerSilent():
+            silence = f"{who} {report.name} has been silent for {report.seconds:.0f} s about {report.what}"
+            return f"warning: {silence}: others may take over"
         case Notice():
             return report.text if report.level == "info" else f"{report.level}: {report.text}"
 
