@@ -44,6 +44,10 @@ class LiveReporter:
             self._console.print(Text(line))
         self._live.start()
 
+    def waiting(self, text: str) -> None:
+        """In the place of bars and workers, while there are none. From any thread."""
+        self._live.update(Text(text, style="dim", no_wrap=True), refresh=True)
+
     def tell(self, report: Report, progress: Progress, now: float) -> None:
         """After `progress` has taken the report in."""
         match report:
