@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from dptrain.cluster.reports import RunStarted, StepDone, WorkerJoined, WorkerLost, WorkerSilent
+from dptrain.cluster.reports import Notice, RunStarted, StepDone, WorkerJoined, WorkerLost, WorkerSilent
 from dptrain.config import DeploymentConfig
 from dptrain.run.progress import Progress
 from dptrain.run.reporter import Banner, LiveReporter, PlainReporter
@@ -46,6 +46,18 @@ def test_the_live_display_has_the_same_height_at_any_width(progress, width):
     assert ("3,200/s" in lines[0] or "3,200 samples/s" in lines[0]) == (width >= 79)
     assert ("lr 0.1" in lines[0]) == (width >= 100)
     assert ("━" in lines[0]) == (width >= 80)
+
+
+def test_before_the_run_begins_there_is_no_empty_block(facts):
+    screen = console(80)
+    reporter = LiveReporter(screen)
+    reporter.banner(Banner(facts, "runs/a", 1, threads=2, isa="avx2"))
+    reporter.tell(Notice("warning", "4 of 6 workers will have nothing to do"), Progress(0.0), 1.0)
+    reporter.waiting("compiling kernels: 2 s, 12 so far")
+    reporter.close()
+    assert "4 of 6 workers" in screen.file.getvalue()
+    assert "2 s, 12 so far" in screen.file.getvalue()
+    assert "eta" not in screen.file.getvalue()
 
 
 def test_before_the_first_step_the_live_display_is_as_high_as_later():

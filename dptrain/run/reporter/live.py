@@ -65,7 +65,7 @@ class LiveReporter:
             case _:
                 style = "yellow" if isinstance(report, WorkerLost | WorkerSilent) else "dim"
                 self._print(texts.event_line(report, self._noun), style)
-        if now >= self._next:
+        if now >= self._next and progress.total_steps:  # what is said before the start has nothing to stand above
             self._next = now + 1 / _REFRESH
             self._live.update(_block(progress, now, self._console.width), refresh=True)
 
