@@ -19,10 +19,11 @@ from dptrain.cluster.job import Evaluations, Job
 from dptrain.cluster.reports import Notice
 from dptrain.cluster.state import TrainingState, layout_digest
 from dptrain.cluster.worker import Identity, Worker
-from dptrain.config import DeploymentConfig, identity, identity_json
+from dptrain.config import Config, DeploymentConfig, identity, identity_json
 from dptrain.kernels import amx, isa
 from dptrain.optim.optimizer import make_optimizer
 from dptrain.optim.schedule import make_schedule
+from dptrain.run.reporter.texts import count
 from dptrain.transport.address import abstract_name, bind_address, warning_about
 from dptrain.transport.children import Children, ChildSpec
 from dptrain.transport.coordinator_loop import Crew, Recorder, run_coordinator
@@ -64,6 +65,8 @@ def train(parts: Parts, life: Life, recorder: Recorder, stop: StopSignals, prepa
         stack.callback(link.close)
         children: Children | None = None
         if isinstance(link, RouterLink) and life.launch:
+            for warning in surplus(deployment.workers, _shards(parts.config), len(os.sched_getaffinity(0))):
+                recorder.tell(Notice("warning", warning))
             children = _start(stack, Children(_specs(deployment, link.near, life.logs)))
         machine = preparation.run(lambda: _machine(parts, life))
         stop.prepared()
@@ -77,6 +80,21 @@ def train(parts: Parts, life: Life, recorder: Recorder, stop: StopSignals, prepa
         finish: Finish = run_coordinator(machine, link, recorder, stop, crew)
         link.close(FLUSH)
     return finish.code
+
+
+def surplus(workers: int, shards: int, cores: int) -> list[str]:
+    """What is to be said of workers of this host that make no step faster. `shards`: of a step."""
+    told = []
+    if workers > shards:
+        rest = "have nothing to do but to score and to stand in for others"
+        told.append(f"{workers - shards} of {workers} workers will {rest}: a step has {count(shards, 'shard')}")
+    if workers > cores:
+        told.append(f"{workers} workers, but {count(cores, 'core')} here: they start slowly and have to share")
+    return told
+
+
+def _shards(config: Config) -> int:
+    return config.training.batch_size // config.training.shard_size
 
 
 _C = TypeVar("_C", WorkerThreads, Children)

@@ -7,24 +7,24 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime
 from pathlib import Path
-from threading import Event, Thread
 from typing import NamedTuple
 
+from dptrain.api.compiling import word_about_compiling
 from dptrain.api.plan import Plan
 from dptrain.cluster.reports import Notice
 from dptrain.cluster.state import TrainingState
 from dptrain.configfile import to_toml
 from dptrain.errors import RunDirectoryError
 from dptrain.kernels import amx, isa
-from dptrain.kernels._jit import cache_directory
 from dptrain.run import directory
+from dptrain.run.condition import diverged
 from dptrain.run.facts import RunFacts, find_facts
 from dptrain.run.manifest import manifest, start
 from dptrain.run.recorder import Recorder
-from dptrain.run.reporter import Banner, choose
+from dptrain.run.reporter import Banner, LiveReporter, QuietReporter, Reporter, choose
 from dptrain.run.shelf import Shelf
 from dptrain.transport.preparation import Preparation
 from dptrain.transport.stopping import StopSignals
@@ -36,11 +36,12 @@ from dptrain.workers.parts import Parts, open_parts
 _ASKED_FOR = (0, 128 + signal.SIGINT, 128 + signal.SIGTERM, 128 + signal.SIGHUP, 128 + signal.SIGPIPE)
 
 
-_PATIENCE = 2.0  #: seconds between two looks; with compiled kernels a run begins after about one
+_AGAIN = "this run has diverged, and the same bits diverge again at the same step: start a new one with a lower --lr"
 
 
 class _Session(NamedTuple):
     directory: directory.RunDirectory
+    reporter: Reporter
     recorder: Recorder
     state: TrainingState | None  #: of the checkpoint to go on from
 
@@ -67,7 +68,7 @@ def _run(plan: Plan, stop: StopSignals, preparation: Preparation, *, launch: boo
     parts: Parts = preparation.run(lambda: open_parts(plan.config, plan.config.deployment.data_dir))
     with _open(plan, parts) as session:
         life = Life(session.directory.term, session.directory.logs, session.state, launch)
-        with _word_about_waiting(session.recorder, quiet=plan.config.deployment.log_format == "quiet"):
+        with _word_about_waiting(session):
             code: int = lead(parts, life, session.recorder, stop, preparation)
         failed = code not in _ASKED_FOR
         session.recorder.close(failed=failed)
@@ -90,28 +91,13 @@ def _hushed(*, quiet: bool) -> Iterator[None]:
         logger.setLevel(before)
 
 
-@contextmanager
-def _word_about_waiting(recorder: Recorder, *, quiet: bool) -> Iterator[None]:
-    """Says what takes so long, where kernels are being compiled; on stderr, which no reporter uses. Whoever compiles,
-    here or in a worker, leaves files in the cache: where none appear, the machine is slow and there is nothing to say.
-    """
-    cache, over = Path(cache_directory()), Event()
-
-    def kept() -> int:
-        return sum(1 for _ in cache.rglob("*.nbc"))
-
-    def watch(before: int) -> None:
-        while not over.wait(_PATIENCE) and not recorder.begun:
-            if kept() > before:
-                sys.stderr.write(f"compiling kernels for this network and CPU, once (kept in {cache})\n")
-                return
-
-    if not quiet:
-        Thread(target=watch, args=(kept(),), name="waiting", daemon=True).start()
-    try:
-        yield
-    finally:
-        over.set()
+def _word_about_waiting(session: _Session) -> AbstractContextManager[None]:
+    reporter = session.reporter
+    if isinstance(reporter, QuietReporter):
+        return nullcontext()
+    return word_about_compiling(
+        reporter.waiting if isinstance(reporter, LiveReporter) else None, lambda: session.recorder.begun
+    )
 
 
 @contextmanager
@@ -129,7 +115,9 @@ def _open(plan: Plan, parts: Parts) -> Iterator[_Session]:
         reporter.banner(Banner(run_facts, str(place.path), place.term, threads, isa.level()))
         for warning in warnings:
             recorder.tell(Notice("warning", f"{warning}; going on from an older checkpoint"))
-        yield _Session(place, recorder, state)
+        if diverged(place.path):
+            recorder.tell(Notice("warning", _AGAIN))
+        yield _Session(place, reporter, recorder, state)
     finally:
         if recorder is not None:
             recorder.abort()

@@ -115,9 +115,12 @@ def _measure(
     run: Callable[[int], list[float]], others: dict[str, TorchSide], steps: int
 ) -> tuple[dict[str, list[float]], dict[str, Ratio]]:
     """Seconds of the steps of every side, taken in turns, and the ratios to ours of each turn's medians."""
+    from dptrain.api.compiling import terminal_line, word_about_compiling  # imports Numba
+
     sides = {"dptrain": run} | {name: other.run for name, other in others.items()}
-    for side in sides.values():
-        side(_WARM_UP)
+    with word_about_compiling(terminal_line()):
+        for side in sides.values():
+            side(_WARM_UP)
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     ratios: dict[str, list[float]] = {name: [] for name in others}
     for turn in range(_ROUNDS):

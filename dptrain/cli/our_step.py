@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from dptrain.api.compiling import terminal_line, word_about_compiling
 from dptrain.cluster.state import TrainingState
 from dptrain.cluster.tree import Tree
 from dptrain.cluster.update import apply
@@ -74,7 +75,10 @@ def layers(config: Config, shape: dict[str, int], takes: int) -> list[Line]:
     chance = np.random.default_rng(0)
     side = shape["image"]
     x = chance.integers(0, 256, (config.training.shard_size, side, side, shape["channels"]), np.uint8)
-    return profile(model, initial_params(model.params, config.training.seed), x, takes)
+    params = initial_params(model.params, config.training.seed)
+    with word_about_compiling(terminal_line()):
+        profile(model, params, x, 1)
+    return profile(model, params, x, takes)
 
 
 def describe(config: Config, shape: dict[str, int]) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from dptrain.cli.flags import takes_config, texts
 from dptrain.configfile import resolve
 from dptrain.errors import RunDirectoryError
 from dptrain.run.condition import Condition, condition
-from dptrain.run.directory import LATEST
+from dptrain.run.directory import LATEST, stored_config
 from dptrain.run.metrics import Record
-from dptrain.run.reporter.texts import duration
+from dptrain.run.reporter.texts import duration, resuming
 
 _QUIET = 30.0  #: seconds without a step after which it is said
 
@@ -48,8 +48,11 @@ def lines(now: Condition) -> list[str]:
 
 def _state(now: Condition) -> str:
     if not now.running:
-        done = now.evaluation is not None and "test/acc" in now.evaluation
-        return "finished" if done else f"not running; go on with: dptrain train --resume {now.path}"
+        if now.evaluation is not None and "test/acc" in now.evaluation:
+            return "finished"
+        if now.diverged:
+            return "diverged, not running; the same bits would diverge again: start a new run with a lower --lr"
+        return f"not running; go on with: {resuming(str(now.path), stored_config(now.path).deployment)}"
     if now.quiet < _QUIET:
         return f"running, {now.owner}"
     return f"running, {now.owner}; no step for {duration(now.quiet)}: are there workers? See the log below"

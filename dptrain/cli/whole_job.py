@@ -51,11 +51,14 @@ def whole_job(counts: list[int], flags: dict[str, str], steps: int, torch: Torch
 
 def _run(workers: int, flags: dict[str, str], steps: int) -> tuple[float, list[float]]:
     """Images/s, and the seconds of each step that workers waited for the coordinator."""
+    from dptrain.api.compiling import terminal_line, word_about_compiling  # imports Numba
+
     given = flags | {"workers": str(workers), "max_steps": str(steps + _SKIPPED), "name": "bench"}
     with tempfile.TemporaryDirectory(prefix="dptrain-bench-") as folder:
         words = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", value)]
         command = [sys.executable, "-P", "-m", "dptrain", "train", *words, "--runs", folder, "--log-format", "json"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ)
+        with word_about_compiling(terminal_line()):
+            done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ)
         if done.returncode:
             reason = (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]
             raise UsageError(f"bench --workers {workers}: the training ended with {done.returncode}: {reason}")

@@ -16,7 +16,7 @@ from dptrain.cluster.job import End, Job, Score, Train, next_phase
 from dptrain.cluster.jury import Opinion
 from dptrain.cluster.lease import Lease
 from dptrain.cluster.pace import Pace
-from dptrain.cluster.reports import EpochDone, Evaluated, Notice, RunStarted, StepDone, TakenBack
+from dptrain.cluster.reports import DIVERGED, EpochDone, Evaluated, Notice, RunStarted, StepDone, TakenBack
 from dptrain.cluster.rounds import Round, ScoreRound, StepRound
 from dptrain.cluster.state import TrainingState
 from dptrain.cluster.tree import Node
@@ -65,7 +65,7 @@ class Course:
 
     def abort(self, ending: Ending, advice: str) -> list[CoordinatorAction]:
         """As `stop`, and it is an error, told with what to do about it."""
-        return [Tell(Notice("error", f"{ending.reason}: {advice}")), *self.stop(ending)]
+        return [Tell(Notice("error", f"{ending.reason}: {advice}", final=True)), *self.stop(ending)]
 
     def stop(self, ending: Ending) -> list[CoordinatorAction]:
         """Ends the run between two steps; a checkpoint holds what is applied."""
@@ -75,8 +75,8 @@ class Course:
     def diverged(self, text: str) -> list[CoordinatorAction]:
         """Ends the run without a checkpoint: what was last saved is finite."""
         self.round, self.ending = None, Ending(70, text)
-        advice = "the training has diverged; a lower lr or a longer warm-up may help. The last checkpoint is finite"
-        return [Tell(Notice("error", f"{text}: {advice}"))]
+        advice = f"{DIVERGED}; a lower lr or a longer warm-up may help. The last checkpoint is finite"
+        return [Tell(Notice("error", f"{text}: {advice}", final=True))]
 
     def _open_next(self) -> None:
         match next_phase(self.job, self.state):

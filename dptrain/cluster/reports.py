@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+DIVERGED = "the training has diverged"  #: in the words of the notice that ends such a run
+
 
 @dataclass(frozen=True, slots=True)
 class RunStarted:
@@ -34,6 +36,15 @@ class WorkerLost:
     reason: str
     shards: tuple[int, ...]  #: of the current step, to be computed by somebody else
     workers: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSilent:
+    """A worker has given no sign of life about what it holds: others may take over."""
+
+    name: str
+    seconds: float
+    what: str  #: "shard 3 of step 7"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +102,9 @@ class Notice:
 
     level: str
     text: str
+    final: bool = False  #: the run ends with it: on the terminal it is the last line, by whoever started the run
 
 
-Report: TypeAlias = RunStarted | WorkerJoined | WorkerLost | StepDone | TakenBack | EpochDone | Evaluated | Notice
+Report: TypeAlias = (
+    RunStarted | WorkerJoined | WorkerLost | WorkerSilent | StepDone | TakenBack | EpochDone | Evaluated | Notice
+)

@@ -16,7 +16,7 @@ from dptrain.cluster.finite import fault_of
 from dptrain.cluster.jury import Opinion, Verdict
 from dptrain.cluster.membership import Member, Membership
 from dptrain.cluster.poison import Death
-from dptrain.cluster.reports import Notice, WorkerLost
+from dptrain.cluster.reports import Notice, WorkerLost, WorkerSilent
 from dptrain.cluster.rounds import Round, ScoreRound, StepRound, score_digest
 from dptrain.cluster.tree import Node
 from dptrain.model import ShardResult
@@ -266,9 +266,10 @@ class Work:
         for wrong in verdict.wrong:
             actions += self._quarantine(wrong, verdict, now)
         if right.fault:
-            again = "on every worker that was asked" if verdict.confirmed else f"twice on worker {right.name}"
+            names = [n for n in current.jury.names(verdict.shard) if n not in {wrong.name for wrong in verdict.wrong}]
+            again = f" ({' and '.join(names)} computed the same)" if verdict.confirmed else ""
             place = f"{current.title}, shard {verdict.shard}: {right.fault} is not finite"
-            return [*actions, *self._course.diverged(f"{place} {again}")]
+            return [*actions, *self._course.diverged(f"{place}{again}")]
         self.counters.agreed += verdict.confirmed
         self.counters.unaudited += not verdict.confirmed
         current.jury.close(verdict.shard)
@@ -338,8 +339,8 @@ class Work:
             member = self._members.by_incarnation(assignment.holder)
             assert member is not None, "what a lost worker held was given up when it was removed"
             struck[member.order] = member
-            text = f"worker {member.name} has been silent for {assignment.lease:.0f} s about {assignment.node}"
-            actions.append(Tell(Notice("warning", f"{text} of {current.title}: others may take over")))
+            what = f"{assignment.node} of {current.title}"
+            actions.append(Tell(WorkerSilent(member.name, assignment.lease, what)))
         for member in struck.values():
             member.strike(now)
         return actions

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dptrain.cluster.reports import DIVERGED
 from dptrain.errors import RunDirectoryError
 from dptrain.run import metrics
 from dptrain.run.directory import read_manifest
@@ -27,6 +28,7 @@ class Condition:
     start: dict[str, Any]  #: the last one, as run.json has it
     owner: str  #: "pid 7 on host"
     running: bool
+    diverged: bool  #: see `diverged`
     quiet: float  #: seconds since anything was written
     total_steps: int  #: 0: the coordinator has not said it yet
     step: metrics.Record | None  #: the last one of each kind
@@ -53,6 +55,7 @@ def condition(path: Path) -> Condition:
         start=manifest["starts"][-1] if manifest["starts"] else {},
         owner=_owner(path / "lock"),
         running=is_locked(path / "lock"),
+        diverged=diverged(path),
         quiet=now - max((p.stat().st_mtime for p in (file, path / "run.json") if p.exists()), default=now),
         total_steps=totals[-1] if totals else 0,
         step=steps[-1] if steps else None,
@@ -61,6 +64,14 @@ def condition(path: Path) -> Condition:
         checkpoints=tuple((p.name, p.stat().st_size, now - p.stat().st_mtime) for p in sorted(saved)),
         log=tuple(lines[-_LOG_LINES:]),
     )
+
+
+def diverged(path: Path) -> bool:
+    """Whether the last life of the run's coordinator ended so: the next one, which has the same bits, will as well."""
+    for line in reversed(_tail(path / "logs" / "coordinator.log")):
+        if DIVERGED in line or _TOTAL.search(line):
+            return DIVERGED in line
+    return False
 
 
 def is_locked(file: Path) -> bool:

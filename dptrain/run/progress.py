@@ -14,6 +14,7 @@ from dptrain.cluster.reports import (
     TakenBack,
     WorkerJoined,
     WorkerLost,
+    WorkerSilent,
 )
 
 _SMOOTHING = 0.05  #: weight of the newest step in the rate: about the last 20 steps count
@@ -28,7 +29,8 @@ class WorkerRow:
     isa: str
     seconds: float = 0.0  #: compute time in its last step
     busy: float = 0.0  #: that, over the time of the step
-    last_step: int = 0
+    last_step: int = 0  #: that it has computed a part of; 0: none yet
+    silent: bool = False  #: no sign of life since it was last given something
 
 
 @dataclass
@@ -70,6 +72,9 @@ class Progress:
                     self._last_step_at = self._epoch_at = now  # the wait for workers is not time of a step
             case WorkerLost():
                 self.workers.pop(report.name, None)
+            case WorkerSilent():
+                if row := self.workers.get(report.name):
+                    row.silent = True
             case StepDone():
                 self._step(report, now)
             case TakenBack():
@@ -96,7 +101,7 @@ class Progress:
         self._mean_samples += weight * (report.samples - self._mean_samples)
         for name, seconds in report.worker_seconds:
             if row := self.workers.get(name):
-                row.seconds, row.last_step = seconds, report.step
+                row.seconds, row.last_step, row.silent = seconds, report.step, False
                 row.busy = min(1.0, seconds / self.step_seconds) if self.step_seconds > 0 else 0.0
 
     @property

@@ -16,6 +16,7 @@ from dptrain.cluster.reports import (
     TakenBack,
     WorkerJoined,
     WorkerLost,
+    WorkerSilent,
 )
 from dptrain.cluster.state import TrainingState
 from dptrain.errors import RunDirectoryError
@@ -55,7 +56,10 @@ class Recorder:
         self._troubles: dict[str, str] = {}  #: what cannot be written now, and why, as it was told
         self._void_behind: int | None = None  #: checkpoints of later steps are to be removed before one of this is made
         self._hashed = step  #: the last step that is in hashes.jsonl; that of the checkpoint we go on from is
-        self._ending = texts.Ending(str(directory.path), complete_before=any("test/acc" in r for r in self._table))
+        self._noun = texts.noun(facts.config.deployment)
+        command = texts.resuming(str(directory.path), facts.config.deployment)
+        complete = any("test/acc" in r for r in self._table)
+        self._ending = texts.Ending(str(directory.path), command, complete_before=complete)
         self.failure = ""  #: the last error that was reported
         self.begun = False  #: the coordinator has reported its start
 
@@ -83,8 +87,8 @@ class Recorder:
                 self._tabulate(metrics.evaluation_record(report))
                 if report.split == "test":
                     self._ending.test, self._ending.complete_before = report, False
-            case WorkerJoined() | WorkerLost() | Notice():
-                self._write_log(texts.event_line(report))
+            case WorkerJoined() | WorkerLost() | WorkerSilent() | Notice():
+                self._write_log(texts.event_line(report, self._noun))
                 if isinstance(report, Notice) and report.level == "error":
                     self.failure = report.text
             case RunStarted():

@@ -104,7 +104,7 @@ def run_coordinator(
             loop.add(loop.gone(crew.exits()))
             if crew.failure is not None and not failed:
                 failed = True
-                recorder.tell(Notice("error", crew.failure[1]))
+                recorder.tell(Notice("error", crew.failure[1], final=True))
                 for line in crew.last_words:
                     recorder.tell(Notice("info", line))
                 loop.add([StopRequested(crew.failure[1])])

@@ -32,7 +32,7 @@ class DealerLink:
     """A `WorkerLink` over ipc or tcp. `address` comes from `connect_address`. Closed until `open`."""
 
     def __init__(self, address: str, keys: Keyring | None = None) -> None:
-        self._address, self._keys = address, keys
+        self.endpoint, self._keys = address, keys
         self._key = ""  #: name of the key in use
         self._limits = Limits(0, 0, 0)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -50,11 +50,11 @@ class DealerLink:
         socket = self._context.socket(zmq.DEALER)
         monitor = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED | FAILED)
         self._pair = socket, monitor
-        self._key = join(socket, self._address, self._keys, COORDINATOR)
+        self._key = join(socket, self.endpoint, self._keys, COORDINATOR)
         largest = largest_frame(self._limits) if self._limits.params else UNKNOWN_BYTES
-        harden(socket, self._address, largest)
+        harden(socket, self.endpoint, largest)
         socket.reconnect_ivl, socket.reconnect_ivl_max = RETRY_MS, LONGEST_RETRY_MS
-        socket.connect(self._address)
+        socket.connect(self.endpoint)
 
     def poll(self, timeout: float, watch: Sequence[int] = ()) -> list[Arrived | LinkLost]:
         """Messages first, then the loss of the connection they came over."""

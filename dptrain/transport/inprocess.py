@@ -94,7 +94,7 @@ class InProcessLink:
     """A `WorkerLink` to a hub in this process."""
 
     def __init__(self, hub: InProcessHub) -> None:
-        self._hub = hub
+        self._hub, self.endpoint = hub, hub.endpoint
         self._wakeup = Wakeup()
         self._inbox: deque[Arrived | LinkLost] = deque()
         self._peer: Peer | None = None

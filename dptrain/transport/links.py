@@ -48,6 +48,11 @@ class CoordinatorLink(Protocol):
 class WorkerLink(Protocol):
     """The worker's end of its one connection. One thread uses it."""
 
+    @property
+    def endpoint(self) -> str:
+        """Where it connects to."""
+        ...
+
     def open(self) -> None:
         """A new, unused connection."""
         ...

@@ -8,6 +8,7 @@ from collections import deque
 from typing import NamedTuple
 
 from dptrain.cluster.events import (
+    Arrived,
     Compute,
     Computed,
     Connected,
@@ -29,6 +30,7 @@ from dptrain.transport.stopping import StopSource
 from dptrain.wire.codec import Limits
 
 TICK = 0.25  #: seconds
+HINT = 5.0  #: seconds without the very first answer after which it is said that there is none
 log = logging.getLogger("dptrain.worker")
 
 
@@ -63,6 +65,7 @@ class _Loop:
         self._events: deque[WorkerEvent] = deque()
         self._fault = ""  #: why the connection was lost last time
         self._reopen_at: float | None = time.monotonic()  #: None while the link is open
+        self._hint_at: float | None = self._reopen_at + HINT  #: None where it is said, or not needed
 
     def run(self, stop: StopSource) -> Exit:
         next_tick = time.monotonic()
@@ -71,6 +74,7 @@ class _Loop:
             if now >= next_tick:
                 next_tick = now + TICK
                 self._events.append(Tick())
+                self._hint(now)
             if self._reopen_at is not None and now >= self._reopen_at:
                 self._reopen_at = None
                 self._link.open()
@@ -85,6 +89,12 @@ class _Loop:
             request = stop.take()
             if request is not None:
                 self._events.append(request)
+
+    def _hint(self, now: float) -> None:
+        if self._hint_at is not None and now >= self._hint_at:
+            self._hint_at = None
+            where = self._link.endpoint
+            log.warning("no answer yet; still trying (dptrain doctor --connect %s says why)", where)
 
     def _tell(self, reason: str) -> None:
         """Once: the next attempts fail the same way."""
@@ -103,6 +113,8 @@ class _Loop:
         """Carries out what the waiting events lead to, in order."""
         while self._events:
             event = self._events.popleft()
+            if isinstance(event, Arrived):
+                self._hint_at = None
             if isinstance(event, LinkLost):  # not where the coordinator has said goodbye before: that was an Exit
                 self._tell(event.reason)
             for action in self._machine.handle(event, time.monotonic()):

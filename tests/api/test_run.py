@@ -21,6 +21,7 @@ pytestmark = pytest.mark.system
 SMALL = {"dataset": "shapes32", "validation": 500, "filters": 4, "batch_size": 500, "shard_size": 125}
 OTHER = next(level for level in ("portable", "avx2") if level != isa.level())
 QUIET = {"log_format": "quiet", "workers": 0}
+PLAIN = {"log_format": "plain", "workers": 0}
 
 
 @pytest.fixture(scope="module")
@@ -115,9 +116,14 @@ def test_what_cannot_be_is_refused_in_one_line(run, data, wrong, words):
     assert "\n" not in str(raised.value)
 
 
-def test_a_training_that_diverges_raises_and_says_so(tmp_path):
-    with pytest.raises(DivergedError, match="not finite"):
-        dptrain.fit(**SMALL, **QUIET, epochs=4, lr=100.0, weight_decay=1.0, runs=tmp_path, name="wild")
+def test_a_training_that_diverges_raises_and_says_so_once_and_going_on_warns_that_it_will_again(tmp_path, capsys):
+    again = "warning: this run has diverged, and the same bits diverge again at the same step"
+    for flags in ({"name": "wild"}, {"resume": tmp_path / "wild"}):
+        with pytest.raises(DivergedError, match=r"not finite.* has diverged; a lower lr"):
+            dptrain.fit(**SMALL, epochs=4, lr=100.0, weight_decay=1.0, runs=tmp_path, **PLAIN, **flags)
+        out = capsys.readouterr().out
+        assert (again in out) == ("resume" in flags)
+        assert "not finite" not in out  # it is the exception that says so
 
 
 def test_outside_the_main_thread_it_says_that_it_wants_it(tmp_path):

@@ -8,6 +8,8 @@ from contextlib import suppress
 import pytest
 
 from dptrain.cli import main
+from dptrain.config import Config, DeploymentConfig
+from dptrain.configfile import to_toml
 from dptrain.run import condition as looking
 from dptrain.run.directory import create
 
@@ -65,6 +67,24 @@ def test_a_run_that_stopped_says_how_to_go_on_and_a_whole_one_that_it_is_finishe
     out = said(capsys, run.path)
     assert out["state"] == "finished"
     assert out["evaluation"] == "step 9  test/loss 0.1000  test/acc 0.9000"
+
+
+def test_a_run_that_waited_for_workers_from_elsewhere_goes_on_as_one(run, capsys):
+    run.close()
+    config = Config(deployment=DeploymentConfig(workers=0, bind="tcp://127.0.0.1:5599", keys="keys/coordinator"))
+    (run.path / "config.toml").write_text(to_toml(config))
+    command = f"dptrain coordinator --resume {run.path} --bind tcp://127.0.0.1:5599 --keys keys/coordinator"
+    assert said(capsys, run.path)["state"] == f"not running; go on with: {command}"
+
+
+def test_a_run_that_diverged_is_not_said_to_go_on_until_it_was_started_again(run, capsys):
+    run.close()
+    log = run.logs / "coordinator.log"
+    text = log.read_text() + "now error: step 3: loss is not finite: the training has diverged; a lower lr may help\n"
+    log.write_text(text)
+    assert said(capsys, run.path)["state"].startswith("diverged, not running; the same bits would diverge again")
+    log.write_text(text + "now term 2: step 0 of 1000\n")
+    assert said(capsys, run.path)["state"].startswith("not running; go on with")
 
 
 def test_looking_takes_no_lock_so_that_a_start_meanwhile_succeeds(run):

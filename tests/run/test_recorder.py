@@ -46,11 +46,10 @@ class Clock:
 
 @pytest.fixture
 def start(tmp_path, facts):
-    def start(name="a", step=0, reporter=None, clock=None):
+    def start(name="a", step=0, reporter=None, clock=None, **deployment):
         path = tmp_path / name
         run = directory.reopen(path, {}) if path.exists() else directory.create(tmp_path, name, "", {"starts": []})
-        deployment = DeploymentConfig(keep=1)
-        mine = replace(facts, config=replace(facts.config, deployment=deployment))
+        mine = replace(facts, config=replace(facts.config, deployment=DeploymentConfig(keep=1, **deployment)))
         return Recorder(run, mine, reporter or PlainReporter(1e9), step, clock or Clock()), run
 
     return start
@@ -327,11 +326,25 @@ def test_a_stopped_run_says_how_to_continue_and_a_diverged_one_does_not(start, m
     )
     recorder, run = start("b")
     play(recorder, make_state, 1, 2)
-    recorder.tell(Notice("error", "step 3: conv1.weight is not finite"))
+    recorder.tell(Notice("error", "step 3: conv1.weight is not finite", final=True))
     recorder.close(failed=True)
-    out = capsys.readouterr().out
-    assert "error: step 3: conv1.weight is not finite" in out
-    assert "continue" not in out
+    assert capsys.readouterr().out.endswith(f"stopped at step 2 of 6 after 0:00:03\nrun directory {run.path}\n")
+    assert recorder.failure == "step 3: conv1.weight is not finite"  # for stderr, once
+    assert f"error: {recorder.failure}\n" in (run.logs / "coordinator.log").read_text()
+
+
+def test_a_run_that_was_led_for_workers_from_elsewhere_says_so_and_is_continued_like_that(
+    start, make_state, capsys, facts
+):
+    deployment = {"workers": 0, "bind": "tcp://127.0.0.1:5599", "keys": "my keys/coordinator"}
+    recorder, run = start(**deployment)
+    play(recorder, make_state, 1, 4)
+    recorder.close()
+    command = f"dptrain coordinator --resume {run.path} --bind tcp://127.0.0.1:5599 --keys 'my keys/coordinator'"
+    assert capsys.readouterr().out.endswith(f"continue: {command}\n")
+    led = replace(facts, config=replace(facts.config, deployment=DeploymentConfig(**deployment)))
+    line = Banner(led, "runs/a", 1, threads=2, isa="avx2").lines()[3]
+    assert line == "run     coordinator only, workers connect from elsewhere  isa avx2  tcp://127.0.0.1:5599"
 
 
 def test_the_live_display_shows_bars_figures_and_a_row_a_worker_and_gives_the_terminal_back(start, make_state, facts):

@@ -6,6 +6,7 @@ import struct
 
 import pytest
 
+from dptrain.workers.coordinator import surplus
 from soak import traces
 from soak.processes import hit, until
 
@@ -45,6 +46,21 @@ def test_workers_elsewhere_outlive_the_coordinator_and_work_for_its_next_life(ru
     assert "worker b joined" in runs.output("second") + runs.output("first")
     assert "joined" in runs.output("second")
     assert runs.verify(reference, runs.path("a"))[0] == 0
+
+
+IDLE = "workers will have nothing to do but to score and to stand in for others"
+
+
+@pytest.mark.parametrize(
+    ("workers", "shards", "cores", "told"),
+    [
+        (2, 2, 2, []),
+        (6, 2, 8, [f"4 of 6 {IDLE}: a step has 2 shards"]),
+        (2, 4, 1, ["2 workers, but 1 core here: they start slowly and have to share"]),
+    ],
+)
+def test_workers_that_make_nothing_faster_are_told_at_the_start(workers, shards, cores, told):
+    assert surplus(workers, shards, cores) == told
 
 
 @pytest.fixture

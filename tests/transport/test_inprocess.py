@@ -101,6 +101,16 @@ def test_a_worker_that_was_told_to_stop_does_not_complain_that_the_connection_is
     assert caplog.records == []
 
 
+def test_a_worker_that_nobody_answers_says_so_once_and_who_knows_why(hub, caplog, monkeypatch):
+    monkeypatch.setattr("dptrain.transport.worker_loop.HINT", 0.1)
+    flag, worker = StopFlag(), Worker(Identity("0" * 32, "w0", 7, "toy", "toy"), give_up=1.0)
+    ended = run_worker(worker, InProcessLink(hub), Idle(), flag, 10.0)
+    flag.close()
+    assert ended.code == 75
+    [said] = [record.getMessage() for record in caplog.records]
+    assert said == "no answer yet; still trying (dptrain doctor --connect this process says why)"
+
+
 def test_no_descriptor_is_left_after_close(links):
     before = links.descriptors()
     hub = InProcessHub()

@@ -20,6 +20,7 @@ from dptrain.cluster.reports import (
     TakenBack,
     WorkerJoined,
     WorkerLost,
+    WorkerSilent,
 )
 from dptrain.run.progress import Progress
 from dptrain.run.reporter.texts import Banner, Ending
@@ -28,6 +29,7 @@ _EVENTS: dict[type[Report], str] = {
     RunStarted: "run_started",
     WorkerJoined: "worker_joined",
     WorkerLost: "worker_lost",
+    WorkerSilent: "worker_silent",
     StepDone: "progress",
     TakenBack: "step_taken_back",
     EpochDone: "epoch_done",
@@ -51,7 +53,7 @@ class JsonReporter:
     def tell(self, report: Report, progress: Progress, now: float) -> None:
         """After `progress` has taken the report in."""
         fields: dict[str, Any] = asdict(report)
-        level = "warning" if isinstance(report, WorkerLost) else "info"
+        level = "warning" if isinstance(report, WorkerLost | WorkerSilent) else "info"
         if isinstance(report, StepDone):
             if now < self._next:
                 return

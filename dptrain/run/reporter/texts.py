@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import isfinite, isnan
+from shlex import join
 
-from dptrain.cluster.reports import EpochDone, Evaluated, Notice, WorkerJoined, WorkerLost
+from dptrain.cluster.reports import EpochDone, Evaluated, Notice, WorkerJoined, WorkerLost, WorkerSilent
+from dptrain.config import DeploymentConfig
 from dptrain.run.facts import RunFacts
 from dptrain.run.progress import Progress
 
@@ -38,7 +40,7 @@ class Banner:
         return [
             f"data    {data.name}  {split}  {height}x{width}x{channels}  {len(data.classes)} classes",
             f"model   {self.facts.model}",
-            f"batch   {training.batch_size} = {shards} shards x {training.shard_size}  "
+            f"batch   {training.batch_size} = {count(shards, 'shard')} x {training.shard_size}  "
             f"steps {-(-data.train // training.batch_size):,} an epoch, {count(training.epochs, 'epoch')}",
             f"run     {self._processes()}  isa {self.isa}  {deployment.bind}",
             f"dir     {self.path}  identity {self.facts.identity[:12]}  term {self.term}",
@@ -46,10 +48,30 @@ class Banner:
 
     def _processes(self) -> str:
         deployment = self.facts.config.deployment
+        if leads_only(deployment):
+            return "coordinator only, workers connect from elsewhere"
         if not deployment.workers:
             return f"1 process, {count(self.threads, 'thread')}"
         augmenters = f", {count(deployment.augmenters, 'augmenter')}" if deployment.augmenters else ""
         return f"{count(deployment.workers, 'worker')}{augmenters}, 1 thread each"
+
+
+def leads_only(deployment: DeploymentConfig) -> bool:
+    """Whether it is that of `dptrain coordinator`: `dptrain train` takes no address where it starts no workers."""
+    return deployment.workers == 0 and deployment.bind != "ipc"
+
+
+def noun(deployment: DeploymentConfig) -> str:
+    """What computes: whoever wants no workers is not told of any."""
+    return "worker" if deployment.workers or leads_only(deployment) else "thread"
+
+
+def resuming(path: str, deployment: DeploymentConfig) -> str:
+    """The command that goes on with a run. Address and keys are in it: the run may have been begun with others."""
+    if not leads_only(deployment):
+        return join(["dptrain", "train", "--resume", path])
+    keys = ["--keys", deployment.keys] if deployment.keys else []
+    return join(["dptrain", "coordinator", "--resume", path, "--bind", deployment.bind, *keys])
 
 
 def count(number: int, noun: str) -> str:
@@ -64,12 +86,21 @@ def where(progress: Progress) -> str:
     return f"{epoch}  [{progress.step_in_epoch:>{width}}/{progress.steps_per_epoch}]"
 
 
-def figures(progress: Progress) -> str:
-    """`loss 0.5213  acc 0.812  lr 0.0812  511 samples/s`; nothing of an epoch before its first step."""
+def figures(progress: Progress, room: int = 200) -> str:
+    """`loss 0.5213  acc 0.812  lr 0.0812  511 samples/s`, or what of it goes into so many characters; nothing of an
+    epoch before its first step.
+    """
     if isnan(progress.loss):
         return ""
-    speed = f"{progress.samples_per_second:,.0f} samples/s"
-    return f"loss {progress.loss:.4f}  acc {progress.accuracy:.3f}  lr {progress.lr:.4g}  {speed}"
+    loss, accuracy, lr = f"loss {progress.loss:.4f}", f"acc {progress.accuracy:.3f}", f"lr {progress.lr:.4g}"
+    speed = f"{progress.samples_per_second:,.0f}"
+    wordings = (
+        f"{loss}  {accuracy}  {lr}  {speed} samples/s",
+        f"{loss}  {accuracy}  {speed} samples/s",
+        f"{loss}  {accuracy}  {speed}/s",
+        f"{loss}  {accuracy}",
+    )
+    return next((wording for wording in wordings if len(wording) <= room), loss)
 
 
 def epoch_line(report: EpochDone, progress: Progress, elapsed: float) -> str:
@@ -90,16 +121,17 @@ def evaluation_line(report: Evaluated) -> str:
     )
 
 
-def event_line(report: WorkerJoined | WorkerLost | Notice) -> str:
-    """One line for what happened to a worker, or was noticed."""
+def event_line(report: WorkerJoined | WorkerLost | WorkerSilent | Notice, who: str = "worker") -> str:
+    """One line for what happened to a worker (or to a thread: see `noun`), or was noticed."""
     match report:
         case WorkerJoined():
-            return (
-                f"worker {report.name} joined (pid {report.pid}, {report.isa}); {count(report.workers, 'worker')} now"
-            )
+            return f"{who} {report.name} joined (pid {report.pid}, {report.isa}); {count(report.workers, who)} now"
         case WorkerLost():
             shards = f"; shards {', '.join(map(str, report.shards))} go to another" if report.shards else ""
-            return f"worker {report.name} lost: {report.reason}{shards}; {count(report.workers, 'worker')} now"
+            return f"{who} {report.name} lost: {report.reason}{shards}; {count(report.workers, who)} now"
+        case WorkerSilent():
+            silence = f"{who} {report.name} has been silent for {report.seconds:.0f} s about {report.what}"
+            return f"warning: {silence}: others may take over"
         case Notice():
             return report.text if report.level == "info" else f"{report.level}: {report.text}"
 
@@ -109,6 +141,7 @@ class Ending:
     """How a run came to its end, as far as the reports say."""
 
     path: str  #: run directory
+    command: str  #: goes on with it
     test: Evaluated | None = None  #: the run is complete
     complete_before: bool = False  #: it was so already when this process started
     failed: str = ""  #: the error that ended it: going on would fail again
@@ -121,7 +154,7 @@ def closing_lines(ending: Ending, progress: Progress, elapsed: float) -> list[st
         return ["the run is complete: nothing was left to do", f"predict: dptrain predict {path} IMAGE..."]
     if test is None:
         stopped = f"stopped at step {progress.step:,} of {progress.total_steps:,} after {duration(elapsed)}"
-        return [stopped, f"run directory {path}" if ending.failed else f"continue: dptrain train --resume {path}"]
+        return [stopped, f"run directory {path}" if ending.failed else f"continue: {ending.command}"]
     return [
         f"test accuracy {test.accuracy:.4f}  loss {test.loss:.4f}  error {100 * (1 - test.accuracy):.2f} %  "
         f"({test.samples:,} samples)  in {duration(elapsed)}",
