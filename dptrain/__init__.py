@@ -4,7 +4,7 @@ import dptrain
 
 run = dptrain.fit("fashion-quick", epochs=3, workers=2)
 run.test_accuracy, run.evaluate("validation").loss
-run.predict(["shirt.png"])
+run.predict("shirt.png")
 run.picture("confusion")
 
 data = dptrain.load_data("fashion-mini")            # arrays: train_images, train_labels, test_images, ...
@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any
 from dptrain.errors import DptrainError
 
 if TYPE_CHECKING:
+    from dptrain.api.dataset import load_data
     from dptrain.api.fit import fit
     from dptrain.api.network import build_network, describe_network
     from dptrain.api.run import Run
     from dptrain.api.scoring import Score
-    from dptrain.data.catalog import open_dataset as load_data
 
 __version__ = "0.1.0"
 
@@ -37,7 +37,7 @@ _HOMES = {
     "build_network": ("dptrain.api.network", "build_network"),
     "describe_network": ("dptrain.api.network", "describe_network"),
     "fit": ("dptrain.api.fit", "fit"),
-    "load_data": ("dptrain.data.catalog", "open_dataset"),
+    "load_data": ("dptrain.api.dataset", "load_data"),
 }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import base64
 import io
+import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -58,6 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("files", nargs="+", type=Path)
     parser.add_argument("-o", "--out", type=Path, help="folder; default: in place")
     given = parser.parse_args(argv)
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # for `!dptrain`
     for file in given.files:
         try:
             run(file, given.out / file.name if given.out else file)

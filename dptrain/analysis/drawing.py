@@ -66,6 +66,18 @@ def whole_epochs(axes: Axes) -> None:
     from matplotlib.ticker import MaxNLocator
 
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    low, high = axes.get_xlim()
+    if high - low < 1:  # a single epoch
+        axes.set_xlim(round(low) - 0.5, round(low) + 0.5)
+        axes.set_xticks([round(low)])
+
+
+def from_zero(axes: Axes) -> None:
+    """Heights begin at 0, and the highest keeps its distance from the edge, also where there is one only."""
+    if axes.has_data():
+        axes.update_datalim([(0.0, 0.0)], updatex=False)
+        axes.autoscale_view(scalex=False)
+    axes.set_ylim(bottom=0)
 
 
 def render(drawn: Figure, form: str) -> bytes:

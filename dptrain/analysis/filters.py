@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dptrain.analysis.drawing import bare, figure, looks
+from dptrain.analysis.drawing import OTHER, bare, figure, looks
 from dptrain.types import U8, Floats
 
 if TYPE_CHECKING:
@@ -37,9 +37,11 @@ def draw_filters(weights: Floats, title: str) -> Figure:
         drawn = figure(0.75 * columns + 0.4, 0.9 * rows + 0.5)
         drawn.suptitle(title, fontsize=10)
         axes = drawn.subplots(rows, columns, squeeze=False).reshape(-1)
-        for axis in axes:
+        for axis in axes[len(images) :]:
             bare(axis)
         for number, (axis, image) in enumerate(zip(axes, images, strict=False)):
             axis.imshow(image, interpolation="nearest")
             axis.set_title(str(number), fontsize=6, pad=2)
+            axis.set(xticks=[], yticks=[])
+            axis.spines[:].set(visible=True, color=OTHER, linewidth=0.5)  # white weights end somewhere too
         return drawn

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _LONGEST = 12  #: characters of a class's name
+_NARROWEST = 4.6  #: inches that the legend needs, below one image, too
 
 
 def draw_misclassified(images: U8, scores: Scores, classes: Sequence[str], title: str) -> Figure:
@@ -27,26 +28,26 @@ def draw_misclassified(images: U8, scores: Scores, classes: Sequence[str], title
     names = [name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…" for name in classes]
     # Short names stand side by side under an image; long ones, below each other.
     short = max(map(len, names)) <= 4
-    size, height = (9, 1.35) if short else (6.5, 1.55)
+    size, height = (9, 1.6) if short else (6.5, 1.7)
     with looks():
-        drawn = figure(1.15 * columns + 0.2, height * rows + 0.6)
-        drawn.set_layout_engine("constrained", h_pad=0.07)  # a second guess stays with its image
+        drawn = figure(max(_NARROWEST, 1.15 * columns + 0.2), height * rows + 0.6)
+        drawn.set_layout_engine("constrained", h_pad=0.13)  # a second guess stays with its image
         drawn.suptitle(title, fontsize=10)
         axes = drawn.subplots(rows, columns, squeeze=False).reshape(-1)
         for axis in axes:
             bare(axis)
-        for axis, image, label, order in zip(axes, images, scores.labels, scores.order, strict=False):
+        for axis, image, label, order, odds in zip(
+            axes, images, scores.labels, scores.order, scores.probabilities, strict=False
+        ):
             axis.imshow(image[..., 0] if grey else image, cmap="gray" if grey else None, vmin=0, vmax=255)
             second = (0.0 if short else 0.14) + 0.03
-            for x, y, side, vertical, which, colour in (
-                (0.0, 1.03, "left", "bottom", label, RIGHT),
-                (0.0, -0.03, "left", "top", order[0], WRONG),
-                (1.0, -second, "right", "top", order[1], OTHER),
+            for x, y, side, vertical, told, colour in (
+                (0.0, 1.03, "left", "bottom", names[int(label)], RIGHT),
+                (0.0, -0.03, "left", "top", f"{names[int(order[0])]} {odds[order[0]]:.2f}", WRONG),
+                (1.0, -second, "right", "top", names[int(order[1])], OTHER),
             ):
-                axis.text(
-                    x, y, names[int(which)], ha=side, va=vertical, color=colour, fontsize=size, transform=axis.transAxes
-                )
-        legend = "upper left: true class   lower left: guess   lower right: second guess"
+                axis.text(x, y, told, ha=side, va=vertical, color=colour, fontsize=size, transform=axis.transAxes)
+        legend = "upper left: true class   lower left: guess and its probability   lower right: second guess"
         drawn.supxlabel(legend, fontsize=7, color=OTHER)
         return drawn
 

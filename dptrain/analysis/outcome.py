@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dptrain.analysis.drawing import COLOURS, figure, looks, whole_epochs
+from dptrain.analysis.drawing import COLOURS, figure, from_zero, looks, whole_epochs
 from dptrain.analysis.table import Table
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def draw_outcome(outcomes: Sequence[Outcome], title: str, what: str) -> Figure:
             if errors:
                 right.plot([mean_and_spread(errors)[0]] * 2, [at - 0.3, at + 0.3], color=colour, linewidth=2)
         left.set(xlabel="epoch", ylabel="error %", title=f"{what} error: mean, and range over seeds")
-        left.set_ylim(bottom=0)
+        from_zero(left)
         whole_epochs(left)
         if left.has_data():
             left.legend()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dptrain.analysis.drawing import bare, figure, looks
+from dptrain.analysis.drawing import OTHER, bare, figure, looks
 from dptrain.analysis.frozen import Frozen
 from dptrain.analysis.noise import normal_pixels
 from dptrain.types import F32, I64, U8, Floats
@@ -57,7 +57,7 @@ def draw_saliency(images: U8, maps: Sequence[tuple[str, F32]], titles: Sequence[
     grey = images.shape[3] == 1
     shown = images[..., 0] if grey else images
     with looks():
-        drawn = figure(0.6 + 1.25 * count, 1.3 * rows)
+        drawn = figure(max(2.8, 0.6 + 1.25 * count), 0.3 + 1.3 * rows)
         axes = drawn.subplots(rows, count, squeeze=False)
         names = ["image", *(name for name, _ in maps), "both"]
         for row, name in enumerate(names):
@@ -72,6 +72,8 @@ def draw_saliency(images: U8, maps: Sequence[tuple[str, F32]], titles: Sequence[
             if maps:
                 axes[-1, column].imshow(_scaled(maps[-1][1][column]), cmap="inferno", vmin=0, vmax=1, alpha=0.6)
             axes[0, column].set_title(titles[column], fontsize=8)
+        bright = "bright: the score of the class above depends much\non this pixel; each map on its own scale"
+        drawn.supxlabel(bright, fontsize=7, color=OTHER)
         return drawn
 
 

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from dptrain.analysis.curves import Curve
 
-SMOOTH = 100  #: iterations a loss is averaged over, as in the seeds' figures
-
 
 def histories(run: Path) -> Histories:
     """Of a run directory, or of a folder with the seeds' CSV files. Raises RunDirectoryError, DataError."""
@@ -34,10 +32,14 @@ def curve(run: Path, name: str) -> Curve:
     return Curve(name, [(i, loss) for i, _, loss in found.loss], found.train, found.validation)
 
 
-def draw(runs: Sequence[Path], smooth: int = SMOOTH) -> Figure:
-    """Loss by iteration and error by epoch, several runs over each other, by their names."""
-    from dptrain.analysis.curves import draw_curves
+def draw(runs: Sequence[Path], smooth: int | None = None) -> Figure:
+    """Loss by iteration and error by epoch, several runs over each other, by their names.
+
+    `smooth`: iterations the loss is averaged over; None: by the length of the training.
+    """
+    from dptrain.analysis.curves import draw_curves, usual_window
 
     names = [run.resolve().name for run in runs]
     unique = names if len(set(names)) == len(names) else [str(run) for run in runs]
-    return draw_curves([curve(run, name) for run, name in zip(runs, unique, strict=True)], smooth)
+    curves = [curve(run, name) for run, name in zip(runs, unique, strict=True)]
+    return draw_curves(curves, smooth or usual_window(curves))

@@ -9,13 +9,14 @@ from pathlib import Path
 from dptrain.api.plan import plan, refuse_unused_address
 from dptrain.api.run import Run
 from dptrain.api.session import train
-from dptrain.api.settings import Setting, texts
+from dptrain.api.settings import Setting, in_python, texts
 from dptrain.errors import DivergedError, TrainingError, UsageError
 from dptrain.kernels import isa
 from dptrain.transport.preparation import Preparation
 from dptrain.transport.stopping import Interrupted
 
 
+@in_python()
 def fit(recipe: str | Path = "", /, **settings: Setting) -> Run:
     """Trains as `dptrain train --recipe RECIPE` with the settings as flags (`batch_size=64` is `--batch-size 64`), and
     gives back the run. Progress goes to stdout; `log_format="quiet"` keeps it away.

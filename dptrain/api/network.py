@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from dptrain.api.settings import Setting, texts
+from dptrain.api.settings import Setting, in_python, texts
 from dptrain.configfile import resolve
+from dptrain.errors import UsageError
 from dptrain.nn import ImageShape, describe
 from dptrain.nn import build_network as build
 from dptrain.nn.network import Network
 
 
+@in_python()
 def build_network(*, image: tuple[int, int, int], classes: int, **settings: Setting) -> Network:
     """`image`: (height, width, channels); settings are those of [model] and `networks`, as `fit` takes them.
 
     Raises UsageError for a network that cannot be. `fit` builds its own, from the same settings.
     """
     config = resolve(flags=texts(settings))
-    return build(config.model, ImageShape(*image), classes, config.deployment.networks)
+    return build(config.model, _shape(image), classes, config.deployment.networks)
+
+
+def _shape(image: object) -> ImageShape:
+    match image:
+        case [int(height), int(width), int(channels)] if min(height, width, channels) > 0:
+            return ImageShape(height, width, channels)
+    raise UsageError(f"image = {image!r}: must be (height, width, channels), such as (28, 28, 1)")
 
 
 def describe_network(network: Network) -> str:

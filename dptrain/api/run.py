@@ -13,6 +13,7 @@ from dptrain.api.explained import Explained, open_explained
 from dptrain.api.fooling import Fooling
 from dptrain.api.inputs import inputs_of
 from dptrain.api.scoring import Score, score
+from dptrain.api.settings import in_python
 from dptrain.api.trained import Trained, load_trained
 from dptrain.config import Config
 from dptrain.data.imagefile import Picture, read_images
@@ -65,6 +66,7 @@ class Run:
         """Measured once, at the end of the training; None: it has not come to that."""
         return next((float(r["test/acc"]) for r in reversed(self.history) if "test/acc" in r), None)
 
+    @in_python()
     def evaluate(self, split: SplitName = "test", *, five: bool = False) -> Score:
         """Loss and accuracies of a split of the data set it was trained on; `five`: over five crops of each image.
 
@@ -72,14 +74,17 @@ class Run:
         """
         return score(self._trained, self._explained.source, split, five=five, watch=lambda *_: None)
 
-    def probabilities(self, images: U8 | Sequence[Path | str]) -> F64:
+    @in_python()
+    def probabilities(self, images: U8 | Path | str | Sequence[Path | str]) -> F64:
         """(n, classes); the data set need not be here.
 
-        `images`: (n, h, w, c) uint8 as the data set has them, or image files of any size. Raises DataError for a file
-        that is no image, and for an array of another shape.
+        `images`: (n, h, w, c) uint8 as the data set has them, or one or several image files of any size. Raises
+        DataError for a file that is no image, and for an array of another shape.
         """
         trained = self._trained
         inputs = inputs_of(trained.facts)
+        if isinstance(images, str | Path):
+            images = [images]
         if not isinstance(images, np.ndarray):
             images = read_images([Picture(Path(file)) for file in images], inputs.shape)
         elif images.dtype != np.uint8 or images.shape[1:] != inputs.shape:
@@ -90,10 +95,11 @@ class Run:
         seen = np.ascontiguousarray(inputs.seen(images))
         return loss.probabilities(trained.model.logits(trained.params, trained.buffers, seen))
 
-    def predict(self, images: U8 | Sequence[Path | str]) -> list[str]:
+    def predict(self, images: U8 | Path | str | Sequence[Path | str]) -> list[str]:
         """The name of the most probable class of each image; of equals the lower number. As `probabilities`."""
         return [self.classes[int(i)] for i in np.argmax(self.probabilities(images), axis=1)]
 
+    @in_python()
     def picture(self, what: PictureName, *, split: SplitName = "test", count: int = 6) -> Figure:
         """A matplotlib figure. `count`: images shown. Raises UsageError where there is nothing to draw."""
         from dptrain.api import curves, pictures

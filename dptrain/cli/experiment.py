@@ -85,7 +85,8 @@ def experiment(
         return code
     outcomes = [_outcome(row, [run for run in runs if run.variant is row], diverged) for row in rows]
     result = outcome_table(outcomes)
-    title = f"{name}: {base.data.dataset}, {base.training.epochs} epochs, {seeds} seed{'s' if seeds > 1 else ''}"
+    length = f"{base.training.epochs} epoch{'s' if base.training.epochs > 1 else ''}"
+    title = f"{name}: {base.data.dataset}, {length}, {seeds} seed{'s' if seeds > 1 else ''}"
     for form, file in (("markdown", "table.md"), ("csv", "table.csv")):
         write(folder / file, result.write(form).encode())
     with redirect_stdout(sys.stderr):

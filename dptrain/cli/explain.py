@@ -127,7 +127,9 @@ def fool(
     out, explained = checked(out), opened(checkpoint, flags)
     from dptrain.api import pictures
 
-    drawn, verdict = pictures.fooled(explained, split, options or Fooling())
+    asked = options or Fooling()
+    sys.stderr.write(f"changing {asked.count} images, {asked.cap} steps at most, until the network is fooled\n")
+    drawn, verdict = pictures.fooled(explained, split, asked)
     save(drawn, out)
     sys.stdout.write(f"{verdict}\n")
     return 0

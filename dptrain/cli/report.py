@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from dptrain.api.curves import SMOOTH, curve
+from dptrain.api.curves import curve
 from dptrain.cli.flags import takes_config, texts
 from dptrain.cli.picture import write
 from dptrain.configfile import resolve
@@ -51,6 +51,7 @@ def report(
         from dptrain.api.explained import open_explained  # imports Numba: only now is the ISA known
         from dptrain.api.trained import load_trained  # the same
 
+    sys.stderr.write(f"scoring the {split} samples, fooling the network, drawing; a moment\n")
     explained = open_explained(load_trained(run, deployment.networks), deployment.data_dir, deployment.networks)
     records = read(run / "metrics.jsonl")
     facts = explained.trained.facts
@@ -86,14 +87,13 @@ def _result(page: Page, explained: Explained, records: list[Record]) -> None:
 
 
 def _curves(page: Page, run: Path, records: list[Record]) -> None:
-    from dptrain.analysis.curves import draw_curves
+    from dptrain.analysis.curves import draw_curves, usual_window
     from dptrain.analysis.table import Table
 
     page.section("Training")
     drawn = curve(run, run.resolve().name)
     if drawn.loss:
-        window = min(SMOOTH, max(1, len(drawn.loss) // 10))
-        page.picture(draw_curves([drawn], window), "loss by iteration, error by epoch")
+        page.picture(draw_curves([drawn], usual_window([drawn])), "loss by iteration, error by epoch")
     heads, *rows = csv.reader(io.StringIO(to_csv(records)))
     used = [at for at, head in enumerate(heads) if any(row[at] for row in rows) and not head.startswith("test_")]
     if rows:

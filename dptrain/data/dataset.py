@@ -13,6 +13,8 @@ import numpy as np
 from dptrain.errors import DataError
 from dptrain.types import F64, I64, U8
 
+_SHOWN = 10  #: classes that a set names where it is printed
+
 
 class Part(NamedTuple):
     """Images with their labels."""
@@ -44,6 +46,12 @@ class Dataset:
     std: F64  #: (c,)
     sha256: str
     train_groups: I64 | None = None  #: (n,) as in Part
+
+    def __repr__(self) -> str:
+        height, width, channels = self.image_shape
+        size = f"{self.train_labels.size:,} + {self.test_labels.size:,} images of {height}x{width}x{channels}"
+        shown = ", ".join(self.classes[:_SHOWN]) + (", ..." if len(self.classes) > _SHOWN else "")
+        return f"Dataset({self.name!r}: {size}, {len(self.classes)} classes: {shown})"
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

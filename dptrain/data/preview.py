@@ -10,7 +10,7 @@ from dptrain.data.dataset import Dataset
 from dptrain.types import I64, U8
 
 _CELL = 72  #: pixels that a small image is enlarged to, at most
-_GAP, _MARGIN, _TITLE = 4, 120, 18
+_GAP, _MARGIN, _TITLE, _EDGE = 4, 120, 18, 12
 
 
 def draw(dataset: Dataset, pipeline: Pipeline, ids: I64, variants: int, seed: int) -> Image.Image:
@@ -20,7 +20,7 @@ def draw(dataset: Dataset, pipeline: Pipeline, ids: I64, variants: int, seed: in
     height, width, _ = columns[0].shape[1:]
     zoom = max(1, _CELL // max(height, width))
     step_y, step_x = height * zoom + _GAP, width * zoom + _GAP
-    size = (_MARGIN + _GAP + step_x * (variants + 1) + 2 * _GAP, _TITLE + step_y * len(ids) + _GAP)
+    size = (_MARGIN + _GAP + step_x * (variants + 1) + _GAP + _EDGE, _TITLE + step_y * len(ids) - _GAP + _EDGE)
     sheet = Image.new("RGB", size, "white")
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
     pen.text((_MARGIN + _GAP, 2), "as it is", "black", font)

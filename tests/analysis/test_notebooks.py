@@ -50,6 +50,15 @@ def test_a_committed_notebook_has_what_came_out_of_a_whole_run(root, name):
     assert len(text) < 600_000
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_notebook_says_how_it_is_started_and_uses_the_package_as_the_page_about_python_does(root, name):
+    first, *_ = json.loads((root / "notebooks" / f"{name}.ipynb").read_text())["cells"]
+    assert "pip install -e '.[plot]' jupyterlab\njupyter lab notebooks\n" in "".join(first["source"])
+    code = "".join(line for cell in cells(root / "notebooks" / f"{name}.ipynb") for line in cell["source"])
+    assert "dptrain.fit(" in code
+    assert "from dptrain" not in code
+
+
 def test_a_cell_that_fails_is_told_and_nothing_is_written(root, tmp_path):
     cell = {"cell_type": "code", "id": "a", "metadata": {}, "source": "1 / 0", "execution_count": None, "outputs": []}
     bad = {"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}

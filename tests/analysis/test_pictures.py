@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dptrain.analysis.confusion import class_rows, class_table, confusion_matrix, draw_confusion
-from dptrain.analysis.curves import Curve, draw_curves, moving_average
+from dptrain.analysis.curves import Curve, draw_curves, moving_average, usual_window
 from dptrain.analysis.drawing import render
 from dptrain.analysis.filters import draw_filters, filter_images
 from dptrain.analysis.misclassified import draw_misclassified, images_of, pick
@@ -37,8 +37,28 @@ def texts(drawn):
 
 
 def test_a_moving_average_knows_nothing_of_the_future():
-    np.testing.assert_allclose(moving_average([4, 2, 0, 2, 8], 3), [4, 3, 2, 4 / 3, 10 / 3])
+    np.testing.assert_allclose(moving_average([4, 2, 0, 2, 8], 3), [4, 2, 2 / 3, 1, 4])
     np.testing.assert_allclose(moving_average([4, 2, 9], 1), [4, 2, 9])
+
+
+def test_a_moving_average_does_not_bend_where_its_window_is_full():
+    steps = np.arange(400)
+    slope = np.diff(moving_average((2.3 * np.exp(-steps / 40) + 0.4).tolist(), 100))
+    assert np.abs(np.diff(slope))[60:].max() < 0.001  # 0.014 with a window that takes all there is until it is full
+
+
+def test_the_window_of_a_loss_grows_with_the_longest_training():
+    def lasts(steps):
+        return Curve("a", [(step, 1.0) for step in range(steps)], [], [])
+
+    assert [usual_window(curves) for curves in ([], [lasts(255)], [lasts(64_000), lasts(9)])] == [10, 10, 1280]
+
+
+def test_a_single_epoch_has_one_tick_and_its_dot_is_whole():
+    errors = draw_curves([Curve("a", [], [(1, 0.5)], [(1, 0.25)])], 1).axes[1]
+    assert (errors.get_xticks().tolist(), errors.get_xlim()) == ([1], (0.5, 1.5))
+    assert errors.get_ylim()[0] == 0
+    assert errors.get_ylim()[1] > 0.77
 
 
 def test_several_runs_lie_over_each_other_in_two_panels_with_one_legend():
@@ -49,6 +69,11 @@ def test_several_runs_lie_over_each_other_in_two_panels_with_one_legend():
     assert [list(line.get_ydata()) for line in right.lines] == [[0.75], [0.5], [0.25]]
     assert [t.get_text() for t in drawn.legends[0].get_texts()] == ["a", "b"]
     assert (left.get_xlabel(), right.get_xlabel()) == ("iteration", "epoch")
+
+
+def test_every_filter_has_a_frame_and_a_place_without_a_filter_has_none():
+    drawn = draw_filters(np.ones((9, 1, 3, 3)), "t")
+    assert [axes.axison and axes.spines["top"].get_visible() for axes in drawn.axes] == [True] * 9 + [False] * 7
 
 
 def test_filters_are_stretched_each_by_itself_and_a_constant_one_is_grey():
@@ -88,7 +113,7 @@ def test_the_grid_of_mistakes_has_truth_upper_left_guess_lower_left_and_second_g
     assert images_of(images, found, 5).tolist() == images[:1].tolist()
     drawn = draw_misclassified(images_of(images, found, 5), pick(found, 5), ["0", "1", "2"], "title")
     truth, guess, second = texts(drawn)
-    assert [t[2] for t in (truth, guess, second)] == ["0", "1", "2"]
+    assert [t[2] for t in (truth, guess, second)] == ["0", "1 0.60", "2"]
     assert truth[0] == 0.0
     assert truth[1] > 1
     assert guess[0] == 0.0

@@ -62,6 +62,7 @@ def test_an_array_and_files_of_the_same_images_have_the_same_probabilities(run, 
     assert np.array_equal(odds, run.probabilities(paths))
     np.testing.assert_allclose(odds.sum(axis=1), 1, rtol=1e-12)
     assert run.predict([str(path) for path in paths]) == [data.classes[i] for i in odds.argmax(axis=1)]
+    assert run.predict(str(paths[1])) == run.predict(paths[1]) == run.predict(images[1:2])
 
 
 @pytest.mark.parametrize("what", ["curves", "confusion", "misclassified", "saliency", "fooled", "filters"])
@@ -93,7 +94,22 @@ def test_a_checkpoint_file_predicts_too_and_says_that_it_has_no_history(run, dat
     ("wrong", "words"),
     [
         (lambda run, data: dptrain.fit(epoch=2), "there is no setting 'epoch'; did you mean epochs"),
-        (lambda run, data: dptrain.fit(epochs="many"), "must be a whole number"),
+        (lambda run, data: dptrain.fit(epochs="many"), "^epochs = 'many': must be a whole number"),
+        (lambda run, data: dptrain.fit(epochs=1.5), "^epochs = '1.5': must be a whole number"),
+        (
+            lambda run, data: dptrain.fit(**SMALL, **QUIET, runs=run.path.parent, name="small"),
+            'small exists: continue it with resume=".*/small", or choose another name$',
+        ),
+        (
+            lambda run, data: dptrain.fit(**SMALL, **QUIET, runs=run.path.parent, name="small", resume="auto", lr=0.3),
+            r"lr = 0.3 \(this call\), but the run .* has lr = 0.1",
+        ),
+        (lambda run, data: dptrain.load_data("cifar10", "/nowhere"), "or name another folder with data_dir$"),
+        (
+            lambda run, data: dptrain.build_network(image=(28, 28), classes=10),
+            r"^image = \(28, 28\): must be \(height, width, channels\), such as \(28, 28, 1\)$",
+        ),
+        (lambda run, data: dptrain.build_network(image=28, classes=10), "^image = 28: must be"),
         (
             lambda run, data: dptrain.fit(workers=0, bind="tcp://127.0.0.1:5555"),
             "workers = 0 trains inside this process",

@@ -291,5 +291,7 @@ def test_preview_draws_a_row_a_sample_with_the_original_first(tmp_path, capsys, 
     left, top, zoom = 124, 18, 3
     cell = sheet[top : top + 16 * zoom : zoom, left : left + 24 * zoom : zoom]
     assert any((cell == image).all() for image in source_images), "the middle of a training image of class 0"
+    assert (sheet[:, -12:] == 255).all(), "a margin"
+    assert (sheet[:, -13] < 255).any()
     main(["data", "preview", *flags, "--out", "again.png"])
     assert (tmp_path / "again.png").read_bytes() == (tmp_path / "preview.png").read_bytes()

@@ -65,9 +65,9 @@ def test_the_table_of_confusion_has_the_accuracy_of_eval(run, here, capsys):
 def test_fooling_tells_how_often_it_succeeds_from_images_and_from_noise(run, here, capsys):
     flags = ["--count", "4", "--show", "2", "--confidence", "0.3", "--step", "8", "--cap", "30"]
     assert main(["explain", "fool", str(run), *flags]) == 0
-    assert re.search(
-        r"^\d of 4 succeeded \(\d+%\): p\(target\) >= 0.3 within 30 steps of 8", capsys.readouterr().out, re.M
-    )
+    told = capsys.readouterr()
+    assert re.search(r"^\d of 4 succeeded \(\d+%\): p\(target\) >= 0.3 within 30 steps of 8", told.out, re.M)
+    assert told.err == "changing 4 images, 30 steps at most, until the network is fooled\n"
     assert main(["explain", "fool", str(run), *flags, "--start", "noise", "-o", "noise.png"]) == 0
     assert is_picture(here / "fooled.png")
     assert is_picture(here / "noise.png")
@@ -75,7 +75,9 @@ def test_fooling_tells_how_often_it_succeeds_from_images_and_from_noise(run, her
 
 def test_the_report_is_one_file_with_every_section(run, capsys):
     assert main(["report", str(run)]) == 0
-    assert capsys.readouterr().out == f"{run / 'report.html'}\n"
+    told = capsys.readouterr()
+    assert told.out == f"{run / 'report.html'}\n"
+    assert told.err == "scoring the test samples, fooling the network, drawing; a moment\n"
     text = (run / "report.html").read_text()
     for section in ("Result", "Training", "Confusion", "Mistakes", "Saliency", "Fooling", "First layer", "Settings"):
         assert re.search(f'<h2 id="s[0-9]+">{section}</h2>', text), section

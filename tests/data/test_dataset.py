@@ -28,6 +28,16 @@ def test_mean_and_deviation_are_those_of_the_training_images_a_channel():
     assert d.mean.dtype == d.std.dtype == np.float64
 
 
+def test_a_data_set_is_printed_in_one_line_without_its_pixels():
+    assert repr(assemble("x", AB, _part(1203), _part(3, 1))) == (
+        "Dataset('x': 1,203 + 3 images of 7x7x3, 2 classes: a, b)"
+    )
+    many = tuple(f"c{number}" for number in range(2000))
+    assert repr(assemble("x", many, _part(4), _part(3, 1))).endswith(
+        "2000 classes: c0, c1, c2, c3, c4, c5, c6, c7, c8, c9, ...)"
+    )
+
+
 def test_figures_do_not_depend_on_the_order_of_images_but_the_name_does():
     train, test = _part(1203), _part(3, 1)
     turned = Part(train.images[::-1].copy(), train.labels[::-1].copy())

@@ -54,11 +54,12 @@ def test_what_a_document_says_can_be_run_can_be(root, tmp_path, document):
     for name, content in files.items():
         (tmp_path / name).write_text(content)
     path = {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
+    data = {"DPTRAIN_DATA": str(tmp_path / "data")}
     for block in blocks:
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", block],
             cwd=tmp_path,
-            env=os.environ | path,
+            env=os.environ | path | data,
             capture_output=True,
             text=True,
             check=False,
