@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from concurrent.futures import Future
-from threading import Thread
+from threading import Event, Thread
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -20,7 +20,8 @@ class Preparation:
     """
 
     def __init__(self) -> None:
-        self._thread: Thread | None = None
+        self._over = Event()  # Thread.is_alive is False after a join that an exception left (CPython 3.11, gh-90882)
+        self._over.set()
 
     def run(self, work: Callable[[], T]) -> T:
         """What `work` returns or raises. Main thread only: what a signal's handler raises comes out of here."""
@@ -31,16 +32,17 @@ class Preparation:
                 future.set_result(work())
             except BaseException as error:  # noqa: BLE001  # whatever it is, it belongs to who waits
                 future.set_exception(error)
+            self._over.set()
 
-        self._thread = Thread(target=body, name="preparation", daemon=True)
-        self._thread.start()
-        while self._thread.is_alive():  # a signal may hit the other thread: Python's handler runs when this one wakes
-            self._thread.join(_GLANCE)
+        self._over.clear()
+        Thread(target=body, name="preparation", daemon=True).start()
+        while not self._over.wait(_GLANCE):  # a signal may hit the other thread: the handler runs when this one wakes
+            pass
         return future.result()
 
     def leave(self, code: int) -> int:
         """The exit code; does not come back, but ends the process, where the work still goes on."""
-        if self._thread is None or not self._thread.is_alive():
+        if self._over.is_set():
             return code
         sys.stdout.flush()
         sys.stderr.flush()

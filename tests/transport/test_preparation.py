@@ -40,7 +40,9 @@ def test_a_signal_ends_the_wait_and_the_work_goes_on_undisturbed():
     assert finished.wait(30)
 
 
-def test_leaving_ends_the_process_with_the_code_while_the_work_goes_on():
+@pytest.mark.parametrize("when", [0.0, 0.3])
+def test_leaving_ends_the_process_with_the_code_while_the_work_goes_on(when):
+    """At once, and while it is waited for: there CPython's Thread.join takes the thread for dead (gh-90882)."""
     program = (
         "import os, signal, time\n"
         "from dptrain.transport.preparation import Preparation\n"
@@ -48,7 +50,7 @@ def test_leaving_ends_the_process_with_the_code_while_the_work_goes_on():
         "preparation = Preparation()\n"
         "try:\n"
         "    with StopSignals(preparing=True):\n"
-        "        preparation.run(lambda: (os.kill(os.getpid(), signal.SIGINT), time.sleep(60)))\n"
+        f"        preparation.run(lambda: (time.sleep({when}), os.kill(os.getpid(), signal.SIGINT), time.sleep(60)))\n"
         "except Interrupted as interrupted:\n"
         "    print('left', flush=False)\n"
         "    preparation.leave(interrupted.exit_code)\n"
