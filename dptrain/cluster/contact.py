@@ -5,6 +5,7 @@ from __future__ import annotations
 SILENCE = 15.0  #: seconds without a message after which a connection is given up; the coordinator pings every second
 FIRST_DELAY, LONGEST_DELAY = 0.1, 5.0  #: seconds before a new connection
 GIVE_UP = 60.0  #: seconds without any message after which the worker exits
+ASLEEP = 5.0  #: seconds without any event, of which ticks alone are four a second: this process was stopped (Ctrl-Z)
 
 
 class Contact:
@@ -14,13 +15,18 @@ class Contact:
         self._incarnation = incarnation
         self._give_up = give_up
         self._failures = 0  #: connections given up since the last Welcome
-        self._heard: float | None = None  #: last message, or the first event of our life
+        self._awake: float | None = None  #: the last event
+        self._heard = 0.0  #: last message, or the first event of our life
         self._opened = 0.0  #: the connection
 
-    def begin(self, now: float) -> None:
-        """Called at every event: the first one starts the clock."""
-        if self._heard is None:
+    def awake(self, now: float) -> None:
+        """Called at every event: the first one starts the clock. Time we slept through is nobody's silence."""
+        if self._awake is None:
             self._heard = now
+        elif now - self._awake > ASLEEP:
+            self._heard += now - self._awake
+            self._opened += now - self._awake
+        self._awake = now
 
     def opened(self, now: float) -> None:
         """A fresh connection is there."""
@@ -36,14 +42,11 @@ class Contact:
 
     def silent(self, now: float) -> bool:
         """Whether the connection is to be given up."""
-        return now - max(self._opened, self._since(now)) >= SILENCE
+        return now - max(self._opened, self._heard) >= SILENCE
 
     def hopeless(self, now: float) -> bool:
         """Whether the worker is to exit."""
-        return now - self._since(now) >= self._give_up
-
-    def _since(self, now: float) -> float:
-        return now if self._heard is None else self._heard
+        return now - self._heard >= self._give_up
 
     def delay(self) -> float:
         """Seconds before the next connection: 0.1, doubling to 5, of which 50 to 100 % by jitter.

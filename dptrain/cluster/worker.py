@@ -112,7 +112,7 @@ class Worker:
         """What is to be done because of this event. `now`: monotonic seconds."""
         if self._exited:
             return []
-        self._contact.begin(now)
+        self._contact.awake(now)
         self._now = now
         with np.errstate(over="ignore", invalid="ignore"):  # infinities are looked for, by name
             actions = self._dispatch(event, now)

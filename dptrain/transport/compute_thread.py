@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from threading import TIMEOUT_MAX
 from typing import Protocol, TypeAlias
 
 from dptrain.cluster.events import Computed, Failure, GradientTask, Prepared, Score, Task
@@ -68,6 +69,6 @@ class ComputeThread:
         """Waits at most `patience` seconds for the running task; whether the thread has ended."""
         self.forget()
         self._executor.shutdown(wait=False)
-        ended = not wait(self._futures, patience).not_done
+        ended = not wait(self._futures, min(patience, TIMEOUT_MAX)).not_done
         self._wakeup.close()
         return ended

@@ -341,8 +341,9 @@ def test_a_preparation_that_ends_between_two_connections_is_kept(newcomer):
 
 def test_a_coordinator_of_a_lower_term_is_not_listened_to(hand):
     assert hand.told(Stop(T - 1, "old")) == []
-    hand.now += 14
-    assert hand.told(Ping(T - 1)) == []
+    for _ in range(14):
+        hand.now += 1
+        assert hand.told(Ping(T - 1)) == []
     hand.now += 1
     [action] = hand.feed(Tick())
     assert isinstance(action, Reconnect)
@@ -363,10 +364,28 @@ def test_fifteen_silent_seconds_cost_the_connection_sixty_the_process(newcomer):
 
 def test_giving_up_is_temporary_and_says_what_to_look_at(newcomer):
     newcomer.feed(Tick())
-    newcomer.now += 60
+    for _ in range(59):
+        newcomer.now += 1
+        assert newcomer.feed(Tick()) == []
+    newcomer.now += 1
     [action] = newcomer.feed(Tick())
     assert action.code == 75
     assert "--connect" in action.reason
+
+
+def test_a_worker_that_was_stopped_for_an_hour_goes_on_where_it_was_and_counts_silence_from_there(hand):
+    p = hand.params(0)
+    hand.told(p)
+    hand.told(order(p, 0, 1, 0, 2))
+    task = GradientTask(0, 0, p.params)
+    hand.now += 3600  # Ctrl-Z, fg
+    assert hand.feed(Tick()) == []
+    assert hand.feed(Computed(task, hand.toy.compute(task), 0.5)) != []
+    for _ in range(14):
+        hand.now += 1
+        assert hand.feed(Tick()) == []
+    hand.now += 1
+    assert isinstance(hand.feed(Tick())[-1], Reconnect)
 
 
 def test_pings_keep_the_connection(hand):
