@@ -83,7 +83,6 @@ def main() -> None:
         idle = Memory.of(
             subprocess.run([sys.executable, "-c", IDLE], capture_output=True, text=True, check=True).stdout
         )
-        idle = Memory.of(said)
         worker = workers_memory(folder, folder / "cache2")
         print(f"a worker: {worker.own:.0f} MB and {worker.files:.0f} MB of mapped files, data among them")
         print(f"`import numba`, idle: {idle.own:.0f} MB and {idle.files:.0f} MB: {worker.own - idle.own:.0f} MB less")
