@@ -60,7 +60,7 @@ HELP = {
     "precision": "of activations and gradients; bf16 needs matrix tiles",
     "workers": "worker processes; 0: everything in this process",
     "threads": "with 0 workers: threads over shards; 0: one a core",
-    "augmenters": "processes that prepare samples ahead",
+    "augmenters": "processes that prepare samples ahead; each wants a core of its own",
     "networks": "Python files whose networks may be run here, with commas",
     "bind": "where the coordinator listens: ipc, or tcp://HOST:PORT",
     "keys": "directory of this process's keys, KEYS/NAME of `dptrain keys`",
