@@ -62,7 +62,7 @@ def _watch(before: int, tick: Tick | None, over: Callable[[], bool]) -> None:
             due = seconds + _AGAIN
         elif tick is None and seconds >= due:
             sys.stderr.write(f"{text}\n")
-            due += _AGAIN
+            due = seconds + _AGAIN
         if tick:
             tick(text)
 

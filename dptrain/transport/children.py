@@ -14,7 +14,7 @@ from typing import IO
 
 from dptrain.transport.coordinator_loop import CrewExit
 from dptrain.transport.orphan import INCARNATION, LAUNCHER
-from dptrain.transport.restarts import ASKED, Restarts, describe, exit_code
+from dptrain.transport.restarts import ASKED, TEMPORARY, Restarts, describe, exit_code
 
 WORDS = 10  #: lines of a log shown where the run cannot go on
 HEED = 0.5  #: seconds in which workers end by themselves: the coordinator has told them to
@@ -122,7 +122,9 @@ class Children:
         assert child.process is not None
         child.code = child.process.returncode
         _release(child)
-        delay = child.restarts.delay(child.code, self._clock())
+        # Nobody tells an augmenter to stop while we live: it took our silence (Ctrl-Z) for our end.
+        code = child.code if child.spec.worker else child.code or TEMPORARY
+        delay = child.restarts.delay(code, self._clock())
         child.start_at = None if delay is None else self._clock() + delay
         if delay is None and child.spec.worker and child.code not in ASKED:
             self._given_up.append(child)

@@ -89,6 +89,19 @@ def test_a_worker_that_dies_too_often_is_given_up(spec, links):
         assert children.failure[0] == 75
 
 
+def test_an_augmenter_that_ends_by_itself_is_started_again_a_worker_was_told_to(spec, links):
+    now = 0.0
+    specs = [spec("raise SystemExit(0)", "a0", worker=False), spec("raise SystemExit(0)")]
+    with Children(specs, clock=lambda: now) as children:
+        children.start()
+        left = []
+        while len(left) < 2:
+            left += the_end(links, children)
+        now = 1.0
+        children.exits()
+        assert set(children.pids) == {"a0"}
+
+
 def test_the_run_goes_on_while_one_worker_is_left(spec, links):
     with Children([spec("raise SystemExit(78)"), spec(SLEEP, "w1")]) as children:
         children.start()
