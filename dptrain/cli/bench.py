@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import statistics
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any, NamedTuple
 
 from cyclopts import Parameter
@@ -63,7 +65,7 @@ def bench(  # noqa: PLR0913  # its flags
     image: Annotated[int, Parameter(help="height and width")] = 32,
     channels: Annotated[int, Parameter(help="of the images")] = 3,
     classes: Annotated[int, Parameter(help="of the last layer")] = 10,
-    steps: Annotated[int, Parameter(help="measured steps a side")] = 15,
+    steps: Annotated[int, Parameter(help="measured steps a side, 5 or more")] = 15,
     inference: Annotated[bool, Parameter(negative=(), help="scores instead of training steps")] = False,
     layers: Annotated[bool, Parameter(negative=(), help="every pass of the engine beside its floor")] = False,
     workers: Annotated[str, Parameter(help="whole trainings instead, with so many workers each: 1,2")] = "",
@@ -97,11 +99,26 @@ def bench(  # noqa: PLR0913  # its flags
         **told(config.model.shortcut),
     }
     python = "" if layers else find_python(against)
-    if workers:
-        return _print_jobs(_counts(workers), given, shape, python, steps, json_lines=json_lines)
-    if layers:
-        return _print_layers(config, shape, steps, json_lines=json_lines)
-    return _print_steps(config, shape, python, steps, json_lines=json_lines)
+    with _sigterm_as_ctrl_c():
+        if workers:
+            return _print_jobs(_counts(workers), given, shape, python, steps, json_lines=json_lines)
+        if layers:
+            return _print_layers(config, shape, steps, json_lines=json_lines)
+        return _print_steps(config, shape, python, steps, json_lines=json_lines)
+
+
+@contextmanager
+def _sigterm_as_ctrl_c() -> Iterator[None]:
+    """SIGTERM unwinds as Ctrl-C does: whoever was started for the measurement ends too, and its folder goes."""
+
+    def leave(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _counts(text: str) -> list[int]:

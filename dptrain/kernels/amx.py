@@ -53,8 +53,8 @@ def require() -> None:
     """Raises UsageError where bf16 cannot be used."""
     if obstacle := bf16_obstacle():
         raise UsageError(
-            f"precision bf16 needs {obstacle}, which this machine lacks: use --precision fp32 "
-            f"(a named --isa, as {isa.level()}, emulates the tiles, slower than fp32)"
+            f"precision bf16 needs {obstacle}, which this machine lacks: use --precision fp32, "
+            f"or --isa {isa.level()}, which emulates the tiles (slower than fp32)"
         )
 
 

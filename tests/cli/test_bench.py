@@ -1,7 +1,11 @@
 """`dptrain bench` measures a whole step; what it says when the other side is not there."""
 
+import contextlib
 import json
+import os
+import subprocess
 import sys
+import time
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -9,6 +13,7 @@ import pytest
 
 from dptrain.cli import main, torch_side
 from dptrain.kernels import isa
+from waiting import until
 
 TINY = [
     "bench",
@@ -187,3 +192,24 @@ def test_no_file_beside_the_scripts_for_another_python_hides_one_of_its_own_modu
     """A script's folder comes first in its path: a `statistics.py` here once broke `import torch` there."""
     names = {path.stem for path in Path(torch_side.__file__).parent.glob("*.py")}
     assert names & sys.stdlib_module_names == set()
+
+
+def test_sigterm_ends_the_training_that_is_measured_too_and_its_folder_goes(tmp_path):
+    command = [sys.executable, "-m", "dptrain", "bench", "--workers", "1", "--n", "1", "--filters", "8"]
+    with subprocess.Popen([*command, "--steps", "5000"], env=os.environ | {"TMPDIR": str(tmp_path)}) as bench:
+        until(lambda: time.sleep(0.05) or [*tmp_path.glob("dptrain-bench-*/bench/metrics.jsonl")], seconds=240)
+        [folder] = tmp_path.glob("dptrain-bench-*")
+        bench.terminate()
+        assert bench.wait(20) == 143
+    assert not folder.exists()
+    until(lambda: time.sleep(0.05) or not _who_names(folder))
+
+
+def _who_names(folder: Path) -> list[str]:
+    """Processes with the folder in their command lines."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if str(folder).encode() in (process / "cmdline").read_bytes():
+                found.append(process.name)
+    return found

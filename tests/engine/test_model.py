@@ -16,6 +16,9 @@ CASES = [
     pytest.param((ModelConfig(n=2, filters=8), (18, 14, 1), 3), marks=pytest.mark.slow),
     (ModelConfig(n=1, filters=8, residual=False), (16, 24, 3), 1),
     pytest.param((ModelConfig(n=1, filters=32), (8, 8, 3), 32), marks=pytest.mark.slow),
+    (ModelConfig(n=1, filters=24), (8, 8, 3), 3),  # a quarter of 48 channels is no whole number of lines
+    pytest.param((ModelConfig(n=1, filters=40, shortcut="avgpool"), (10, 6, 1), 2), marks=pytest.mark.slow),
+    pytest.param((ModelConfig(n=1, filters=48), (8, 8, 3), 2), marks=pytest.mark.slow),
 ]
 MEAN, STD = [120.0, 110.0, 100.0], [60.0, 64.0, 70.0]
 

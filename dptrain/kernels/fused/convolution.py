@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from math import gcd
 
 from dptrain.kernels._jit import kernel
 from dptrain.kernels.conv.winograd import add_sums, convolve
@@ -27,13 +28,18 @@ def line(channels: int) -> int:
     return 16 if channels % 16 == 0 else 8
 
 
+def narrow(channels: int) -> int:
+    """Channels the halving shortcut moves at a time, a quarter of them in whole moves: 24 filters want other ones."""
+    return gcd(line(channels), max(channels // 4, 1))
+
+
 @cache
 def forward(C: int, K: int, H: int, W: int, STRIDE: int, WIDE: int, KIND: int, GROUP: int) -> Callable[..., None]:
     """Input map (through the BatchNorm below, and the shortcut), convolution, moments.
 
     KIND: of the halving shortcut the input may come through, 0 where it cannot; WIDE: width of what it halves.
     """
-    LINE, OUTLINE, NARROW = line(C), line(K), min(line(C), max(C // 4, 1))
+    LINE, OUTLINE, NARROW = line(C), line(K), narrow(C)
     ZROW, AROW = even(W) * C, (even(W) + 2) * C
     ZIMAGE, AIMAGE, INNER = even(H) * ZROW, (even(H) + 2) * AROW, AROW + C
     P, Q = -(-H // STRIDE), -(-W // STRIDE)

@@ -9,7 +9,7 @@ import numpy as np
 
 from dptrain.kernels._jit import kernel
 from dptrain.kernels.fused import image, norm
-from dptrain.kernels.fused.convolution import even, line
+from dptrain.kernels.fused.convolution import even, line, narrow
 from dptrain.kernels.fused.image import HALVING, PLAIN
 from dptrain.kernels.intrinsics.correlate import correlate_rows, outer_rows
 from dptrain.kernels.intrinsics.lines import fill_line, mean_line
@@ -66,7 +66,7 @@ def stem_backward(C: int, K: int, H: int, W: int) -> Callable[..., None]:
 @cache
 def tail_forward(C: int, H: int, W: int, WIDE: int, KIND: int) -> Callable[..., None]:
     """The last map, and its mean over the pixels: out (n, C). WIDE, KIND as in fused/convolution.py."""
-    LINE, NARROW = line(C), min(line(C), max(C // 4, 1))
+    LINE, NARROW = line(C), narrow(C)
     ZROW, AROW = even(W) * C, (even(W) + 2) * C
     ZIMAGE, AIMAGE, INNER, PIXELS = even(H) * ZROW, (even(H) + 2) * AROW, AROW + C, H * W
     SROW = (even(WIDE) + 2) * C // 2

@@ -18,7 +18,7 @@ import numpy as np
 from dptrain.kernels import amx
 from dptrain.kernels._jit import kernel
 from dptrain.kernels.fused import image, norm
-from dptrain.kernels.fused.convolution import even, line
+from dptrain.kernels.fused.convolution import even, line, narrow
 from dptrain.kernels.fused.image import HALVING, PLAIN
 from dptrain.kernels.intrinsics import strips
 from dptrain.kernels.intrinsics.tiled import begin_tiles, convolve_tiles, end_tiles
@@ -40,7 +40,7 @@ def _add_moments(sums: F32, total: F64, channels: int) -> None:
 @cache
 def forward(C: int, K: int, H: int, W: int, STRIDE: int, WIDE: int, KIND: int) -> Callable[..., None]:
     """Input map (through the BatchNorm below, and the shortcut), convolution, moments; image by image."""
-    LINE, OUTLINE, NARROW, AMX = line(C), line(K), min(line(C), max(C // 4, 1)), amx.tiles()
+    LINE, OUTLINE, NARROW, AMX = line(C), line(K), narrow(C), amx.tiles()
     ZROW, AROW = even(W) * C, (even(W) + 2) * C
     ZIMAGE, AIMAGE, INNER = even(H) * ZROW, (even(H) + 2) * AROW, AROW + C
     P, Q = -(-H // STRIDE), -(-W // STRIDE)
