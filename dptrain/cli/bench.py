@@ -24,6 +24,7 @@ from dptrain.run.manifest import cpu, versions
 
 _ROUNDS = 5  #: turns each side takes: a neighbour on the machine then hits both
 _DEFAULTS = {"n": "3", "dataset": "shapes32"}  #: ResNet-20, and images of CIFAR's form that are always there
+_TORCHS = "crop:4,flip"  #: what torch_job.py does to its images
 _WARM_UP = 2  #: steps that are not counted: compilation, caches
 #: CPU features with which PyTorch's autocast to bfloat16 is its fastest mode; without them it is its slowest
 _FAST_BF16 = {"avx512_bf16", "amx_bf16"}
@@ -86,6 +87,10 @@ def bench(  # noqa: PLR0913  # its flags
             raise UsageError(f"--{name} {value}: must be a whole number from {low} to {high}")
     if sum((inference, layers, bool(workers))) > 1:
         raise UsageError("--inference, --layers and --workers are three different measurements: choose one")
+    if layers and against:
+        raise UsageError("--layers measures passes PyTorch has not: leave --against out")
+    if "augment" in flags and not workers:
+        raise UsageError("--augment belongs to whole trainings: --workers 1, say")
     os.environ["DPTRAIN_ISA"] = config.deployment.isa
     shape = {
         "n": config.model.n,
@@ -101,10 +106,23 @@ def bench(  # noqa: PLR0913  # its flags
     python = "" if layers else find_python(against)
     with _sigterm_as_ctrl_c():
         if workers:
-            return _print_jobs(_counts(workers), given, shape, python, steps, json_lines=json_lines)
+            counts = _counts(workers)
+            if (image, channels, classes) != (32, 3, 10):
+                raise UsageError("--image, --channels, --classes: a whole training has those of its --dataset")
+            given = {"augment": _TORCHS} | given
+            if python:
+                _check_comparable(given["augment"], config.training.batch_size, counts)
+            return _print_jobs(counts, given, shape, python, steps, json_lines=json_lines)
         if layers:
             return _print_layers(config, shape, steps, json_lines=json_lines)
         return _print_steps(config, shape, python, steps, json_lines=json_lines)
+
+
+def _check_comparable(augment: str, batch: int, counts: list[int]) -> None:
+    if augment != _TORCHS:
+        raise UsageError(f"--augment {augment}: PyTorch's side has {_TORCHS}; leave --augment out, or --against")
+    if rest := [count for count in counts if batch % count]:
+        raise UsageError(f"--workers {rest[0]}: PyTorch's processes share a batch of {batch} equally, or not at all")
 
 
 @contextmanager

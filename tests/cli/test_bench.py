@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import dptrain.cli.bench  # noqa: F401
 from dptrain.cli import main, torch_side
 from dptrain.kernels import isa
 from waiting import until
@@ -165,6 +166,22 @@ def test_two_measurements_at_once_are_refused(capsys):
     assert "choose one" in capsys.readouterr().err
     assert main([*TINY, "--workers", "1,x"]) == 78
     assert "--workers 1,x: must be whole numbers from 1 to 1024" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--layers", "--against", "torch"], "leave --against out"),
+        (["--augment", "flip"], "--augment belongs to whole trainings"),
+        (["--workers", "1", "--image", "28"], "has those of its --dataset"),
+        (["--workers", "1", "--augment", "flip", "--against", sys.executable], "PyTorch's side has crop:4,flip"),
+        (["--workers", "3", "--against", sys.executable], "share a batch of 128 equally"),
+    ],
+)
+def test_flags_that_would_change_nothing_or_make_unlike_sides_are_refused(flags, words, capsys, monkeypatch):
+    monkeypatch.setattr(sys.modules["dptrain.cli.bench"], "find_python", lambda against: against)
+    assert main(["bench", *flags]) == 78
+    assert words in capsys.readouterr().err
 
 
 @pytest.mark.timeout(240)
