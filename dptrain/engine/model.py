@@ -69,7 +69,7 @@ class EngineModel:
             arena.pixels[: len(part)] = part
             passes.forward(len(part), None)
             parts.append(self._head(run, self._means(arena, len(part)))[0])
-        return np.concatenate(parts)
+        return np.concatenate(parts) if parts else self._head(run, self._means(arena, 0))[0]
 
     def load(self, params: F32, x: U8) -> tuple[Arena, Passes]:
         """The passes, with these weights packed and these images where the stem reads them."""
@@ -77,7 +77,7 @@ class EngineModel:
         if x.ndim != 4 or x.shape[1:] != (image.height, image.width, image.channels):
             raise ValueError(f"images of shape {x.shape[1:]}; the network was built for {image}")
         if self._bound is None or self._bound[0].capacity < len(x):
-            arena = Arena(self.plan, len(x), self.arithmetic)
+            arena = Arena(self.plan, max(1, len(x)), self.arithmetic)
             self._bound = arena, Passes(self.arithmetic, self.plan, arena, self._weights, self._table)
         self._weights.use(params)
         self._bound[0].pixels[: len(x)] = x

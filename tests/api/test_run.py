@@ -63,6 +63,8 @@ def test_an_array_and_files_of_the_same_images_have_the_same_probabilities(run, 
     np.testing.assert_allclose(odds.sum(axis=1), 1, rtol=1e-12)
     assert run.predict([str(path) for path in paths]) == [data.classes[i] for i in odds.argmax(axis=1)]
     assert run.predict(str(paths[1])) == run.predict(paths[1]) == run.predict(images[1:2])
+    assert run.probabilities(images[:0]).shape == (0, len(data.classes))
+    assert run.predict(images[:0]) == []
 
 
 @pytest.mark.parametrize("what", ["curves", "confusion", "misclassified", "saliency", "fooled", "filters"])

@@ -4,6 +4,8 @@ import gzip
 import json
 import os
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -128,6 +130,14 @@ def test_a_process_ends_with_one_line_and_the_right_code(dptrain, tmp_path, argu
     assert is_one_line(done.err), done.err
     assert message in done.err
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_network_that_does_not_fit_into_memory_is_one_line(tmp_path):
+    command = f"ulimit -v 8000000; exec {sys.executable} -m dptrain bench --image 1024 --filters 64 --layers"
+    done = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout) == (CONFIGURATION, "")
+    assert done.stderr.splitlines()[-1].startswith("dptrain: error: not enough memory: Unable to allocate ")
+    assert "Traceback" not in done.stderr
 
 
 # --- data files
