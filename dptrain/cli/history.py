@@ -17,11 +17,11 @@ def history(
     run: Annotated[Path, Parameter(help="run directory")],
     /,
     *,
-    out: Annotated[
-        Path | None, Parameter(["--out", "-o"], help="folder for the three CSV files [RUN/histories]")
-    ] = None,
+    out: Annotated[Path | None, Parameter(["--out", "-o"], help="folder for the three tables [RUN/histories]")] = None,
 ) -> int:
-    """Export loss per step and accuracy per epoch as loss_history.csv, train_acc_history.csv, val_acc_history.csv."""
+    """Export loss per step and accuracy per epoch as loss_history.csv, train_acc_history.csv, val_acc_history.csv, and
+    each as .npy.
+    """
     config = stored_config(run)
     histories = from_records(read(run / "metrics.jsonl"), config.training.batch_size)
     counts = (len(histories.loss), len(histories.train), len(histories.validation))

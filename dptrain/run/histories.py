@@ -1,5 +1,7 @@
 """The seeds' histories: loss_history.csv, train_acc_history.csv, val_acc_history.csv; read, and written from a run.
 
+Beside each lies the same table as .npy, float64, not rounded.
+
 Columns and numbers are PyFunt's: "# iteration, n_images, loss", from 1; "# epoch, train_acc" and "# epoch, val_acc".
 Epoch 0 is the accuracy before training (`eval_first`); an epoch without a figure has no line.
 """
@@ -7,13 +9,17 @@ Epoch 0 is the accuracy before training (`eval_first`); an epoch without a figur
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from dptrain.errors import DataError
 from dptrain.run.atomic import write_atomically
+from dptrain.types import F64
 
 LOSS = "loss_history.csv"
 TRAIN = "train_acc_history.csv"
@@ -65,7 +71,7 @@ def read_histories(folder: Path) -> Histories:
 
 
 def write_histories(histories: Histories, folder: Path) -> list[Path]:
-    """The three files, each whole or not at all. Returns their paths. Raises DataError where they cannot be written."""
+    """The three files and a .npy of each, whole or not at all. Returns the three paths. Raises DataError."""
     rows: dict[str, list[tuple[float, ...]]] = {
         LOSS: [*histories.loss],
         TRAIN: [*histories.train],
@@ -76,9 +82,17 @@ def write_histories(histories: Histories, folder: Path) -> list[Path]:
         for name, head in HEADS.items():
             lines = [f"# {', '.join(head)}", *(",".join(map(_number, row)) for row in rows[name])]
             write_atomically(folder / name, ("\n".join(lines) + "\n").encode())
+            table = np.array(rows[name], np.float64).reshape(-1, len(head))
+            write_atomically((folder / name).with_suffix(".npy"), _npy(table))
     except OSError as error:
         raise DataError(f"the histories cannot be written to {folder}: {error.strerror}") from error
     return [folder / name for name in HEADS]
+
+
+def _npy(table: F64) -> bytes:
+    file = io.BytesIO()
+    np.save(file, table, allow_pickle=False)
+    return file.getvalue()
 
 
 def _rows(path: Path) -> list[list[float]]:

@@ -105,7 +105,7 @@ def test_the_version_is_printed(capsys):
         ("data get", "Usage: dptrain data get [OPTIONS] NAMES..."),
         ("data get", "  --mirror STR...         URL of a folder with the files; tried first"),
         ("data preview", "  --out, -o PATH          PNG file [default: preview.png]"),
-        ("history", "  --out, -o PATH          folder for the three CSV files [RUN/histories]"),
+        ("history", "  --out, -o PATH          folder for the three tables [RUN/histories]"),
         ("keys new", "  --missing               leave keys that exist as they are"),
     ],
 )

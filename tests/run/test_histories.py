@@ -34,6 +34,14 @@ def test_what_is_written_has_pyfunts_bytes(tmp_path):
         assert (tmp_path / "ours" / name).read_bytes() == (tmp_path / "theirs" / name).read_bytes()
 
 
+def test_beside_each_table_lies_its_binary_form_not_rounded(tmp_path):
+    write_histories(Histories([(1, 64, 1 / 3), (2, 128, 2.25)], [(0, 1 / 7)], []), tmp_path)
+    assert np.load(tmp_path / "loss_history.npy").tolist() == [[1, 64, 1 / 3], [2, 128, 2.25]]
+    assert np.load(tmp_path / "train_acc_history.npy").tolist() == [[0, 1 / 7]]
+    empty = np.load(tmp_path / "val_acc_history.npy")
+    assert (empty.shape, empty.dtype) == ((0, 2), np.float64)
+
+
 def test_a_runs_records_become_histories_and_a_loss_that_was_not_finite_is_left_out():
     records = [
         {"kind": "step", "step": 1, "epoch": 1, "train/loss": 2.0, "train/acc": 0.1},
