@@ -1,5 +1,6 @@
 """tools/mutate.py breaks lines by their text: a line that was rewritten must not drop out of its list unseen."""
 
+import ast
 import importlib.util
 from pathlib import Path
 
@@ -11,7 +12,33 @@ mutate = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(mutate)
 
 
-@pytest.mark.parametrize("mutation", mutate.MUTATIONS, ids=lambda m: f"{Path(m.path).name}-{m.old[:40]}")
-def test_the_line_to_break_stands_once_and_its_tests_exist(mutation):
-    assert (ROOT / mutation.path).read_text().count(mutation.old) == 1
-    assert all((ROOT / test).is_file() for test in mutation.tests.split())
+@pytest.mark.parametrize("mutation", mutate.MUTATIONS, ids=lambda m: f"{Path(m.path).name}-{m.what}")
+def test_the_line_to_break_stands_once_and_the_tests_that_must_notice_exist(mutation):
+    text = (ROOT / mutation.path).read_text()
+    assert text.count(mutation.old) == 1
+    assert ast.dump(ast.parse(text)) != ast.dump(ast.parse(text.replace(mutation.old, mutation.new)))
+    for test in mutation.tests:
+        file, name = test.split("[")[0].split("::")
+        functions = [node.name for node in ast.parse((ROOT / file).read_text()).body if hasattr(node, "name")]
+        assert name in functions, test
+
+
+def test_the_heart_is_broken_in_thirty_places_or_more():
+    places = [mutation.path for mutation in mutate.MUTATIONS]
+    assert len(places) >= 30
+    for part in ("cluster/tree", "cluster/", "data/sampler", "wire/", "kernels/conv", "kernels/intrinsics", "run/"):
+        assert any(path.startswith(f"dptrain/{part}") for path in places), part
+
+
+def test_what_nobody_notices_is_told_and_the_tree_is_left_as_it_is(monkeypatch, capsys):
+    place, known = "dptrain/cluster/tree.py", ("tests/cluster/test_tree.py::test_known_trees",)
+    before = (ROOT / place).read_text()
+    noticed = mutate.MUTATIONS[0]._replace(path=place, tests=known)
+    unseen = mutate.Mutation(place, '"shard {self.first}"', '"shard {self.last - 1}"', "the same number", known)
+    monkeypatch.setattr(mutate, "MUTATIONS", (noticed, unseen))
+    assert mutate.main([]) == 1
+    said = capsys.readouterr().out
+    assert f"| 1 | {place}:31 | {noticed.what} | {known[0]} |" in said
+    assert f"| 2 | {place}:26 | the same number | NOTHING |" in said
+    assert said.splitlines()[-1].startswith("1 of 2 caught")
+    assert (ROOT / place).read_text() == before

@@ -262,6 +262,17 @@ def test_the_weights_that_were_tested_are_those_of_the_best_validation():
     }
 
 
+def test_of_validations_that_are_equally_good_the_first_one_stays_the_best():
+    class Tied(Solo):
+        def _answer(self, m):
+            answer = super()._answer(m)
+            return replace(answer, hits=1, hits5=1) if isinstance(m, Evaluate) else answer
+
+    solo = Tied(Toy(steps_per_epoch=2, epochs=3)).join().run()
+    assert [r.best for r in solo.story if isinstance(r, Evaluated)] == [True, False, False, False]
+    assert solo.machine.state.best_step == 2
+
+
 def test_weights_are_sent_once_for_the_validation_and_the_step_after_it():
     solo = Solo(Toy(steps_per_epoch=2, epochs=2, test=0)).join().run()
     sent = [a.message.step for a in solo.actions if isinstance(a, Send) and isinstance(a.message, Params)]

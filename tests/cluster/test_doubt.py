@@ -83,11 +83,33 @@ def test_a_second_result_with_other_bits_starts_the_step_anew_and_a_third_worker
         "workers a and c found different bits in shard 1 of step 2: it is computed again"
     )
     assert ("b", 1, 2, 1) in assigned(actions)
+    assert lead.done("b", 2, 4) == []  # it was asked for this before
     actions = lead.done("b", 1, 2)
     assert named(actions)[0].startswith("worker a is quarantined: it found ")
     assert [a.peer for a in actions if isinstance(a, Send) and isinstance(a.message, Reject)] == [b"a"]
     lead.finish_step("b", "c")
     assert lead.machine.state.sha256() == oracle(lead.toy).states[2]
+
+
+def test_what_is_doubtful_stays_so_when_the_step_is_started_anew(lead):
+    lead = lead(shards=4)
+    late(lead, "a", "b")
+    lead.say("b", lead.non_finite("b", 2))
+    lead.done("a", 3, 4)
+    lead.done("b", 3, 4, **wrong(lead, "b", 3, 4))
+    assert lead.machine._course.round.jury.doubtful == (2, 3)
+
+
+def test_a_sum_that_overflowed_is_nobodys_opinion_of_one_of_its_shards(lead):
+    lead = lead(shards=4)
+    lead.join("a", "b")
+    lead.done("a", 0, 2, gradient=np.full_like(lead.node("a", 0, 2).gradient, np.inf))
+    for name in "ab":
+        for shard in (0, 1):
+            lead.done(name, shard, shard + 1, attempt=1)
+    lead.done("a", 2, 4)
+    assert lead.machine.counters.quarantined == 0
+    assert lead.machine.state.sha256() == oracle(lead.toy).states[1]
 
 
 # --- later still: the step is applied
@@ -129,6 +151,17 @@ def test_a_result_of_an_applied_step_with_the_same_bits_is_counted_as_an_audit(l
     assert lead.say(holder, answer) == []
     counters = lead.machine.counters
     assert (counters.late, counters.agreed, counters.disputed) == (1, 1, 0)
+
+
+def test_neither_a_repetition_nor_other_weights_is_a_second_opinion_of_an_applied_step(lead):
+    lead = lead(shards=4)
+    holder, answer, _ = applied(lead, "a", "b")
+    mine = replace(answer, incarnation=lead.incarnation("a"))
+    other = {"gradient": -answer.gradient}
+    assert lead.say("a", mine) == lead.say("a", replace(mine, **other)) == []
+    assert lead.say(holder, replace(answer, digest="0" * 16, **other)) == []
+    counters = lead.machine.counters
+    assert (counters.late, counters.agreed, counters.disputed) == (3, 0, 0)
 
 
 def test_a_result_of_an_applied_step_with_other_bits_takes_it_back_and_whoever_is_wrong_is_named(lead):
@@ -228,6 +261,15 @@ def test_with_one_worker_the_audit_does_not_hold_the_run_up(lead):
     lead.done("a", 1, 2)
     assert lead.machine.state.step == 1
     assert lead.machine.counters.unaudited == 2
+
+
+def test_an_audited_shard_with_a_nan_is_computed_again_by_the_only_worker(lead):
+    lead = lead(shards=1, job={"audit": 1.0})
+    lead.join("a")
+    assert assigned(lead.say("a", lead.non_finite("a", 0))) == [("a", 0, 1, 1)]
+    assert lead.say("a", lead.non_finite("a", 0, attempt=1))[-1] == Finish(
+        70, "step 1, shard 0: bn.weight is not finite"
+    )
 
 
 def test_two_workers_that_disagree_are_asked_again_and_whoever_changes_its_mind_is_named(lead):
@@ -334,7 +376,8 @@ def test_without_a_worker_for_as_long_as_was_asked_for_the_run_stops_with_a_chec
     assert tell.report.level == "error"
 
 
-def test_scores_that_differ_are_counted_again(lead):
+@pytest.mark.parametrize("change", [{"hits": 0}, {"loss": 0.25}])
+def test_scores_that_differ_are_counted_again(lead, change):
     lead = lead(shards=1, epochs=1, steps_per_epoch=2, test=0)
     lead.join("a", "b")
     lead.finish_step("a", "b")
@@ -347,7 +390,7 @@ def test_scores_that_differ_are_counted_again(lead):
     lead.now += 1.5
     lead.feed(Tick())
     assert (2, 3) in lead.held(quick)
-    lead.scored(quick, last, hits=0)
+    lead.scored(quick, last, **change)
     actions = lead.scored(slow, last)
     assert "found different bits in shard 2 of the validation split" in named(actions)[0]
     assert lead.machine._course.round.jury.doubtful == (2,)

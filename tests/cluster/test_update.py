@@ -5,10 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dptrain.cluster.toy import Toy
+from dptrain.cluster.toy import PARAMS, Toy
 from dptrain.cluster.tree import Tree
 from dptrain.cluster.update import apply
+from dptrain.config import TrainingConfig
 from dptrain.model import ShardResult
+from dptrain.optim.optimizer import make_optimizer
 
 
 def result(state, seed, samples=4):
@@ -50,6 +52,18 @@ def test_under_class_weights_gradient_and_loss_are_divided_by_them_and_statistic
     assert weighted.epoch_loss / weighted.epoch_samples == total.loss / 0.5
     assert (job.divisor(3, 4), toy.job().divisor(3, 4)) == (2.0, 4)
     assert replace(job, counted=lambda step: 0.0).divisor(3, 4) == 1.0
+
+
+def test_a_rule_is_told_how_many_updates_went_before():
+    """Adam's means begin at 0 and are corrected for it, less with every update."""
+    state, rule = Toy().state(), make_optimizer(TrainingConfig(optimizer="adam"), PARAMS)
+    state.optimizer = rule.init(PARAMS.size)
+    params, means = state.params.copy(), rule.init(PARAMS.size)
+    for step in range(3):
+        total = result(state, step)
+        apply(state, rule, total, 0.1)
+        rule.update(params, total.gradient / np.float32(4), means, 0.1, step)
+    assert state.params.tobytes() == params.tobytes()
 
 
 def test_a_batch_of_eight_shards_is_gradient_accumulation_over_eight_sub_batches():

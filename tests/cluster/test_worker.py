@@ -183,9 +183,10 @@ def test_new_weights_make_old_tasks_and_old_results_worthless(hand):
     assert hand.computed(GradientTask(0, 0, old.params)) == []
     assert hand.told(order(old, 0, 1, 0, 2)) == []
     assert hand.told(old) == []
-    assert hand.told(new) == []
     [task] = tasks(hand.told(order(new, 0, 1, 0, 2)))
     assert task.params is new.params
+    assert hand.told(new) == []
+    assert hand.computed(GradientTask(0, 0, old.params)) == []
 
 
 def test_damaged_weights_are_not_used(hand):
@@ -347,6 +348,15 @@ def test_a_coordinator_of_a_lower_term_is_not_listened_to(hand):
     hand.now += 1
     [action] = hand.feed(Tick())
     assert isinstance(action, Reconnect)
+
+
+def test_a_later_life_of_the_coordinator_gives_no_orders_before_it_has_welcomed_us(hand):
+    p = hand.params(0)
+    hand.told(p)
+    assert hand.told(replace(order(p, 0, 1, 0, 2), term=T + 1)) == []
+    assert hand.told(replace(hand.params(1, seed=1), term=T + 1)) == []
+    [task] = tasks(hand.told(order(p, 0, 1, 0, 2)))
+    assert task.params is p.params
 
 
 def test_fifteen_silent_seconds_cost_the_connection_sixty_the_process(newcomer):

@@ -1,5 +1,7 @@
 """bf16 on emulated matrix tiles: the engine against float64 that rounds where it does, and what a trainer relies on."""
 
+import hashlib
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ from dptrain import engine, nn
 from dptrain.config import ModelConfig
 from dptrain.engine.model import EngineModel
 from dptrain.errors import UsageError
-from dptrain.kernels import amx, isa, loss
+from dptrain.kernels import amx, isa, loss, philox
 from dptrain.kernels.conv import reference as conv
 from dptrain.kernels.tiles import reference as bf16
 from dptrain.nn.layer import Run
@@ -177,6 +179,27 @@ def test_outputs_and_gradients_are_those_of_the_arithmetic_that_is_written_down(
         assert result.loss == pytest.approx(total, rel=1e-5)
         for name, view in model.params.views(result.gradient).items():
             assert distance(view, model.params.views(expected)[name]) < 0.02, name
+
+
+#: As in test_model.py.
+FIRST_DAY = {
+    "bf16-v1": {
+        "n1-f16-A-16x16x3-shard6": "d9d06d88430d",
+        "n2-f8-avgpool-12x20x1-shard5": "29c71fc72157",
+        "n1-f24-plain-14x10x3-shard3": "b791ae89446c",
+    }
+}
+
+
+def test_gradients_have_the_bits_that_the_name_of_the_arithmetic_stands_for(case, request):
+    model, (_, image, samples) = case
+    params = nn.initial_params(model.params, 0)
+    params += np.float32(0.05) * philox.normals(1, 99, 0, params.size).astype(np.float32)
+    pixels = philox.words(2, 99, 0, 0, samples * int(np.prod(image))) >> np.uint32(24)
+    x, y = pixels.astype(np.uint8).reshape(samples, *image), np.arange(samples) % 10
+    scores = model.logits(params, nn.initial_buffers(model.buffers), x)
+    made = hashlib.sha256(model.gradient(params, x, y).digest().encode() + scores.tobytes()).hexdigest()[:12]
+    assert made == FIRST_DAY[amx.BF16].get(request.node.callspec.id)
 
 
 def exact_gradient(case, params, x, y):

@@ -1,4 +1,4 @@
-"""What tests of kernels that change images share: images, words to draw from, the reference beside the kernel."""
+"""What tests of kernels that change images share: images, words to draw from, the reference beside the kernel; fma."""
 
 from __future__ import annotations
 
@@ -33,6 +33,26 @@ class Drawn:
         kernel(x, words, *arguments, out)
         np.testing.assert_array_equal(out, ref)
         return out
+
+
+def _fma(a, b, c):
+    """a * b + c of float32, rounded once. In float64 the product is exact; the sum's lost part, where there is one, is
+    kept as an odd last bit (of 53, so that rounding to 24 cannot be misled).
+    """
+    product, c = np.asarray(a, np.float64) * b, np.asarray(c, np.float64)
+    total = product + c
+    back = total - product
+    lost = (product - (total - back)) + (c - back)
+    bits = total.view(np.int64)
+    inexact = (lost != 0) & (bits & 1 == 0)
+    towards = np.where((lost > 0) == (total > 0), 1, -1)
+    return np.where(inexact, bits + towards, bits).view(np.float64).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def fma():
+    """fma(a, b, c): what the kernels do to float32 arrays, one rounding each."""
+    return _fma
 
 
 @pytest.fixture(scope="session")

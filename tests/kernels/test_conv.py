@@ -71,6 +71,44 @@ def test_shapes_of_residual_networks_equal_the_reference(h, w, c, k, stride):
     assert close(dx, exact, 9 * k)
 
 
+def chains(fma, x, weights, dy, stride, pad):
+    """y, dx and dw in the order of additions that conv/jit.py promises, one fused multiply-add after another."""
+    padded = np.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+    _, p, q, k = dy.shape
+    taps = [(r, s) for r in range(weights.shape[2]) for s in range(weights.shape[3])]
+
+    def seen(r, s):
+        return np.s_[:, r : r + stride * p : stride, s : s + stride * q : stride]
+
+    y, dx = np.zeros_like(dy), np.zeros_like(padded)
+    for c in range(x.shape[3]):
+        for r, s in taps:
+            y = fma(padded[seen(r, s)][..., c, None], weights[:, c, r, s], y)
+    for o in range(k):
+        for r, s in reversed(taps):
+            dx[seen(r, s)] = fma(dy[..., o, None], weights[o, :, r, s], dx[seen(r, s)])
+    dw = np.zeros_like(weights)
+    for image in range(len(x)):
+        for r, s in taps:
+            under, total = padded[seen(r, s)][image], np.zeros_like(dw[:, :, r, s])
+            for i in range(p):
+                for j in range(q):
+                    total = fma(under[i, j], dy[image, i, j, :, None], total)
+            dw[:, :, r, s] += total
+    return y, dx[:, pad : pad + x.shape[1], pad : pad + x.shape[2]], dw
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_every_bit_is_that_of_the_order_of_additions_that_is_written_down(fma, stride):
+    """What the name of the arithmetic stands for (isa.NUMERICS): a kernel with other bits needs another name."""
+    x, weights = operands((2, 7, 6, 5), 17, 3)
+    y = conv.forward(x, weights, stride, 1)
+    dy = np.random.default_rng(1).normal(size=y.shape).astype(np.float32)
+    dx, dw = conv.input_gradient(dy, weights, x.shape[1:3], stride, 1), conv.weight_gradient(x, dy, (3, 3), stride, 1)
+    expected = chains(fma, x, weights, dy, stride, 1)
+    assert [a.tobytes() for a in (y, dx, dw)] == [a.tobytes() for a in expected]
+
+
 def test_the_reference_is_the_derivative_of_itself():
     """<dy, conv(x, w)> is linear in x and in w, so both gradients follow from it exactly."""
     rng = np.random.default_rng(2)

@@ -26,6 +26,8 @@ SHAPES = [
     (2, 5, 90, 3, 16, 1),
     (3, 14, 14, 16, 32, 2),
     (2, 4, 6, 24, 40, 2),
+    (2, 2, 2, 16, 16, 1),  # the last tap reads lines beyond what is transposed
+    (1, 6, 62, 8, 8, 2),  # so does a row of them
 ]
 
 

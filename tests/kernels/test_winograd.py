@@ -43,6 +43,77 @@ def test_forward_and_both_gradients_equal_the_reference(shape):
     assert relative(dw, reference.weight_gradient(exact_x, exact_dy, (3, 3), 1, 1)) < 1e-6
 
 
+# --- the order of additions that conv/winograd.py promises; a tile is an array (rows, columns, ...)
+
+
+def both_ways(transform, tile):
+    """Down every column, then along every row."""
+    down = np.stack(transform(*tile))
+    return np.stack(transform(*np.moveaxis(down, 1, 0)), axis=1)
+
+
+def of_inputs(a, b, c, d):
+    return a - c, b + c, c - b, b - d
+
+
+def of_products(a, b, c, d):
+    return (a + b) + c, (b - c) - d
+
+
+def of_gradients(a, b):
+    return a, a + b, a - b, -b
+
+
+def of_weights(a, b, c):
+    half = np.float32(0.5)
+    return a, ((a + c) + b) * half, ((a + c) - b) * half, c
+
+
+def of_sums(a, b, c, d):
+    both, difference = (b + c) * np.float32(0.5), (b - c) * np.float32(0.5)
+    return a + both, difference, both + d
+
+
+def tiles(x, side, border):
+    """x (n, h, w, c) in zeros up to even sides -> (side, side, tile, c): two pixels from one tile to the next."""
+    n, h, w, _ = x.shape
+    frame = np.pad(x, ((0, 0), (border, border + h % 2), (border, border + w % 2), (0, 0)))
+    corners = [(i, r, s) for i in range(n) for r in range(0, h, 2) for s in range(0, w, 2)]
+    return np.stack([frame[i, r : r + side, s : s + side] for i, r, s in corners], axis=2)
+
+
+def convolved(fma, x, weights):
+    n, h, w, _ = x.shape
+    v, u = both_ways(of_inputs, tiles(x, 4, 1)), both_ways(of_weights, np.transpose(weights, (2, 3, 0, 1)))
+    m = np.zeros((4, 4, v.shape[2], len(weights)), np.float32)
+    for c in range(x.shape[3]):
+        m = fma(v[..., c, None], u[:, :, None, :, c], m)
+    rows, columns = -(-h // 2), -(-w // 2)
+    y = both_ways(of_products, m).reshape(2, 2, n, rows, columns, -1)
+    return np.transpose(y, (2, 3, 0, 4, 1, 5)).reshape(n, 2 * rows, 2 * columns, -1)[:, :h, :w]
+
+
+def weights_gradient(fma, x, dy):
+    v, d = both_ways(of_inputs, tiles(x, 4, 1)), both_ways(of_gradients, tiles(dy, 2, 0))
+    sums = np.zeros((4, 4, dy.shape[3], x.shape[3]), np.float32)
+    for first in range(0, v.shape[2], plan.TILES):
+        block = np.zeros_like(sums)
+        for tile in range(first, min(first + plan.TILES, v.shape[2])):
+            block = fma(v[:, :, tile, None, :], d[:, :, tile, :, None], block)
+        sums += block
+    return np.transpose(both_ways(of_sums, sums), (2, 3, 0, 1))
+
+
+@pytest.mark.parametrize("shape", [(3, 6, 5, 8, 16), (1, 7, 7, 32, 32)], ids=str)
+def test_every_bit_is_that_of_the_order_of_additions_that_is_written_down(fma, shape):
+    """What the name of the arithmetic stands for (isa.NUMERICS): a kernel with other bits needs another name."""
+    x, weights, dy = operands(shape)
+    mirrored = np.ascontiguousarray(np.swapaxes(weights, 0, 1)[:, :, ::-1, ::-1])
+    assert winograd.forward(x, weights).tobytes() == convolved(fma, x, weights).tobytes()
+    assert winograd.input_gradient(dy, weights).tobytes() == convolved(fma, dy, mirrored).tobytes()
+    assert winograd.weight_gradient(x, dy).tobytes() == weights_gradient(fma, x, dy).tobytes()
+
+
 def test_an_image_does_not_depend_on_its_batch_mates():
     x, weights, _ = operands((5, 6, 6, 8, 8))
     np.testing.assert_array_equal(winograd.forward(x, weights)[3:4], winograd.forward(x[3:4], weights))

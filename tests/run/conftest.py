@@ -1,4 +1,8 @@
-"""A small run: facts and a state whose every number is different."""
+"""A small run: facts and a state whose every number is different. And a disk whose power can be cut."""
+
+import os
+import stat
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -37,3 +41,52 @@ def make_state():
         return state
 
     return make
+
+
+class Power:
+    """Cut, it takes from a folder all that nobody has asked the disk to keep: a file's bytes are safe once the file was
+    fsynced, a name and its removal once the folder was. What was there in the beginning is safe.
+    """
+
+    def __init__(self, patch, folder):
+        self._folder, self._fsync = folder, os.fsync
+        self._bytes, self._kept = {}, []  #: by inode; files held open, so that no inode comes a second time
+        for path in folder.iterdir():
+            if path.is_file():
+                self._keep(os.open(path, os.O_RDONLY), path)
+        self._names = self._there()
+        patch.setattr(os, "fsync", self.fsync)
+
+    def fsync(self, fd):
+        """os.fsync."""
+        self._fsync(fd)
+        path = Path(f"/proc/self/fd/{fd}").readlink()
+        if not stat.S_ISDIR(os.fstat(fd).st_mode):
+            self._keep(os.dup(fd), path)
+        elif path == self._folder:
+            self._names = self._there()
+
+    def cut(self, *, removed=False):
+        """What is left. removed: names that are gone are gone for good, although the folder was not fsynced since."""
+        now = self._there()
+        for path in self._folder.iterdir():
+            if path.is_file():
+                path.unlink()
+        for name, inode in self._names.items():
+            if name in now or not removed:
+                (self._folder / name).write_bytes(self._bytes.get(inode, b""))
+        while self._kept:
+            os.close(self._kept.pop())
+
+    def _keep(self, fd, path):
+        self._kept.append(fd)
+        self._bytes[os.fstat(fd).st_ino] = path.read_bytes()
+
+    def _there(self):
+        return {path.name: path.stat().st_ino for path in self._folder.iterdir() if path.is_file()}
+
+
+@pytest.fixture
+def power(monkeypatch):
+    """power(folder) -> a Power over it, which looks on from now on."""
+    return lambda folder: Power(monkeypatch, folder.resolve())

@@ -68,6 +68,44 @@ def test_a_kill_between_any_two_operations_leaves_the_old_checkpoint_or_the_new_
     assert seen == {15, 20}
 
 
+def no_links(source, target):
+    raise OSError(1, "Operation not permitted")
+
+
+@pytest.mark.parametrize("links", [True, False])
+@pytest.mark.parametrize("removed", [False, True])
+@pytest.mark.parametrize("keep", [0, 1, 2])
+def test_a_power_cut_costs_at_most_the_checkpoint_that_was_being_written(
+    tmp_path, facts, make_state, power, keep, removed, links
+):
+    """On file systems with and without hard links; a written one is there by all its names."""
+    contents = {step: pack(make_state(step), facts, term=1) for step in (5, 10, 15, 20)}
+    operations, whole = 0, False
+    while not whole:
+        folder = tmp_path / f"{operations}"
+        folder.mkdir()
+        shelf = Shelf(folder, keep)
+        for step in (5, 10, 15):
+            shelf.put(contents[step], step, best=step == 10)
+        with pytest.MonkeyPatch.context() as patch:
+            if not links:
+                patch.setattr(os, "link", no_links)
+            cable = power(folder)
+            disk = Disk(patch, operations, seed=operations)
+            try:
+                shelf.put(contents[20], 20, best=True)
+            except Crash:
+                pass
+            else:
+                whole = disk.left > 0
+        cable.cut(removed=removed)
+        found, warnings = shelf.newest_valid()
+        assert (found.step, warnings) in ((15, []), (20, [])), f"cut before operation {operations}"
+        operations += 1
+    assert operations >= 5
+    assert [load(folder / name).step for name in ("last.safetensors", "best.safetensors")] == [20, 20]
+
+
 def test_a_file_cut_anywhere_or_with_any_byte_of_its_header_changed_is_refused(tmp_path, facts, make_state):
     content = pack(make_state(), facts, term=1)
     path = tmp_path / "c.safetensors"

@@ -50,6 +50,17 @@ def test_each_start_has_the_next_term_on_disk_and_in_the_manifest(tmp_path):
     assert starts == [{"term": 1}, {"host": "h", "term": 2}, {"host": "h", "term": 3}]
 
 
+def test_a_term_that_has_begun_survives_a_power_cut(tmp_path, power):
+    """Two lives with one number could not be told apart by anybody."""
+    run = make(tmp_path)
+    run.close()
+    disk = power(run.path)
+    assert directory.reopen(run.path, {"host": "h"}).term == 2
+    disk.cut()
+    assert (run.path / "term").read_text() == "2\n"
+    assert json.loads((run.path / "run.json").read_text())["starts"][-1] == {"host": "h", "term": 2}
+
+
 def test_a_second_coordinator_is_refused_by_owner_and_changes_nothing(tmp_path):
     run = make(tmp_path)
     with pytest.raises(RunDirectoryError, match=f"is in use by pid {os.getpid()} on "):

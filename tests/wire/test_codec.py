@@ -121,6 +121,7 @@ def test_arrays_are_sent_and_received_without_a_copy():
         ({"hits": 2**63}, "allowed are 0 to 2**63 - 1"),
         ({"loss": np.float64(1)}, "wanted float"),
         ({"seconds": float("nan")}, "NodeDone.seconds is nan; wanted a finite number >= 0"),
+        ({"seconds": float("inf")}, "NodeDone.seconds is inf; wanted a finite number >= 0"),
         ({"digest": "d" * 257}, "has 257 characters; at most 256 are allowed"),
         ({"gradient": np.zeros(5)}, "NodeDone.gradient is float64 of shape (5,)"),
         ({"gradient": np.zeros((5, 1), np.float32)}, "with 1 dimension(s)"),
