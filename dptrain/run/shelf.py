@@ -29,7 +29,7 @@ class Shelf:
         """Writes last.safetensors (and best, and step-N), each whole or not at all. Raises OSError: old ones stay."""
         last = self.folder / LAST
         if self.keep:
-            numbered = self.folder / f"step-{step:08d}.safetensors"
+            numbered = self._numbered(step)
             write_atomically(numbered, content)
             _same_file(numbered, last)
         else:
@@ -37,27 +37,37 @@ class Shelf:
         if best:
             _same_file(last, self.folder / BEST)
         sync_directory(self.folder)
-        for old in self.numbered()[self.keep :]:
-            old.unlink(missing_ok=True)
+        self._prune()
         return last
 
     def go_back(self, content: bytes, step: int) -> None:
         """Makes `content`, of an earlier step, the last one, and removes what is of later steps: it does not count any
-        more. After a crash at any instant the void ones are whole or gone. Raises OSError: they are there still.
+        more. After a crash or a power cut at any instant either nothing has happened, or `content` is there, and of the
+        void ones what is there is whole. Raises OSError: they are there still.
         """
-        spare = self.folder / f".{LAST}.back.tmp"
-        write_atomically(spare, content)  # where the disk is full, it is told now
-        for path in [p for p in self.numbered() if _step(p) > step] + self._last_behind(step):
+        numbered = self._numbered(step)
+        write_atomically(numbered, content)  # where the disk is full, it is told now; until the end it has this name
+        for path in self._behind(step):
             path.unlink(missing_ok=True)
         sync_directory(self.folder)
-        spare.replace(self.folder / LAST)
+        _same_file(numbered, self.folder / LAST)
         sync_directory(self.folder)
+        self._prune()
 
-    def _last_behind(self, step: int) -> list[Path]:
-        last = self.folder / LAST
-        with suppress(CheckpointError):  # not there, or damaged: nobody goes on from it
-            return [last] if load(last).step > step else []
-        return []
+    def _behind(self, step: int) -> list[Path]:
+        """Those of later steps. One that is damaged is none: nobody goes on from it."""
+        found = [path for path in self.numbered() if _step(path) > step]
+        for path in (self.folder / LAST, self.folder / BEST):
+            with suppress(CheckpointError):  # not there, or damaged
+                found += [path] if load(path).step > step else []
+        return found
+
+    def _numbered(self, step: int) -> Path:
+        return self.folder / f"step-{step:08d}.safetensors"
+
+    def _prune(self) -> None:
+        for old in self.numbered()[self.keep :]:
+            old.unlink(missing_ok=True)
 
     def numbered(self) -> list[Path]:
         """step-N files, newest first."""

@@ -72,6 +72,38 @@ def no_links(source, target):
     raise OSError(1, "Operation not permitted")
 
 
+@pytest.mark.parametrize("removed", [False, True])
+@pytest.mark.parametrize("keep", [0, 1, 2])
+def test_a_power_cut_while_a_run_goes_back_leaves_the_old_state_or_the_earlier_one(
+    tmp_path, facts, make_state, power, keep, removed
+):
+    """The void ones may outlive it, whole; what is gone back to is never lost with them."""
+    contents = {step: pack(make_state(step), facts, term=1) for step in (5, 10, 15)}
+    operations, whole = 0, False
+    while not whole:
+        folder = tmp_path / f"{operations}"
+        folder.mkdir()
+        shelf = Shelf(folder, keep)
+        for step in (5, 15):
+            shelf.put(contents[step], step, best=step == 15)
+        with pytest.MonkeyPatch.context() as patch:
+            cable = power(folder)
+            disk = Disk(patch, operations, seed=operations)
+            try:
+                shelf.go_back(contents[10], 10)
+            except Crash:
+                pass
+            else:
+                whole = disk.left > 0
+        cable.cut(removed=removed)
+        found, warnings = shelf.newest_valid()
+        assert (found.step, warnings) in ((15, []), (10, [])), f"cut before operation {operations}"
+        operations += 1
+    assert operations >= 5
+    assert found.step == 10
+    assert load(folder / "last.safetensors").step == 10
+
+
 @pytest.mark.parametrize("links", [True, False])
 @pytest.mark.parametrize("removed", [False, True])
 @pytest.mark.parametrize("keep", [0, 1, 2])

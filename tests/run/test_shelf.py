@@ -49,6 +49,14 @@ def test_a_run_that_went_back_leaves_nothing_of_the_steps_it_took_back(shelf, pu
     assert shelf.newest_valid()[0].step == 10
 
 
+def test_a_best_one_of_a_step_that_was_taken_back_is_none(shelf, put, facts, make_state):
+    put(10)
+    shelf.put(pack(make_state(11), facts, term=1), 11, best=True)
+    Shelf(shelf.folder, keep=0).go_back(pack(make_state(10), facts, term=1), 10)
+    assert names(shelf) == ["last.safetensors"]
+    assert shelf.newest_valid()[0].step == 10
+
+
 def test_with_keep_0_there_is_only_last_and_best(shelf, facts, make_state):
     bare = Shelf(shelf.folder, keep=0)
     for step in (1, 2):
