@@ -51,7 +51,7 @@ def make_photographs(root: Path, drivers: int, each: int) -> int:
     return len(rows)
 
 
-def drivers_apart(data: Path, drivers: int) -> str:
+def drivers_apart(data: Path, drivers: int, each: int) -> str:
     """Who is trained on, validated on, tested on, in one line. Raises SystemExit where somebody is in two parts."""
     found = open_dataset("sfddd", str(data))
     assert found.train_groups is not None, "the table says who drives"
@@ -60,6 +60,8 @@ def drivers_apart(data: Path, drivers: int) -> str:
     if trained & validated:
         raise SystemExit(f"drivers {sorted(trained & validated)} are trained on and validated on")
     tested = set(range(drivers)) - trained - validated
+    if len(found.test_labels) != 10 * each * len(tested):  # photographs of somebody who is trained on, too
+        raise SystemExit(f"{len(found.test_labels)} to test: not {10 * each} each of {sorted(tested)}")
     return f"drivers: {len(trained)} to train, {len(validated)} to validate, {len(tested)} to test; none in two parts"
 
 
@@ -78,10 +80,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.add_argument(f"--{name}", type=int, default=default)
     given = parser.parse_args(argv)
     folder: Path = given.folder
+    if given.drivers < 3 or given.each < 1:
+        parser.error("--drivers 3 or more, one for each part; --each 1 or more")
+    if folder.exists() and any(folder.iterdir()):
+        parser.error(f"{folder} is not empty: name a new folder, or remove this one")
     data, runs = folder / "data", folder / "runs"
     count = make_photographs(data / "sfddd", given.drivers, given.each)
     sys.stdout.write(f"{count} photographs of {given.drivers} drivers in {data / 'sfddd'}\n")
-    sys.stdout.write(f"{drivers_apart(data, given.drivers)}\n")
+    sys.stdout.write(f"{drivers_apart(data, given.drivers, given.each)}\n")
     here = ["--data-dir", data]
     preview = ["--augment", AUGMENT, "--rows", 5, "--variants", 9, "--out", folder / "preview.png"]
     run(["data", "preview", "--dataset", "sfddd", *here, *preview])
