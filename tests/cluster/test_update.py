@@ -67,15 +67,16 @@ def test_a_rule_is_told_how_many_updates_went_before():
 
 
 def test_a_batch_of_eight_shards_is_gradient_accumulation_over_eight_sub_batches():
-    """gcr's iterSize: the update is that of the mean of the sub-batches' gradients, and memory is that of one shard."""
+    """gcr's iterSize: the update is that of the mean of all samples' gradients, and memory is that of one shard."""
     toy = Toy()
     state, (optimizer, _) = toy.state(), toy.rules()
     parts = [result(state, seed) for seed in range(8)]
+    parts[7] = replace(parts[7], samples=2)  # the end of an epoch
     tree = Tree(8)
     for shard, part in enumerate(parts):
         tree.add(shard, shard + 1, part)
     by_hand, hands = toy.state(), toy.rules()[0]
     apply(state, optimizer, tree.root, 0.1)
-    mean = np.mean([part.gradient / 4 for part in parts], axis=0)
+    mean = np.sum([part.gradient for part in parts], axis=0) / (7 * 4 + 2)
     hands.update(by_hand.params, mean.astype(np.float32), by_hand.optimizer, 0.1, 0)
     np.testing.assert_allclose(state.params, by_hand.params, rtol=1e-6, atol=1e-7)

@@ -19,7 +19,7 @@ from dptrain.nn.examples import EXAMPLES
 from dptrain.nn.gradcheck import TOLERANCE, check_criterion, check_layer, draws
 from dptrain.nn.layer import Chance, Run
 from dptrain.nn.linear import Linear
-from dptrain.nn.padding import ReflectionPadding, ReplicationPadding
+from dptrain.nn.padding import Padding, ReflectionPadding, ReplicationPadding
 from dptrain.nn.pooling import MaxPooling
 from dptrain.nn.relu import ReLU
 from dptrain.nn.scale import MulConstant
@@ -27,6 +27,7 @@ from dptrain.nn.shortcut import Identity
 from dptrain.nn.squash import LogSoftMax, Sigmoid, Tanh
 from dptrain.nn.table import Parallel
 from dptrain.nn.threshold import Threshold
+from dptrain.nn.upsampling import UpSampling
 
 NOBODY = Chance()
 
@@ -167,6 +168,30 @@ def test_a_full_convolution_is_the_transpose_of_the_convolution():
     x, y = draws((2, 8, 6, 3)), draws((2, 4, 3, 5), 2)
     run = Run(weights, {}, training=True)
     assert (down(run, x)[0] * y).sum() == pytest.approx((x * up(run, y)[0]).sum())
+
+
+def test_a_convolution_with_unequal_taps_strides_and_pads_is_its_definition():
+    """5 x 3 taps, every second row and third column, two rows of zeros and one column on either side."""
+    layer, x = Convolution("a", 2, 3, (5, 3), (2, 3), (2, 1), bias=True), draws((2, 7, 8, 2))
+    weights, shift = draws((3, 2, 5, 3), 1), draws((3,), 2)
+    y, _ = layer(Run({"a.weight": weights, "a.bias": shift}, {}, training=True), x)
+    assert y.shape == (2, 4, 3, 3)
+    padded = np.pad(x, ((0, 0), (2, 2), (1, 1), (0, 0)))
+    for n, p, q, k in np.ndindex(y.shape):
+        seen = padded[n, 2 * p : 2 * p + 5, 3 * q : 3 * q + 3].transpose(2, 0, 1)
+        assert y[n, p, q, k] == pytest.approx((seen * weights[k]).sum() + shift[k])
+
+
+def test_a_constant_frame_goes_along_its_axis():
+    x = np.arange(1.0, 5).reshape(1, 2, 2, 1)
+    assert forward(Padding(2, 1, 2, -7.0), x)[0][0, :, :, 0].tolist() == [[-7, 1, 2, -7, -7], [-7, 3, 4, -7, -7]]
+    assert forward(Padding(-1, after=1), x)[0][0, 1].tolist() == [[3, 0], [4, 0]]
+
+
+def test_up_sampling_makes_a_square_of_every_pixel():
+    x = np.arange(1.0, 5).reshape(1, 2, 2, 1)
+    square = [[1, 1, 2, 2], [1, 1, 2, 2], [3, 3, 4, 4], [3, 3, 4, 4]]
+    assert forward(UpSampling(2), x)[0][0, :, :, 0].tolist() == square
 
 
 def test_reflection_does_not_repeat_the_edge_and_replication_does():
