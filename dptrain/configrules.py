@@ -149,7 +149,11 @@ class Several:
 Rule: TypeAlias = Whole | Real | Switch | Choice | Text | Several
 
 RULES: dict[str, Rule] = {
-    "dataset": Text("the name of a data set", r"[A-Za-z0-9_.:/~-]+"),
+    # Which names there are, the catalogue says; a path may be any that TOML, JSON and a line of text can hold.
+    "dataset": Text(
+        "the name of a data set, or folder:PATH; no control characters, valid UTF-8",
+        r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]+",
+    ),
     "validation": Whole(-1, 10_000_000),
     "augment": Several(Text('an operation such as "crop:4" or "flip"', r"[a-z][a-z0-9_-]*(:[0-9.]+)*"), 16),
     "samples": Whole(0, 10_000_000),

@@ -11,6 +11,7 @@ from cyclopts import App, Parameter
 
 from dptrain.cli.flags import takes_config, texts
 from dptrain.configfile import resolve
+from dptrain.configrules import parse
 from dptrain.errors import DataError, MissingDataError, UsageError
 
 data = App(name="data", help_format="plaintext", result_action="return_value")
@@ -63,6 +64,7 @@ def get(
 
     directory = _data_dir(flags)
     for name in names:
+        parse("dataset", name)
         try:
             found = open_dataset(name, directory)
         except DataError as error:
@@ -93,6 +95,7 @@ def add(
     from dptrain.data.install import add as take_over
 
     directory = _data_dir(flags)
+    parse("dataset", name)
     take_over(name, files, data_home(directory))
     try:
         found = open_dataset(name, directory)

@@ -80,13 +80,15 @@ def experiment(
     rows = variants(name, base, wanted)
     firsts = range(base.training.seed, base.training.seed + seeds)
     runs = [_prepared(row, seed, recipe, given, folder) for seed in firsts for row in rows]
+    _refuse_impossible({run.variant.slug: run for run in runs if not finished(run.path)}.values())
     diverged, code = _train(runs)
     if code:
         return code
     outcomes = [_outcome(row, [run for run in runs if run.variant is row], diverged) for row in rows]
     result = outcome_table(outcomes)
     length = f"{base.training.epochs} epoch{'s' if base.training.epochs > 1 else ''}"
-    title = f"{name}: {base.data.dataset}, {length}, {seeds} seed{'s' if seeds > 1 else ''}"
+    shown = base.data.dataset.replace("$", r"\$")  # a pair of them would be a formula to matplotlib
+    title = f"{name}: {shown}, {length}, {seeds} seed{'s' if seeds > 1 else ''}"
     for form, file in (("markdown", "table.md"), ("csv", "table.csv")):
         write(folder / file, result.write(form).encode())
     with redirect_stdout(sys.stderr):
@@ -108,6 +110,25 @@ def _prepared(variant: Variant, seed: int, recipe: str, given: Mapping[str, str]
             f"{path} is of another experiment ({'; '.join(differences)}): choose another --runs, or remove {folder}"
         )
     return _Run(variant, wanted._replace(resumed=path), path)
+
+
+def _refuse_impossible(runs: Iterable[_Run]) -> None:
+    """Builds each network, without data and weights: milliseconds, where its training may begin hours later.
+
+    Raises UsageError naming the variant, and DataError where a folder of pictures is not there.
+    """
+    from dptrain.api.inputs import form_of
+    from dptrain.engine import build
+
+    for run in runs:
+        config = run.plan.config
+        try:
+            *image, classes = form_of(config.data, config.deployment.data_dir)
+            flat = [1.0] * image[2]
+            files, precision = config.deployment.networks, config.training.precision
+            build(config.model, (image[0], image[1], image[2]), classes, flat, flat, files=files, precision=precision)
+        except UsageError as error:
+            raise UsageError(f"{run.variant.label}: {error}") from error
 
 
 def _train(runs: list[_Run]) -> tuple[set[Path], int]:

@@ -41,18 +41,32 @@ def submit(trained: Trained, images: Sequence[Path], read: Read, out: Path) -> i
         heads = ["ImageId", "Label"]
         rows = [[str(number), _name(trained, p)] for number, p in enumerate(odds, 1)]
     else:
+        drivers = facts.config.data.dataset.split(":")[0] == "sfddd"
+        ids = _ids(images, [path.name if drivers else path.stem for path in images])
         odds = _probabilities(trained, inputs, _read(images, inputs, read))
-        if facts.config.data.dataset.split(":")[0] == "sfddd":
+        if drivers:
             heads = ["img", *(f"c{number}" for number in range(len(facts.data.classes)))]
-            rows = [[path.name, *(f"{p:.6f}" for p in ps)] for path, ps in zip(images, odds, strict=True)]
+            rows = [[name, *(f"{p:.6f}" for p in ps)] for name, ps in zip(ids, odds, strict=True)]
         else:
             heads = ["id", "label"]
-            rows = [[path.stem, _name(trained, ps)] for path, ps in zip(images, odds, strict=True)]
+            rows = [[name, _name(trained, ps)] for name, ps in zip(ids, odds, strict=True)]
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([heads, *rows])
     write(out, text.getvalue().encode())
     sys.stdout.write(f"{out}: {len(rows):,} rows of {','.join(heads[:3])}{',...' if len(heads) > 3 else ''}\n")
     return 0
+
+
+def _ids(paths: Sequence[Path], ids: list[str]) -> list[str]:
+    """`ids`, one a path. Raises UsageError where two are equal."""
+    first: dict[str, Path] = {}
+    for path, name in zip(paths, ids, strict=True):
+        if first.setdefault(name, path) is not path:
+            raise UsageError(
+                f"{first[name]} and {path} would both have the id {name!r} in the submission; an id is of one file: "
+                "rename one of them, or leave it out"
+            )
+    return ids
 
 
 def _name(trained: Trained, probabilities: F64) -> str:

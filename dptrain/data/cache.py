@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from dptrain.data.dataset import Dataset, Figures, Part, assemble
+from dptrain.errors import DataError
 from dptrain.types import U8
 
 _FORMAT = 1
@@ -59,9 +60,17 @@ def _manifest(name: str, classes: tuple[str, ...], sources: list[Path], director
 
 def _key(classes: tuple[str, ...], sources: list[Path]) -> str:
     folders = {path.parent: str(path.parent.resolve()) for path in sources}  # resolving 100,000 paths takes seconds
-    stats = [(f"{folders[path.parent]}/{path.name}", path.stat()) for path in sources]
+    stats = [(f"{folders[path.parent]}/{path.name}", _stat(path)) for path in sources]
     text = json.dumps([_FORMAT, classes, [(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats]])
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _stat(path: Path) -> os.stat_result:
+    try:
+        return path.stat()
+    except OSError as error:  # it was listed a moment ago: a link to nothing, or somebody has just removed it
+        link = f" (it is a link to {path.readlink()})" if path.is_symlink() else ""
+        raise DataError(f"{path} cannot be read: {error.strerror}{link}: remove it, or mend it") from error
 
 
 def _load(name: str, classes: tuple[str, ...], manifest: Path) -> Dataset | None:

@@ -90,7 +90,7 @@ def find_files(name: str, data_dir: str = "") -> Files:
 
 
 def _instead(name: str, base: str) -> str:
-    if "/" in name or Path(base).is_dir():
+    if "/" in name or _is_folder(Path(base)):
         path = name if name.startswith(("/", "~", "./", "../")) else f"./{name}"
         return f"did you mean {FOLDER}:{path}, a folder of your own?"
     close = difflib.get_close_matches(base, NAMES, n=1)
@@ -214,12 +214,15 @@ def _gtsrb(home: Path, option: str) -> Files:
 
 def _own_folder(home: Path, option: str) -> Files:
     """folder:PATH[:HxW[xC]]; PATH is below the data home, or begins with / or ~ or a dot."""
-    path, _, size = option.partition(":")
+    path, size = path_and_size(option)
     if not path:
         raise UsageError("data set folder: write folder:PATH or folder:PATH:HEIGHTxWIDTH")
     height, width, channels = _size(f"{FOLDER}:{path}", size, (32, 32, 3))
-    root = Path(path).expanduser() if path.startswith(("/", "~", "./", "../")) else home / path
-    if not root.is_dir():
+    root = _place(home, path)
+    if not _is_folder(root):
+        shorter, _, rest = path.rpartition(":")
+        if shorter and _is_folder(_place(home, shorter)):
+            _size(f"{FOLDER}:{shorter}", rest, (32, 32, 3))  # raises: it is none
         here = f"; the one in this directory is {FOLDER}:./{path}" if root != Path(path) and Path(path).is_dir() else ""
         raise DataError(
             f"{FOLDER}:{path}: there is no folder {root}{here}; make one folder a class in it, or `dptrain data add "
@@ -229,6 +232,30 @@ def _own_folder(home: Path, option: str) -> Files:
     name = f"{root.resolve().name}-{height}x{width}x{channels}"
     shape = (height, width, channels)
     return Files(name, found.classes, root, found.paths, lambda: folder.read(name, found, shape))
+
+
+def path_and_size(option: str) -> tuple[str, str]:
+    """What stands behind folder: -> PATH, and what may be HxW or HxWxC. A colon in PATH is one of its characters."""
+    path, colon, size = option.rpartition(":")
+    return (path, size) if colon and not size.strip("0123456789x") else (option, "")
+
+
+def _place(home: Path, path: str) -> Path:
+    if not path.startswith(("/", "~", "./", "../")):
+        return home / path
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise UsageError(
+            f"{FOLDER}:{path}: there is no such user; a folder of that name is {FOLDER}:./{path}"
+        ) from error
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError as error:  # a name that is too long, a folder that is somebody else's
+        raise DataError(f"{path} cannot be read: {error.strerror}") from error
 
 
 #: What comes with dptrain: no files, nothing to decode.

@@ -61,7 +61,7 @@ def classes_in(root: Path) -> tuple[Path, tuple[str, ...]]:
 def read(name: str, found: Listing, shape: tuple[int, int, int]) -> tuple[Part, Part]:
     """Training and test part; where there is no test folder, a tenth is held out."""
     train = _part(found.train, shape)
-    return hold_out(name, train) if found.test is None else (train, _part(found.test, shape))
+    return hold_out(name, found.classes, train) if found.test is None else (train, _part(found.test, shape))
 
 
 def _part(files: Labelled, shape: tuple[int, int, int]) -> Part:

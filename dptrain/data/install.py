@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import fcntl
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path, PurePosixPath
 
 from dptrain.configrules import nearest
 from dptrain.data import checksum
-from dptrain.data.catalog import FOLDER
+from dptrain.data.catalog import FOLDER, path_and_size
 from dptrain.data.fetch import Watcher, fetch
 from dptrain.data.sources import KNOWN, Known, Source, by_hand
-from dptrain.data.unpack import is_archive, unpack
+from dptrain.data.unpack import is_archive, sweep, unpack
 from dptrain.errors import DataError, UsageError
 
 _DOWNLOADS = "downloads"
@@ -40,7 +40,7 @@ def add(name: str, files: tuple[Path, ...], home: Path) -> None:
     """Takes over files that a person has fetched, after checking them. Raises UsageError and DataError."""
     folder, _, rest = name.partition(":")
     if folder == FOLDER:
-        place = rest.partition(":")[0]
+        place, _ = path_and_size(rest)
         if not place or place.startswith(("/", "~", ".")):
             raise UsageError(f"data add {name}: write folder:NAME; the archive is unpacked into NAME below {home}")
         if not all(is_archive(path) for path in files):
@@ -53,7 +53,20 @@ def add(name: str, files: tuple[Path, ...], home: Path) -> None:
     named = [(path, _checked(folder, known, _there(path))) for path in files]
     with _alone(home):
         for path, as_name in named:
-            _place(path, as_name, home / known.folder)
+            _place(path, as_name, home / known.folder, _checks(folder, known, path))
+
+
+def _checks(name: str, known: Known, archive: Path) -> Callable[[list[PurePosixPath]], None]:
+    def check(paths: list[PurePosixPath]) -> None:
+        """Of a set without digests, only names tell what belongs to it; whatever comes with them may stay."""
+        if known.holds and not any(known.has(path) for path in paths):
+            raise DataError(f"{archive} holds no file of {name}: {_allowed(known)}")
+
+    return check
+
+
+def _allowed(known: Known) -> str:
+    return f"allowed are {', '.join(known.holds)}, by these names, or an archive of them"
 
 
 def _known(name: str) -> Known:
@@ -72,6 +85,8 @@ def _checked(name: str, known: Known, path: Path) -> str:
     """The name under which the file is kept. Raises DataError where the data set has digests, but not this one."""
     sources = known.needed + known.accepted
     if not sources:
+        if not is_archive(path) and not known.has(PurePosixPath(path.name)):
+            raise DataError(f"{path} is no file of {name}: {_allowed(known)}")
         return path.name
     for source in sources:
         if checksum.found(path, source) == source.digest:
@@ -90,17 +105,20 @@ def _kept_as(path: Path, source: Source) -> str:
         return source.file if file.read(2) == b"\x1f\x8b" else source.file.removesuffix(".gz")
 
 
-def _place(path: Path, name: str, folder: Path) -> None:
+def _place(path: Path, name: str, folder: Path, check: Callable[[list[PurePosixPath]], None] | None = None) -> None:
     if is_archive(Path(name)):
-        unpack(path, folder)
+        unpack(path, folder, check=check)
         return
+    temporary = folder / f".{name}.new"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / f".{name}.new"
         shutil.copyfile(path, temporary)
         temporary.replace(folder / name)
     except OSError as error:
         raise DataError(f"{path} cannot be copied to {folder}: {error.strerror or error}") from error
+    finally:
+        with suppress(OSError):  # it is gone: renamed, or never made
+            temporary.unlink()
 
 
 @contextmanager
@@ -110,6 +128,8 @@ def _alone(home: Path) -> Iterator[None]:
         (home / _DOWNLOADS).mkdir(parents=True, exist_ok=True)
         with (home / _DOWNLOADS / ".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
+            for folder in (home, *home.iterdir()):
+                sweep(folder)  # of one that was killed: whoever lives would hold the lock
             yield
     except OSError as error:
         raise DataError(f"{home / _DOWNLOADS} cannot be written: {error.strerror or error}") from error

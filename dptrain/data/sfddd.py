@@ -63,7 +63,7 @@ def read(name: str, files: Files, size: tuple[int, int]) -> tuple[Part, Part]:
             TABLE,
         )
     images = read_images([Picture(path) for path in files.photographs], (*size, 3))
-    return hold_out(name, Part(images, np.array(files.labels, np.int64), groups))
+    return hold_out(name, CLASSES, Part(images, np.array(files.labels, np.int64), groups))
 
 
 def _drivers(files: Files) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

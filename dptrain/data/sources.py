@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
+from pathlib import PurePosixPath
 from typing import NamedTuple
 
 _TORONTO = ("https://www.cs.toronto.edu/~kriz/",)
@@ -35,6 +37,12 @@ class Known(NamedTuple):
     needed: tuple[Source, ...] = ()  #: what `dptrain data get` fetches
     accepted: tuple[Source, ...] = ()  #: other files `dptrain data add` takes for it
     by_hand: str = ""  #: for those that nobody may pass on: where a person gets them
+    holds: tuple[str, ...] = ()  #: and the paths of their files; in each name, * and [0-9] as a shell has them
+
+    def has(self, path: PurePosixPath) -> bool:
+        """Is this one of `holds`?"""
+        wanted = (held.split("/") for held in self.holds)
+        return any(len(names) == len(path.parts) and all(map(fnmatchcase, path.parts, names)) for names in wanted)
 
 
 def _idx(mirrors: tuple[str, ...], digests: tuple[str, str, str, str]) -> tuple[Source, ...]:
@@ -98,11 +106,20 @@ KNOWN: dict[str, Known] = {
         "42,000 handwritten digits 28x28, as Kaggle's digit-recognizer has them",
         "mnist-kaggle",
         by_hand="https://www.kaggle.com/c/digit-recognizer/data (train.csv)",
+        holds=("train.csv",),
     ),
     "sfddd": Known(
         "22,424 photographs of drivers, 10 classes, reduced to 48x64 (sfddd:HxW: another size); Kaggle's rules",
         "sfddd",
         by_hand="https://www.kaggle.com/c/state-farm-distracted-driver-detection/data (imgs.zip, driver_imgs_list.csv)",
+        holds=(
+            "imgs/train/c[0-9]/*",
+            "train/c[0-9]/*",
+            "driver_imgs_list.csv",
+            "imgs/driver_imgs_list.csv",
+            "imgs/train/driver_imgs_list.csv",
+            "train/driver_imgs_list.csv",
+        ),
     ),
     "tiny-imagenet": Known(
         "110,000 photographs 64x64, 200 classes; ImageNet's terms",

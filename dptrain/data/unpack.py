@@ -10,6 +10,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
@@ -19,6 +20,7 @@ SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2", ".zip")
 _MOST_BYTES = 16 << 30  #: unpacked; SFDDD, the largest, has 4 GB
 _MOST_FILES = 500_000  #: Tiny ImageNet has 120,000
 _BLOCK = 1 << 20
+_ASIDE = ".unpacking-"  #: how a folder begins in which files wait until all of them are there
 
 
 class _Entry(NamedTuple):
@@ -32,17 +34,29 @@ def is_archive(path: Path) -> bool:
     return path.name.lower().endswith(SUFFIXES)
 
 
-def unpack(archive: Path, into: Path, *, strip: bool = False) -> int:
+def unpack(
+    archive: Path, into: Path, *, strip: bool = False, check: Callable[[list[PurePosixPath]], None] | None = None
+) -> int:
     """Adds the files of the archive to `into`, replacing those there are; the number of them. Raises DataError.
 
-    strip: leave out a folder that all of them lie in. Everything is unpacked beside first: a damaged archive adds
-    nothing.
+    strip: leave out a folder that all of them lie in. check: sees their paths before one is added, and may raise.
+    Everything is unpacked beside first: a refused archive adds nothing, not even a folder. One process at a time for
+    `into`: what another has begun there is taken for the rest of one that was killed.
     """
-    into.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=into))
+    made: list[Path] = []
+    try:
+        made += [folder for folder in (into, *into.parents) if not folder.exists()]
+        into.mkdir(parents=True, exist_ok=True)
+        sweep(into)
+        aside = Path(tempfile.mkdtemp(prefix=_ASIDE, dir=into))
+    except OSError as error:
+        _remove_empty(made)
+        raise DataError(f"{into} cannot be written: {error.strerror}") from error
     try:
         opened = _zip(archive) if archive.name.lower().endswith(".zip") else _tar(archive)
         paths = _write(archive, opened, aside)
+        if check is not None:
+            check(paths)
         shared = {path.parts[0] for path in paths}
         alone = strip and len(shared) == 1 and all(len(path.parts) > 1 for path in paths)
         for path in paths:
@@ -55,7 +69,21 @@ def unpack(archive: Path, into: Path, *, strip: bool = False) -> int:
         raise DataError(f"{archive} cannot be unpacked into {into}: {error.strerror or error}") from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+        _remove_empty(made)
     return len(paths)
+
+
+def _remove_empty(made: list[Path]) -> None:
+    """The deepest first; those in which something was added stay."""
+    for folder in made:
+        with suppress(OSError):
+            folder.rmdir()
+
+
+def sweep(folder: Path) -> None:
+    """Removes what a killed `unpack` has left in this folder."""
+    for left in folder.glob(f"{_ASIDE}*"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def _write(archive: Path, entries: Iterator[_Entry], aside: Path) -> list[PurePosixPath]:

@@ -31,6 +31,13 @@ from dptrain.nn.vgg import vgg
 #: What a file offers: (configuration, shape of an image, classes) -> a layer (n, h, w, c) -> (n, classes).
 Builder: TypeAlias = Callable[[ModelConfig, ImageShape, int], Layer]
 
+#: What somebody else's file may raise: all that Python raises by itself and that tells of an error in it, and sys.exit,
+#: which would end the run without a word. Not MemoryError (a network too large) and KeyboardInterrupt, which are ours.
+_THEIRS = (
+    ArithmeticError, AssertionError, AttributeError, BufferError, EOFError, ImportError, LookupError, NameError,
+    OSError, RuntimeError, StopIteration, SyntaxError, SystemExit, TypeError, ValueError, Warning,
+)  # fmt: skip
+
 NETWORKS: dict[str, Callable[[ModelConfig, ImageShape, int], Network]] = {"resnet": resnet, "lenet": lenet, "vgg": vgg}
 
 
@@ -62,8 +69,8 @@ def _from_file(config: ModelConfig, image: ImageShape, classes: int, files: tupl
         build = cast(Builder, getattr(_load(path), function))
         layer = build(config, image, classes)
         _refuse_misfit(layer, image, classes)
-    except (ImportError, SyntaxError, NameError, AttributeError, TypeError, ValueError, KeyError, IndexError) as error:
-        raise UsageError(f"{path}, {function}: {type(error).__name__}: {error}") from error
+    except _THEIRS as error:
+        raise UsageError(f"{path}, {function}: {type(error).__name__}: {' '.join(str(error).split())}") from error
     return Network(image, classes, layer, hashlib.sha256(source).hexdigest())
 
 

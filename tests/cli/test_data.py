@@ -157,6 +157,9 @@ def test_every_known_set_that_is_not_here_says_how_to_get_it(name, home, capsys,
         (["add", "cifar10", "wrong.gz"], "but cifar-10-python.tar.gz has sha256:6d958be0"),
         (["add", "folder:x", "wrong.gz"], "only archives are taken"),
         (["add", "folder:../x", "x.zip"], "write folder:NAME"),
+        (["add", "folder:a\nb", "bad.zip"], "dataset = 'folder:a\\nb': must be the name of a data set, or folder:PATH"),
+        (["get", "folder:a\0b"], "dataset = 'folder:a\\x00b': must be the name of a data set, or folder:PATH"),
+        (["add", "folder:" + "x" * 300, "bad.zip"], "x cannot be written: File name too long"),
         (["add", "sfddd", "bad.zip"], "bad.zip is damaged, or no archive"),
         (["preview", "--rows", "0"], "--rows 0 --variants 8: both must be"),
         (["preview", "--dataset", "shapes32", "--out", "no/such/folder.png"], "cannot be written: No such file"),
@@ -295,3 +298,82 @@ def test_preview_draws_a_row_a_sample_with_the_original_first(tmp_path, capsys, 
     assert (sheet[:, -13] < 255).any()
     main(["data", "preview", *flags, "--out", "again.png"])
     assert (tmp_path / "again.png").read_bytes() == (tmp_path / "preview.png").read_bytes()
+
+
+def _left(home):
+    """What an addition has left, apart from the lock."""
+    return sorted(p.relative_to(home).as_posix() for p in home.rglob("*") if p.name not in ("downloads", ".lock"))
+
+
+def test_what_a_killed_add_left_in_any_folder_is_removed_by_the_next_one(home, tmp_path):
+    for place in ("", "sfddd/", "pets/"):
+        (home / f"{place}.unpacking-abc" / "set").mkdir(parents=True)
+    (tmp_path / "driver_imgs_list.csv").write_text("subject,classname,img\n")
+    assert main(["data", "add", "sfddd", str(tmp_path / "driver_imgs_list.csv"), "--data-dir", str(home)]) == 0
+    assert _left(home) == ["pets", "sfddd", "sfddd/driver_imgs_list.csv"]
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "inside", "words"),
+    [
+        ("sfddd", "big.zip", ["cat/1.png", "c0/1.jpg"], "imgs/train/c[0-9]/*, train/c[0-9]/*, driver_imgs_list.csv"),
+        ("sfddd", "photo.jpg", None, "photo.jpg is no file of sfddd: "),
+        (
+            "mnist-kaggle",
+            "huge.csv",
+            None,
+            "huge.csv is no file of mnist-kaggle: allowed are train.csv, by these names",
+        ),
+        (
+            "mnist-kaggle",
+            "test.zip",
+            ["test.csv", "x/train.csv"],
+            "test.zip holds no file of mnist-kaggle: allowed are",
+        ),
+    ],
+)
+def test_a_file_that_is_none_of_the_sets_is_refused_by_name_and_nothing_is_kept(
+    name, file, inside, words, home, tmp_path, capsys
+):
+    path = tmp_path / file
+    path.write_bytes(b"nothing of the kind")
+    if inside:
+        with zipfile.ZipFile(path, "w") as bundle:
+            for member in inside:
+                bundle.writestr(member, "x")
+    assert main(["data", "add", name, str(path), "--data-dir", str(home)]) == CONFIGURATION
+    out, err = capsys.readouterr()
+    assert _one_line(err), err
+    assert words in err
+    assert (out, _left(home)) == ("", [])
+
+
+def test_kaggles_archives_are_taken_with_whatever_else_is_in_them(home, tmp_path, capsys):
+    for name, members in (("mnist-kaggle", ["train.csv", "test.csv"]), ("sfddd", ["imgs/train/c0/1.jpg", "a/b.csv"])):
+        with zipfile.ZipFile(tmp_path / "any.zip", "w") as bundle:
+            for member in members:
+                bundle.writestr(member, "x")
+        assert main(["data", "add", name, str(tmp_path / "any.zip"), "--data-dir", str(home)]) == 0
+        assert "not complete yet" in capsys.readouterr().out
+        assert all((home / name / member).is_file() for member in members)
+
+
+def test_an_archive_is_added_to_a_folder_with_any_name(home, tmp_path, capsys):
+    with zipfile.ZipFile(tmp_path / "pets.zip", "w") as bundle:
+        for name in ("train/cat/1.png", "train/dog/1.png", "test/cat/1.png", "test/dog/1.png"):
+            raw = io.BytesIO()
+            Image.new("RGB", (9, 9), (len(name), 7, 7)).save(raw, "PNG")
+            bundle.writestr(name, raw.getvalue())
+    assert (
+        main(["data", "add", "folder:my pets, [day:1a]:8x8", str(tmp_path / "pets.zip"), "--data-dir", str(home)]) == 0
+    )
+    assert "folder:my pets, [day:1a]:8x8: complete" in capsys.readouterr().out
+    assert (home / "my pets, [day:1a]" / "train" / "cat" / "1.png").is_file()
+
+
+def test_a_file_that_cannot_be_put_in_its_place_leaves_no_copy(home, tmp_path, capsys):
+    (home / "mnist-kaggle" / "train.csv").mkdir(parents=True)
+    (tmp_path / "train.csv").write_text("label,pixel0\n")
+    assert main(["data", "add", "mnist-kaggle", str(tmp_path / "train.csv"), "--data-dir", str(home)]) == CONFIGURATION
+    assert "cannot be copied" in capsys.readouterr().err
+    assert _left(home) == ["mnist-kaggle", "mnist-kaggle/train.csv"]

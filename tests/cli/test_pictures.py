@@ -119,6 +119,20 @@ def test_a_submission_has_a_row_an_image_and_the_classes_that_predict_names(run,
     assert not (here / "two.csv").exists()
 
 
+@pytest.mark.parametrize(("first", "second"), [("a/1.png", "b/1.png"), ("a/1.jpg", "a/1.png")])
+def test_a_submission_in_which_two_files_would_have_one_id_is_refused(run, here, capsys, first, second):
+    for name in ("a/0.png", first, second):
+        (here / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (32, 32)).save(here / name)
+    folders = sorted({name.split("/")[0] for name in (first, second)})
+    assert main(["predict", str(run), *folders, "--submission", "out.csv"]) == 78
+    assert capsys.readouterr().err == (
+        f"dptrain: error: {first} and {second} would both have the id '1' in the submission; an id is of one file: "
+        "rename one of them, or leave it out\n"
+    )
+    assert not (here / "out.csv").exists()
+
+
 def test_a_table_of_pixels_gives_kaggles_digit_recognizer_rows(run, here, capsys):
     images = open_dataset("shapes32", "").test_images[:2].reshape(2, -1)
     lines = [",".join(f"pixel{i}" for i in range(images.shape[1])), *(",".join(map(str, row)) for row in images)]
@@ -166,6 +180,29 @@ def test_an_experiment_that_was_stopped_goes_on_with_the_run_it_was_stopped_in(h
     assert main(["experiment", "depth", *flags, "--values", "1", "--seeds", "1"]) == 0
     assert "going on after step 3 of 18" in capsys.readouterr().err
     assert (folder / "8-layers-seed4" / "term").read_text() == "2\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["filters", "--values", "8,7"], "7 filters: filters 7 is odd; option A pads half"),
+        (["depth", "--dataset", "folder:gone"], "folder:gone: there is no folder "),
+        (["depth", "--network", "mine:net"], "8 layers: network 'mine:net' comes from a Python file"),
+        (["pad", "--values", "0,200"], "pad 200: "),
+        (["block", "--precision", "bf16"], "precision bf16 is for networks of the engine, but block"),
+    ],
+)
+def test_a_variant_that_cannot_be_built_is_told_before_the_first_one_is_trained(
+    here, capsys, monkeypatch, arguments, message
+):
+    monkeypatch.setattr("dptrain.kernels.amx.require", lambda: None)
+    monkeypatch.setattr("dptrain.cli.training.run", lambda *_, **__: pytest.fail("a variant was trained"))
+    assert main(["experiment", *arguments]) == 78
+    err = capsys.readouterr().err
+    assert err.startswith("dptrain: error: ")
+    assert err.count("\n") == 1
+    assert message in err
+    assert list(here.iterdir()) == []
 
 
 @pytest.mark.parametrize(

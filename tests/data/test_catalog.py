@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dptrain.configrules import parse
 from dptrain.data import catalog, cifar10
 from dptrain.data.catalog import data_home, open_dataset
 from dptrain.errors import DataError, UsageError
@@ -28,12 +29,26 @@ def test_a_name_near_to_nothing_is_answered_with_all():
         open_dataset("qqq", "")
 
 
+def test_a_name_that_is_too_long_for_a_file_is_refused_in_one_line():
+    with pytest.raises(DataError, match=r"^x+ cannot be read: File name too long$"):
+        open_dataset("x" * 300, "")
+
+
 def test_a_path_is_answered_with_the_data_set_a_folder_is(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "pics").mkdir()
     for name, meant in (("../pics2", "folder:../pics2"), ("pics", "folder:./pics"), ("a/pics", "folder:./a/pics")):
         with pytest.raises(UsageError, match=f"no data set '{name}': did you mean {meant}, a folder of your own?"):
             open_dataset(name, "")
+
+
+@pytest.mark.parametrize(
+    "name", ["", "folder:a\nb", "folder:a\0b", "folder:a\x7fb", "folder:a\x9bb", "folder:a\udcffb"]
+)
+def test_a_name_that_no_recipe_can_hold_is_refused_in_one_line(name):
+    with pytest.raises(UsageError, match="must be the name of a data set, or folder:PATH; no control characters") as e:
+        parse("dataset", name)
+    assert str(e.value).isprintable()
 
 
 def test_the_data_home_is_the_flag_then_the_variable_then_the_share(monkeypatch, tmp_path):

@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dptrain.config import build
+from dptrain.configfile import from_toml, to_toml
+from dptrain.configrules import parse
 from dptrain.data import gtsrb, sfddd
 from dptrain.data.catalog import open_dataset
 from dptrain.data.split import split
@@ -50,6 +53,57 @@ def test_a_folder_of_classes_holds_a_tenth_out_and_says_so(tmp_path, caplog):
     assert again.sha256 == d.sha256
 
 
+def test_a_class_that_the_held_out_tenth_lacks_is_told_by_its_name(tmp_path, caplog):
+    _classes(tmp_path / "pets", (("cat", 20), ("cow", 2), ("dog", 20)))
+    d = open_dataset("folder:pets:4x4x1", str(tmp_path))
+    assert set(d.test_labels.tolist()) == {0, 2}
+    assert caplog.messages[1:] == [
+        "pets-4x4x1: the test set (5 images) has none of 'cow': its accuracy says nothing about them; "
+        "give more pictures, or a test set of your own"
+    ]
+
+
+def test_a_class_of_which_the_held_out_tenth_leaves_none_to_train_on_is_told_by_its_name(tmp_path, caplog):
+    _classes(tmp_path / "pets", (("cat", 6), ("cow", 1), ("dog", 3)))
+    d = open_dataset("folder:pets:4x4x1", str(tmp_path))
+    assert d.test_labels.tolist() == [1]
+    assert [message.partition(";")[0] for message in caplog.messages[1:]] == [
+        "pets-4x4x1: the test set (1 image) has none of 'cat', 'dog': its accuracy says nothing about them",
+        "pets-4x4x1: the training set (9 images) has none of 'cow': they cannot be learned",
+    ]
+
+
+@pytest.mark.parametrize(
+    "folder",
+    [
+        "sp ace",
+        "umläut",
+        "a,b",
+        "br[ack]et",
+        "what?*",
+        'it\'s "q"',
+        "day:night",
+        "12:30",
+        "1x2:64x64",
+        "日本",
+        "#$%&;=@",
+    ],
+)
+def test_a_folder_may_have_any_name_that_a_recipe_can_hold(tmp_path, folder):
+    _classes(tmp_path / folder / "train")
+    _classes(tmp_path / folder / "test")
+    name = f"folder:./{folder}:4x4x1"
+    assert build(from_toml(to_toml(build({"dataset": parse("dataset", name)})))).data.dataset == name
+    for path in (folder, tmp_path / folder):
+        assert open_dataset(f"folder:{path}:4x4x1", str(tmp_path)).image_shape == (4, 4, 1)
+
+
+def test_a_colon_in_a_path_needs_no_size_behind_it_unless_it_looks_like_one(tmp_path):
+    _classes(tmp_path / "day:night" / "train")
+    _classes(tmp_path / "day:night" / "test")
+    assert open_dataset("folder:day:night", str(tmp_path)).image_shape == (32, 32, 3)
+
+
 def test_sizes_of_the_same_folder_are_kept_apart(tmp_path):
     _classes(tmp_path / "pets" / "train")
     _classes(tmp_path / "pets" / "test")
@@ -64,6 +118,17 @@ def test_a_folder_of_the_working_directory_is_pointed_at(tmp_path, monkeypatch):
         open_dataset("folder:pets", str(tmp_path / "home"))
 
 
+def test_a_link_to_nothing_among_the_pictures_is_named_with_what_it_leads_to(tmp_path):
+    _classes(tmp_path / "pets")
+    (tmp_path / "pets" / "dog" / "99.png").symlink_to("../gone.png")
+    with pytest.raises(DataError) as e:
+        open_dataset("folder:pets", str(tmp_path))
+    path = tmp_path / "pets" / "dog" / "99.png"
+    assert str(e.value) == (
+        f"{path} cannot be read: No such file or directory (it is a link to ../gone.png): remove it, or mend it"
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "error", "words"),
     [
@@ -75,6 +140,10 @@ def test_a_folder_of_the_working_directory_is_pointed_at(tmp_path, monkeypatch):
         ("folder:pets:6x8x2", UsageError, "channels are 1 or 3"),
         ("folder:pets:6x2000", UsageError, "sides go up to 1024"),
         ("folder:pets:6x8:9", UsageError, "must be HEIGHTxWIDTH"),
+        ("folder:pets:6X8", UsageError, "data set folder:pets:6X8: what follows must be HEIGHTxWIDTH"),
+        ("folder::6x8", UsageError, "write folder:PATH"),
+        ("folder:~nobody-at-all/pets", UsageError, "there is no such user; a folder of that name is folder:./~nobody"),
+        ("folder:" + "x" * 300, DataError, "cannot be read: File name too long"),
         ("folder:hollow", DataError, "b holds no image file"),
         ("folder:odd", DataError, "has a class 'cow', which"),
         ("cifar10:64x64", UsageError, "cifar10 has no option '64x64'; only cifar100, sfddd, gtsrb have one"),

@@ -80,3 +80,29 @@ def test_no_validation_keeps_every_group():
 def test_groups_that_leave_nothing_to_train_on_are_refused():
     with pytest.raises(UsageError, match="of the 7 training samples of grouped, 0 are left to train on"):
         split(_grouped([7]), 1)
+
+
+def test_a_validation_split_without_whole_classes_is_told_with_their_names(small, caplog):
+    parts = split(small(50), 5)  # of the classes 0, 7, 0, 1, 2
+    assert caplog.messages == [
+        "small: the validation set (5 images) has none of 'd', 'e', 'f', 'g', 'i', 'j': "
+        "its accuracy says nothing about them; a larger validation split, or more pictures, may have all"
+    ]
+    assert set(small(50).train_labels[parts.validation]) == {0, 1, 2, 7}
+
+
+def test_classes_of_which_validation_leaves_none_to_train_on_are_told(caplog):
+    labels = np.array([1, 0, 0, 0, 0])
+    dataset = assemble("rare", ("a", "b"), *2 * [Part(np.zeros((5, 4, 4, 1), np.uint8), labels)])
+    parts = split(dataset, 2)
+    assert parts.validation.tolist() == [0, 1]
+    assert caplog.messages == [
+        "rare: the training set (3 images) has none of 'b': they cannot be learned; "
+        "a smaller validation split, or more pictures, may leave all"
+    ]
+
+
+@pytest.mark.parametrize("validation", [0, 20])
+def test_splits_that_have_every_class_are_not_warned_about(small, caplog, validation):
+    split(small(50), validation)
+    assert caplog.messages == []

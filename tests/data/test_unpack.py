@@ -119,7 +119,39 @@ def test_a_damaged_archive_is_refused_in_one_line_and_adds_nothing(tmp_path, mak
         unpack(path, tmp_path / "into")
     assert str(path) in str(e.value)
     assert "\n" not in str(e.value)
-    assert list((tmp_path / "into").iterdir()) == []
+    assert not (tmp_path / "into").exists()
+
+
+def test_what_a_killed_unpacking_left_is_removed_by_the_next_one_and_nothing_else(tmp_path):
+    into = tmp_path / "into"
+    (into / ".unpacking-abc" / "set").mkdir(parents=True)
+    (into / ".unpacking-abc" / "set" / "half").write_text("x")
+    (into / ".hidden").write_text("mine")
+    with pytest.raises(DataError):
+        unpack(_tar(tmp_path / "bad.tar.gz", {"../evil": b""}), into)
+    assert _tree(into) == {".hidden": b"mine"}
+    (into / ".unpacking-def").mkdir()
+    unpack(_tar(tmp_path / "x.tar.gz", FILES), into)
+    assert _tree(into) == FILES | {".hidden": b"mine"}
+    assert not list(into.glob(".unpacking-*"))
+
+
+def test_a_refused_archive_removes_the_folders_that_were_made_for_it_and_no_other(tmp_path):
+    (tmp_path / "there" / "empty").mkdir(parents=True)
+    bad = _zip(tmp_path / "bad.zip", {"../evil": b""})
+    for into, why in (
+        ("there/new/er", "would land elsewhere"),
+        ("there/empty", "would land elsewhere"),
+        ("gone", "would land elsewhere"),
+        (f"new/{'x' * 300}", "x cannot be written: File name too long"),
+    ):
+        with pytest.raises(DataError, match=why):
+            unpack(bad, tmp_path / into)
+    assert sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*")) == [
+        "bad.zip",
+        "there",
+        "there/empty",
+    ]
 
 
 def test_archives_are_told_by_name(tmp_path):

@@ -12,6 +12,7 @@ from dptrain import nn
 from dptrain.config import ModelConfig
 from dptrain.configrules import RULES
 from dptrain.errors import UsageError
+from dptrain.model import ParamLayout, ParamSpec
 from dptrain.nn.block import BLOCKS
 from dptrain.nn.convolution import Convolution
 from dptrain.nn.criterion import MEASURES, PLAIN, make_criterion
@@ -137,6 +138,35 @@ def test_initialisers_are_the_ones_asked_for():
     assert not views["linear.bias"].any()
 
 
+def uniform(low, high):
+    return (low + high) / 2, (high - low) / np.sqrt(12), low, high
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("kaiming", (0, np.sqrt(2 / 50), -np.inf, np.inf)),
+        ("fan-in", (0, np.sqrt(1 / 50), -np.inf, np.inf)),
+        ("torch", uniform(-np.sqrt(1 / 50), np.sqrt(1 / 50))),
+        ("xavier", uniform(-np.sqrt(6 / 250), np.sqrt(6 / 250))),
+        ("ones", (1, 0, 1, 1)),
+        ("uniform", uniform(0, 1)),
+        ("gcr", (1, 0.002, -np.inf, np.inf)),
+        ("pyfunt", (0.6, 0.005, -np.inf, np.inf)),
+        ("pyfunt-wide", (0.7, 0.04, -np.inf, np.inf)),
+    ],
+)
+def test_an_initialiser_has_the_mean_the_spread_and_the_bounds_of_its_source(name, expected):
+    """Of ten thousand weights of 50 inputs and 200 outputs; the bounds of a uniform one are reached, too."""
+    drawn = nn.initial_params(ParamLayout((ParamSpec("a", (200, 50), init=name, fan=(50, 200)),)), 0)
+    mean, spread, low, high = expected
+    assert abs(drawn.mean() - mean) <= 4 * spread / 100
+    assert drawn.std() == pytest.approx(spread, rel=0.03)
+    assert low - 1e-6 <= drawn.min()
+    assert drawn.max() <= high + 1e-6
+    assert np.isinf(low) or (drawn.min() - low <= 0.002 * (high - low) and high - drawn.max() <= 0.002 * (high - low))
+
+
 def test_l2_is_half_its_factor_times_the_squared_weights_in_the_loss_and_its_gradient():
     plain, heavy = build(filters=4), build(filters=4, l2=0.01)
     params = nn.initial_params(plain.params, 0)
@@ -189,6 +219,15 @@ def test_a_network_from_an_allowed_file_is_built_and_its_text_is_part_of_the_lay
         ("mine:net", "def net(:", "SyntaxError"),
         ("mine:net", "net = 3", "TypeError"),
         ("mine:net", "import nowhere_at_all", "No module named 'nowhere_at_all'"),
+        ("mine:net", "def net(*_): return 1 / 0", "mine.py, net: ZeroDivisionError: division by zero"),
+        ("mine:net", "def net(*_): raise RuntimeError('two\\nlines')", "mine.py, net: RuntimeError: two lines"),
+        ("mine:net", "def net(*_): return net()", "mine.py, net: RecursionError: maximum recursion depth"),
+        ("mine:net", "def net(*_): assert 1 > 2, 'one'", "mine.py, net: AssertionError: one"),
+        ("mine:net", "def net(*_): open('/nowhere')", "mine.py, net: FileNotFoundError: .*No such file"),
+        ("mine:net", "def net(*_): next(iter(()))", "mine.py, net: StopIteration"),
+        ("mine:net", "import warnings\ndef net(*_): warnings.warn('old')", "mine.py, net: UserWarning: old"),
+        ("mine:net", "import sys\ndef net(*_): sys.exit(3)", "mine.py, net: SystemExit: 3"),
+        ("mine:net", "raise SystemExit('not here')", "mine.py, net: SystemExit: not here"),
         ("lennet", SOURCE, "network 'lennet' is unknown: there are resnet, lenet, vgg.*did you mean lenet"),
     ],
 )
