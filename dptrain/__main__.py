@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from threading import Timer
 
 
 class Interrupts:
     """SIGINT's handler until a verb has its own. It remembers: what is being imported may swallow KeyboardInterrupt
-    (seen: a Ctrl-C during the imports, and the run went on to its end).
+    (seen: a Ctrl-C during the imports, and the run went on to its end). One that came where Python lets nothing out,
+    in a callback of the garbage collector (seen: once in twelve), is sent again.
     """
 
     def __init__(self) -> None:
@@ -20,12 +22,25 @@ class Interrupts:
         self.pressed = True
         raise KeyboardInterrupt
 
+    def install(self) -> None:
+        """From now on."""
+        signal.signal(signal.SIGINT, self)
+        sys.unraisablehook = _send_again
+
+
+def _send_again(swallowed: sys.UnraisableHookArgs) -> None:
+    """As sys.unraisablehook, but a KeyboardInterrupt comes again once this, where it would be lost too, is left."""
+    if issubclass(swallowed.exc_type, KeyboardInterrupt):
+        Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+    else:
+        sys.__unraisablehook__(swallowed)
+
 
 def command() -> int:
     """Runs the command line and gives the exit code. Ctrl-C prints no traceback, from the first import to the end."""
     _open_standard_streams()
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        signal.signal(signal.SIGINT, Interrupts())
+        Interrupts().install()
     try:
         from dptrain.cli import main
 

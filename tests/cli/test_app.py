@@ -113,3 +113,25 @@ def test_help_names_what_is_to_be_given_and_looks_the_same_for_all_verbs(verb, l
     monkeypatch.setenv("COLUMNS", "110")
     assert main([*verb.split(), "--help"]) == 0
     assert line in capsys.readouterr().out.splitlines()
+
+
+def test_a_ctrl_c_in_a_callback_that_lets_nothing_out_still_ends_the_command():
+    """Python prints such an exception and goes on; the weak reference's callback stands for any of a library."""
+    script = """if True:
+        import signal, time, weakref
+        from dptrain.__main__ import Interrupts
+
+        class Kept: ...
+
+        Interrupts().install()
+        kept = Kept()
+        reference = weakref.ref(kept, lambda _: signal.raise_signal(signal.SIGINT))
+        del kept
+        print("goes on", flush=True)
+        try:
+            time.sleep(20)
+        except KeyboardInterrupt:
+            print("ends")
+    """
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout.split("\n"), done.stderr) == (0, ["goes on", "ends", ""], "")
