@@ -72,70 +72,75 @@ def no_links(source, target):
     raise OSError(1, "Operation not permitted")
 
 
+@pytest.fixture
+def cut_everywhere(tmp_path, power):
+    """cut_everywhere(keep, before, act): yields a shelf on which `before` was done, and `act` until the power was cut:
+    before its first operation, before its second one, ... and after its last one.
+    """
+
+    def each(keep, before, act, *, removed, links=True):
+        operations, whole = 0, False
+        while not whole:
+            shelf = Shelf(tmp_path / f"{operations}", keep)
+            shelf.folder.mkdir()
+            before(shelf)
+            with pytest.MonkeyPatch.context() as patch:
+                if not links:
+                    patch.setattr(os, "link", no_links)
+                cable = power(shelf.folder)
+                disk = Disk(patch, operations, seed=operations)
+                try:
+                    act(shelf)
+                except Crash:
+                    pass
+                else:
+                    whole = disk.left > 0
+            cable.cut(removed=removed)
+            yield shelf
+            operations += 1
+        assert operations >= 5
+
+    return each
+
+
 @pytest.mark.parametrize("removed", [False, True])
 @pytest.mark.parametrize("keep", [0, 1, 2])
 def test_a_power_cut_while_a_run_goes_back_leaves_the_old_state_or_the_earlier_one(
-    tmp_path, facts, make_state, power, keep, removed
+    cut_everywhere, facts, make_state, keep, removed
 ):
     """The void ones may outlive it, whole; what is gone back to is never lost with them."""
     contents = {step: pack(make_state(step), facts, term=1) for step in (5, 10, 15)}
-    operations, whole = 0, False
-    while not whole:
-        folder = tmp_path / f"{operations}"
-        folder.mkdir()
-        shelf = Shelf(folder, keep)
+
+    def fifteen(shelf):
         for step in (5, 15):
             shelf.put(contents[step], step, best=step == 15)
-        with pytest.MonkeyPatch.context() as patch:
-            cable = power(folder)
-            disk = Disk(patch, operations, seed=operations)
-            try:
-                shelf.go_back(contents[10], 10)
-            except Crash:
-                pass
-            else:
-                whole = disk.left > 0
-        cable.cut(removed=removed)
+
+    for shelf in cut_everywhere(keep, fifteen, lambda shelf: shelf.go_back(contents[10], 10), removed=removed):
         found, warnings = shelf.newest_valid()
-        assert (found.step, warnings) in ((15, []), (10, [])), f"cut before operation {operations}"
-        operations += 1
-    assert operations >= 5
-    assert found.step == 10
-    assert load(folder / "last.safetensors").step == 10
+        assert (found.step, warnings) in ((15, []), (10, [])), shelf.folder
+    assert found.step == load(shelf.folder / "last.safetensors").step == 10
 
 
 @pytest.mark.parametrize("links", [True, False])
 @pytest.mark.parametrize("removed", [False, True])
 @pytest.mark.parametrize("keep", [0, 1, 2])
 def test_a_power_cut_costs_at_most_the_checkpoint_that_was_being_written(
-    tmp_path, facts, make_state, power, keep, removed, links
+    cut_everywhere, facts, make_state, keep, removed, links
 ):
     """On file systems with and without hard links; a written one is there by all its names."""
     contents = {step: pack(make_state(step), facts, term=1) for step in (5, 10, 15, 20)}
-    operations, whole = 0, False
-    while not whole:
-        folder = tmp_path / f"{operations}"
-        folder.mkdir()
-        shelf = Shelf(folder, keep)
+
+    def fifteen(shelf):
         for step in (5, 10, 15):
             shelf.put(contents[step], step, best=step == 10)
-        with pytest.MonkeyPatch.context() as patch:
-            if not links:
-                patch.setattr(os, "link", no_links)
-            cable = power(folder)
-            disk = Disk(patch, operations, seed=operations)
-            try:
-                shelf.put(contents[20], 20, best=True)
-            except Crash:
-                pass
-            else:
-                whole = disk.left > 0
-        cable.cut(removed=removed)
+
+    def twenty(shelf):
+        shelf.put(contents[20], 20, best=True)
+
+    for shelf in cut_everywhere(keep, fifteen, twenty, removed=removed, links=links):
         found, warnings = shelf.newest_valid()
-        assert (found.step, warnings) in ((15, []), (20, [])), f"cut before operation {operations}"
-        operations += 1
-    assert operations >= 5
-    assert [load(folder / name).step for name in ("last.safetensors", "best.safetensors")] == [20, 20]
+        assert (found.step, warnings) in ((15, []), (20, [])), shelf.folder
+    assert [load(shelf.folder / name).step for name in ("last.safetensors", "best.safetensors")] == [20, 20]
 
 
 def test_a_file_cut_anywhere_or_with_any_byte_of_its_header_changed_is_refused(tmp_path, facts, make_state):
