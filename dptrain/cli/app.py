@@ -83,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except MemoryError as error:
-        return complain(f"not enough memory: {error}; fewer --filters, smaller --shard-size need less", 78)
+        return complain(f"not enough memory: {error}; fewer filters and smaller shards need less", 78)
     except OSError as error:  # what a verb opens itself, it answers for itself; this is the output, or a bug
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
             raise
