@@ -6,7 +6,7 @@ Who may take part is `Coordinator`'s business; what a complete round does to the
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dptrain.cluster.course import Course, Ending
@@ -184,8 +184,7 @@ class Work:
         if node.size > 1 and doubtful:
             self.counters.duplicate += 1  # its shards are to be found one by one
         elif doubtful:
-            known = Opinion(*_identity(opinion), digest(), opinion.value, opinion.fault)
-            self.counters.duplicate += not current.jury.hear(node.first, known)
+            self.counters.duplicate += not current.jury.hear(node.first, replace(opinion, digest=digest()))
         else:
             current.accept(node, opinion)
         return []
@@ -195,15 +194,11 @@ class Work:
     ) -> list[CoordinatorAction]:
         """The second result of shards that are done: a free audit, where it is one of the very same node."""
         self.counters.duplicate += 1
-        first = current.firsts.get(node)
-        if first is None or first.incarnation == opinion.incarnation:
+        found = self._contradiction(current.firsts.get(node), opinion, digest)
+        if not found:
             return []
-        known = Opinion(*_identity(opinion), digest(), opinion.value, opinion.fault)
-        if known.digest == first.digest:
-            self.counters.agreed += 1
-            return []
-        self._course.begin_anew(node, [first, known])
-        names = f"workers {first.name} and {opinion.name} found different bits in {node} of {current.title}"
+        self._course.begin_anew(node, found)
+        names = f"workers {found[0].name} and {opinion.name} found different bits in {node} of {current.title}"
         return [Tell(Notice("warning", f"{names}: it is computed again, and whoever is wrong will be named"))]
 
     def _late(
@@ -213,20 +208,29 @@ class Work:
         self.counters.late += 1
         past = self._course.past
         first = None if past is None else past.first(m.step, m.digest, node)
-        if first is None or first.incarnation == opinion.incarnation:
-            return []
-        known = Opinion(*_identity(opinion), digest(), opinion.value, opinion.fault)
-        if known.digest == first.digest:
-            self.counters.agreed += 1
+        found = self._contradiction(first, opinion, digest)
+        if not found:
             return []
         self.counters.disputed += 1
-        names = f"workers {first.name} and {opinion.name} found different bits in {node} of step {m.step + 1}"
+        names = f"workers {found[0].name} and {opinion.name} found different bits in {node} of step {m.step + 1}"
         text = f"{names}, which is applied: it is taken back, and whoever is wrong will be named"
         actions: list[CoordinatorAction] = [Tell(Notice("warning", text))]
         for worker in self._members.ready():  # nothing they hold or have sent is of any use: they say Hello anew
             actions.append(Send(worker.peer, WhoAreYou(self._course.job.term)))
             actions += self.remove(worker, "it starts over, because a step was taken back", now)
-        return actions + self._course.take_back(node, [first, known])
+        return actions + self._course.take_back(node, found)
+
+    def _contradiction(
+        self, first: Opinion[Any] | None, opinion: Opinion[Any], digest: Callable[[], str]
+    ) -> list[Opinion[Any]]:
+        """Both, where another worker had found other bits of the same node; nothing where they agree or cannot say."""
+        if first is None or first.incarnation == opinion.incarnation:
+            return []
+        known = replace(opinion, digest=digest())
+        if known.digest == first.digest:
+            self.counters.agreed += 1
+            return []
+        return [first, known]
 
     # --- what they are given
 
@@ -366,7 +370,3 @@ class Work:
 def _unasked(current: Round, member: Member, node: Node, what: str) -> str:
     """Why this answer is none: nobody has asked for it; "" where somebody has."""
     return "" if current.book.was_asked(member.incarnation, node) else f"{what}, which it was not asked for"
-
-
-def _identity(opinion: Opinion[Any]) -> tuple[str, str, int]:
-    return opinion.incarnation, opinion.name, opinion.attempt

@@ -11,13 +11,13 @@ from dptrain.kernels import amx, isa, loss
 from dptrain.kernels.conv import reference as conv
 from dptrain.kernels.tiles import reference as bf16
 from dptrain.nn.layer import Run
+from engine.cases import MEAN, STD, named
 
 CASES = [
     (ModelConfig(n=1, filters=16), (16, 16, 3), 6),
     pytest.param((ModelConfig(n=2, filters=8, shortcut="avgpool"), (12, 20, 1), 5), marks=pytest.mark.slow),
     pytest.param((ModelConfig(n=1, filters=24, residual=False), (14, 10, 3), 3), marks=pytest.mark.slow),
 ]
-MEAN, STD = [120.0, 110.0, 100.0], [60.0, 64.0, 70.0]
 
 
 @pytest.fixture(autouse=True)
@@ -29,12 +29,6 @@ def _forced(monkeypatch):
 def build(case, precision="bf16"):
     config, image, _ = case
     return engine.build(config, image, 10, MEAN[: image[2]], STD[: image[2]], precision=precision)
-
-
-def named(case):
-    config, image, samples = case
-    kind = config.shortcut if config.residual else "plain"
-    return f"n{config.n}-f{config.filters}-{kind}-{image[0]}x{image[1]}x{image[2]}-shard{samples}"
 
 
 @pytest.fixture(scope="module", params=CASES, ids=named)

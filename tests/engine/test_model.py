@@ -9,6 +9,7 @@ from dptrain.engine.build import obstacle
 from dptrain.engine.model import EngineModel
 from dptrain.kernels import isa, loss, pixels
 from dptrain.nn.layer import Run
+from engine.cases import MEAN, STD, named
 
 CASES = [
     (ModelConfig(n=1, filters=16), (32, 32, 3), 5),
@@ -20,13 +21,6 @@ CASES = [
     pytest.param((ModelConfig(n=1, filters=40, shortcut="avgpool"), (12, 8, 1), 2), marks=pytest.mark.slow),
     pytest.param((ModelConfig(n=1, filters=48), (8, 8, 3), 2), marks=pytest.mark.slow),
 ]
-MEAN, STD = [120.0, 110.0, 100.0], [60.0, 64.0, 70.0]
-
-
-def named(case):
-    config, image, samples = case
-    kind = config.shortcut if config.residual else "plain"
-    return f"n{config.n}-f{config.filters}-{kind}-{image[0]}x{image[1]}x{image[2]}-shard{samples}"
 
 
 @pytest.fixture(scope="module", params=CASES, ids=named)

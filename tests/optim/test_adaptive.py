@@ -7,11 +7,10 @@ from hypothesis import strategies as st
 
 from dptrain.config import TrainingConfig
 from dptrain.errors import UsageError
-from dptrain.model import ParamLayout, ParamSpec
 from dptrain.optim.mean import power
 from dptrain.optim.optimizer import OPTIMIZERS, make_optimizer
+from optim.trajectory import LAYOUT, trajectory
 
-LAYOUT = ParamLayout((ParamSpec("conv.weight", (3, 5)), ParamSpec("bn.weight", (4,), decay=False)))
 SIZE = LAYOUT.size
 ADAPTIVE = sorted(set(OPTIMIZERS) - {"sgd"})
 
@@ -42,14 +41,6 @@ def adadelta(_t, g, s, c):
 RULES = {"adam": adam, "rmsprop": rmsprop, "adagrad": adagrad, "adadelta": adadelta}
 
 
-def ours(training, params, gradients, rates):
-    optimizer = make_optimizer(training, LAYOUT)
-    params, state = params.copy(), optimizer.init(SIZE)
-    for step, (gradient, lr) in enumerate(zip(gradients, rates, strict=True)):
-        optimizer.update(params, gradient, state, lr, step)
-        yield params.copy(), {k: v.copy() for k, v in state.items()}
-
-
 @pytest.mark.parametrize("name", ADAPTIVE)
 @settings(max_examples=30, deadline=None)
 @given(
@@ -69,7 +60,7 @@ def test_the_trajectory_is_that_of_the_papers_rule(name, seed, rho, beta1, epsil
     gradients, rates = gradients.astype(np.float32), rng.uniform(0, 0.1, 30).tolist()
     factor = np.concatenate([np.full(s.size, weight_decay * (s.decay or decay == "all")) for s in LAYOUT.specs])
     params, s = start.astype(np.float64), {"m": np.zeros(SIZE), "v": np.zeros(SIZE)}
-    for t, (found, _) in enumerate(ours(training, start, gradients, rates), 1):
+    for t, (found, _) in enumerate(trajectory(training, start, gradients, rates), 1):
         params = params - rates[t - 1] * RULES[name](t, gradients[t - 1] + factor * params, s, training)
         np.testing.assert_allclose(found, params, rtol=2e-5, atol=5e-5)
 
@@ -78,7 +69,7 @@ def test_adams_first_step_is_the_rate_whatever_the_gradient():
     """The seed left the bias correction out; its first step was 3.16 times the rate."""
     training = TrainingConfig(optimizer="adam", weight_decay=0.0)
     gradient = np.array([1e-3, -5, 100] * 6 + [1], np.float32)
-    params, _ = next(ours(training, np.zeros(SIZE, np.float32), [gradient], [0.01]))
+    params, _ = next(trajectory(training, np.zeros(SIZE, np.float32), [gradient], [0.01]))
     np.testing.assert_allclose(params, -0.01 * np.sign(gradient), rtol=1e-4)
 
 
@@ -86,10 +77,8 @@ def test_epsilon_is_used():
     """The seed's RMSprop ignored it."""
     gradient = np.full(SIZE, 1e-3, np.float32)
     for name in ADAPTIVE:
-        steps = [
-            next(ours(TrainingConfig(optimizer=name, epsilon=e, weight_decay=0.0), gradient * 0, [gradient], [1.0]))[0]
-            for e in (1e-8, 1e-2)
-        ]
+        rules = [TrainingConfig(optimizer=name, epsilon=e, weight_decay=0.0) for e in (1e-8, 1e-2)]
+        steps = [next(trajectory(rule, gradient * 0, [gradient], [1.0]))[0] for rule in rules]
         assert np.abs(steps[0] - steps[1]).max() > 0.01 * np.abs(steps[0]).max(), name
 
 
@@ -98,7 +87,7 @@ def test_a_new_instance_takes_over_in_the_middle_with_the_same_bits_and_no_gradi
     rng = np.random.default_rng(3)
     start, gradients = rng.standard_normal(SIZE).astype(np.float32), rng.standard_normal((6, SIZE)).astype(np.float32)
     training = TrainingConfig(optimizer=name)
-    whole = list(ours(training, start, gradients, [0.1] * 6))
+    whole = list(trajectory(training, start, gradients, [0.1] * 6))
     params, state = whole[2][0].copy(), {k: v.copy() for k, v in whole[2][1].items()}
     assert all(array.shape == (SIZE,) and array.dtype == np.float32 for array in state.values())
     second = make_optimizer(training, LAYOUT)

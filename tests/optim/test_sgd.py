@@ -7,10 +7,9 @@ from hypothesis import strategies as st
 
 from dptrain.config import TrainingConfig
 from dptrain.errors import UsageError
-from dptrain.model import ParamLayout, ParamSpec
 from dptrain.optim.optimizer import make_optimizer
+from optim.trajectory import LAYOUT, trajectory
 
-LAYOUT = ParamLayout((ParamSpec("conv.weight", (3, 5)), ParamSpec("bn.weight", (4,), decay=False)))
 SIZE = LAYOUT.size
 
 
@@ -29,14 +28,6 @@ def torch_rule(training, layout, params, gradients, rates):
         yield params
 
 
-def run(training, params, gradients, rates):
-    optimizer = make_optimizer(training, LAYOUT)
-    params, state = params.copy(), optimizer.init(SIZE)
-    for step, (gradient, lr) in enumerate(zip(gradients, rates, strict=True)):
-        optimizer.update(params, gradient, state, lr, step)
-        yield params.copy(), {k: v.copy() for k, v in state.items()}
-
-
 @settings(max_examples=60, deadline=None)
 @given(
     st.integers(0, 2**32 - 1),
@@ -51,7 +42,7 @@ def test_the_trajectory_is_that_of_torchs_rule(seed, momentum, nesterov, weight_
     start = rng.standard_normal(SIZE).astype(np.float32)
     gradients = rng.standard_normal((30, SIZE)).astype(np.float32)
     rates = rng.uniform(0, 0.2, 30).tolist()
-    ours = run(training, start, gradients, rates)
+    ours = trajectory(training, start, gradients, rates)
     reference = torch_rule(training, LAYOUT, start, gradients, rates)
     for (params, _), expected in zip(ours, reference, strict=True):
         np.testing.assert_allclose(params, expected, rtol=0, atol=3e-5)
@@ -60,7 +51,7 @@ def test_the_trajectory_is_that_of_torchs_rule(seed, momentum, nesterov, weight_
 def test_the_first_velocity_is_the_gradient_itself():
     gradient = np.random.default_rng(1).standard_normal(SIZE).astype(np.float32)
     training = TrainingConfig(momentum=0.9, nesterov=False, weight_decay=0.0)
-    params, state = next(run(training, np.zeros(SIZE, np.float32), [gradient], [0.5]))
+    params, state = next(trajectory(training, np.zeros(SIZE, np.float32), [gradient], [0.5]))
     assert state["velocity"].tobytes() == gradient.tobytes()
     assert params.tobytes() == (-(np.float32(0.5) * gradient)).tobytes()
 
@@ -69,15 +60,15 @@ def test_heavy_ball_on_a_constant_gradient_follows_the_closed_form():
     """v_k = (1 - m^k) / (1 - m), p_k = -lr * sum of v."""
     training = TrainingConfig(momentum=0.5, nesterov=False, weight_decay=0.0)
     ones = np.ones(SIZE, np.float32)
-    trajectory = [p[0] for p, _ in run(training, np.zeros(SIZE, np.float32), [ones] * 20, [1.0] * 20)]
+    visited = [p[0] for p, _ in trajectory(training, np.zeros(SIZE, np.float32), [ones] * 20, [1.0] * 20)]
     closed = [-sum((1 - 0.5**j) / (1 - 0.5) for j in range(1, k + 1)) for k in range(1, 21)]
-    np.testing.assert_allclose(trajectory, closed, rtol=1e-6)
+    np.testing.assert_allclose(visited, closed, rtol=1e-6)
 
 
 def test_decay_alone_shrinks_the_weights_geometrically_and_spares_what_has_no_decay():
     training = TrainingConfig(momentum=0.0, weight_decay=0.5, decay="weights")
     zeros = np.zeros(SIZE, np.float32)
-    final = list(run(training, np.ones(SIZE, np.float32), [zeros] * 4, [1.0] * 4))[-1][0]
+    final = list(trajectory(training, np.ones(SIZE, np.float32), [zeros] * 4, [1.0] * 4))[-1][0]
     views = LAYOUT.views(final)
     assert set(views["conv.weight"].ravel()) == {0.5**4}
     assert set(views["bn.weight"]) == {1.0}
@@ -96,7 +87,7 @@ def test_two_instances_give_the_same_bits_and_a_new_one_can_take_over_in_the_mid
     rng = np.random.default_rng(3)
     start, gradients = rng.standard_normal(SIZE).astype(np.float32), rng.standard_normal((6, SIZE)).astype(np.float32)
     training = TrainingConfig()
-    whole = list(run(training, start, gradients, [0.1] * 6))
+    whole = list(trajectory(training, start, gradients, [0.1] * 6))
     params, state = (whole[2][0].copy(), {k: v.copy() for k, v in whole[2][1].items()})
     second = make_optimizer(training, LAYOUT)
     for step, gradient in enumerate(gradients[3:], 3):
