@@ -112,9 +112,11 @@ def _classes(page: Page, explained: Explained, split: str) -> None:
     page.section("Confusion", f"{split.capitalize()} samples: a row a true class, a column a guess.")
     page.picture(drawn, "confusion matrix")
     page.table(classes)
-    page.section("Mistakes")
     mistakes = pictures.misclassified(explained, split, _COUNT)
-    if mistakes is not None:
+    if mistakes is None:
+        page.section("Mistakes", f"None: every one of the {split} samples is taken for what it is.")
+    else:
+        page.section("Mistakes")
         page.picture(mistakes, "misclassified images")
 
 

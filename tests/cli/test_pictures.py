@@ -86,6 +86,33 @@ def test_the_report_is_one_file_with_every_section(run, capsys):
     assert f"<dd>{tested:.4f}</dd>" in text
 
 
+def test_the_report_of_a_network_that_makes_no_mistake_says_so(here):
+    for part, count in (("train", 20), ("test", 5)):
+        for name, shade in (("dark", 20), ("light", 230)):
+            (here / "two" / part / name).mkdir(parents=True)
+            for number in range(count):
+                Image.new("L", (8, 8), shade + number).save(here / "two" / part / name / f"{number}.png")
+    flags = [
+        "--batch-size",
+        "40",
+        "--shard-size",
+        "20",
+        "--filters",
+        "4",
+        "--n",
+        "1",
+        "--epochs",
+        "8",
+        "--name",
+        "sure",
+    ]
+    flags += ["--validation", "0", "--workers", "0"]
+    assert main(["train", "--dataset", "folder:./two:8x8", *flags]) == 0
+    assert main(["report", "runs/sure"]) == 0
+    text = (here / "runs" / "sure" / "report.html").read_text()
+    assert "None: every one of the test samples is taken for what it is." in text
+
+
 def test_histories_are_written_in_the_seeds_columns_and_plotted_beside_the_run(run, here, capsys):
     assert main(["history", str(run), "--out", "out"]) == 0
     losses = (here / "out" / "loss_history.csv").read_text().splitlines()
