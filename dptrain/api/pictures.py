@@ -39,7 +39,8 @@ def misclassified(explained: Explained, split: str, count: int) -> Figure | None
     wrong = len(scores.wrong())
     if not wrong:
         return None
-    title = f"{wrong:,} of {len(scores.labels):,} {split} images are wrong; the {min(count, wrong)} most certain"
+    shown = "the most certain first" if wrong <= count else f"the {count} most certain"
+    title = f"{wrong:,} of {len(scores.labels):,} {split} images are wrong; {shown}"
     images = images_of(explained.images(split), scores, count)
     return draw_misclassified(images, pick(scores, count), explained.classes, title)
 
