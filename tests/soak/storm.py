@@ -195,21 +195,7 @@ def storm(folder, frames, seed=0, tell=print):
             process.terminate()
             process.wait()
     step = steps_of(run)
-    calm = [
-        sys.executable,
-        "-m",
-        "dptrain",
-        "train",
-        *RECIPE,
-        "--workers",
-        "0",
-        "--name",
-        "calm",
-        "--max-steps",
-        str(step),
-    ]
-    subprocess.run(calm, cwd=folder, check=True, capture_output=True)
-    same = last_hash(run, step) is not None and last_hash(run, step) == last_hash(folder / "runs" / "calm", step)
+    same = last_hash(run, step) is not None and last_hash(run, step) == last_hash(in_calm(folder, step), step)
     figures = {
         "messages": weather.frames,
         "garbage": weather.garbage,
@@ -223,6 +209,14 @@ def storm(folder, frames, seed=0, tell=print):
         "same_hash": same,
     }
     return figures
+
+
+def in_calm(folder, step):
+    """The run directory of the same training up to `step`, in one process that nobody can reach."""
+    words = ["--workers", "0", "--name", "calm", "--max-steps", str(step)]
+    train = [sys.executable, "-m", "dptrain", "train", *RECIPE, *words]
+    subprocess.run(train, cwd=folder, check=True, capture_output=True)
+    return folder / "runs" / "calm"
 
 
 def steps_of(run):
