@@ -15,7 +15,6 @@ MANY = 400  #: lines; more needs a reason here
 LONG = {
     "dptrain/cluster/simulation/world.py": "one world: what can happen to any of its actors, in one order of events",
     "tests/cluster/test_worker.py": "one machine: every event it can get, each with the whole list of actions",
-    "tests/cluster/test_coordinator.py": "one machine: every event it can get, each with the whole list of actions",
 }
 
 #: Scalar functions that other kernels inline, and whose twin is the reference of their array form.
