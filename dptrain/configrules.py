@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from dptrain.errors import UsageError
 
 if TYPE_CHECKING:
-    from dptrain.config import Config
+    from dptrain.config import Config, ModelConfig
 
 Value: TypeAlias = int | float | bool | str | tuple[int, ...] | tuple[float, ...] | tuple[str, ...]
 
@@ -155,7 +156,7 @@ RULES: dict[str, Rule] = {
         r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]+",
     ),
     "validation": Whole(-1, 10_000_000),
-    "augment": Several(Text('an operation such as "crop:4" or "flip"', r"[a-z][a-z0-9_-]*(:[0-9.]+)*"), 16),
+    "augment": Several(Text('an operation such as "crop:4" or "flip"', r"[a-z][a-z0-9_-]*(:-?[0-9.]+)*"), 16),
     "samples": Whole(0, 10_000_000),
     "replacement": Switch(),
     "normalise": Choice(("channel", "mean-image")),
@@ -165,7 +166,7 @@ RULES: dict[str, Rule] = {
     "residual": Switch(),
     "hidden": Several(Whole(1, 65_536), 8),
     "network": Text(
-        "the name of a network, or FILE:FUNCTION of a file given with networks",
+        "the name of a network, or FILE:FUNCTION of a file given with networks, without its .py",
         r"[A-Za-z_][A-Za-z0-9_]{0,99}(:[A-Za-z_][A-Za-z0-9_]{0,99})?",
     ),
     "block": Choice(("paper", "no-relu", "bn-after", "bn-after-no-relu", "relu-before", "preactivation")),
@@ -272,9 +273,27 @@ def _ways_to_cut(batch: int, shard: int) -> str:
     return f"batch_size {whole}{other}"
 
 
+#: What networks of ours that are not residual have no use for: there it stays as it is where nobody has set it.
+_UNUSED = {"lenet": ("n", "shortcut", "residual", "block"), "vgg": ("shortcut", "residual", "block")}
+
+
+def _unused(model: ModelConfig) -> list[tuple[bool, str]]:
+    usual = type(model)()
+    values = {name: (getattr(model, name), getattr(usual, name)) for name in _UNUSED.get(model.network, ())}
+    return [
+        (
+            value != left,
+            f"{name} = {json.dumps(value)} changes nothing in the network {model.network}: "
+            f"leave it out, or at {json.dumps(left)}",
+        )
+        for name, (value, left) in values.items()
+    ]
+
+
 def _combinations(config: Config) -> list[tuple[bool, str]]:
     t, d = config.training, config.deployment
     return [
+        *_unused(config.model),
         (
             t.batch_size % t.shard_size != 0,
             f"batch_size = {t.batch_size} is not a multiple of shard_size = {t.shard_size}, "

@@ -63,7 +63,7 @@ def draw_curves(curves: Sequence[Curve], window: int) -> Figure:
             title=f"loss (mean of the last {window} iterations)" if window > 1 else "loss",
         )
         from_zero(left)
-        right.set(xlabel="epoch", ylabel="error", title="error: validation solid, training dashed, hollow")
+        right.set(xlabel="epoch", ylabel="error", title="error: held out solid, training dashed, hollow")
         from_zero(right)
         whole_epochs(right)
         handles, labels = (left if left.has_data() else right).get_legend_handles_labels()

@@ -35,6 +35,7 @@ def confusion(explained: Explained, split: str) -> tuple[Figure, Table]:
 
 def misclassified(explained: Explained, split: str, count: int) -> Figure | None:
     """The most certain mistakes: truth upper left, guess lower left, second guess lower right. None: there are none."""
+    _at_least_one(count)
     scores = explained.scores(split)
     wrong = len(scores.wrong())
     if not wrong:
@@ -50,6 +51,7 @@ def saliency(explained: Explained, split: str, count: int, of: str = "") -> Figu
 
     `of`: only images of this class, by name or number.
     """
+    _at_least_one(count)
     scores = explained.scores(split)
     chosen = classified_right(explained, scores, of)[:count]
     if not len(chosen):
@@ -89,3 +91,8 @@ def _first_layer(weights: Path) -> tuple[str, F32]:
         raise UsageError(f"{checkpoint.path}: the network has no convolution")
     title = f"{name.removeprefix('model.')}, {checkpoint.facts.model}, step {checkpoint.step:,}"
     return title, checkpoint.tensors[name]
+
+
+def _at_least_one(count: int) -> None:
+    if count < 1:
+        raise UsageError(f"count = {count}: must be 1 or more")

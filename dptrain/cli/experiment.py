@@ -37,6 +37,18 @@ Name = Literal[
     "shortcut",
 ]
 
+#: What an experiment varies: a flag that sets it would change nothing. (Augmentations are varied around those given.)
+_VARIED = {
+    "depth": "n",
+    "residual": "residual",
+    "filters": "filters",
+    "shards": "shard_size",
+    "solver": "optimizer",
+    "bn-momentum": "bn_momentum",
+    "block": "block",
+    "shortcut": "shortcut",
+}
+
 #: Settings that an experiment chooses itself, run by run.
 _OWN = ("name", "resume", "max_steps")
 
@@ -67,6 +79,9 @@ def experiment(
     if not 1 <= seeds <= 1000:
         raise UsageError(f"seeds = {seeds}: must be 1 to 1000")
     given = texts(flags)
+    if (varied := _VARIED.get(name, "")) in given:
+        instead = "leave it out" if name == "residual" else "leave it out; --values says what to vary over"
+        raise UsageError(f"experiment {name} sets {varied} itself, but it was given, {given[varied]!r}: {instead}")
     base = plan(recipe, os.environ, given, {}).config
     folder = Path(base.deployment.runs).expanduser() / f"experiment-{name}"
     os.environ["DPTRAIN_ISA"] = base.deployment.isa

@@ -28,7 +28,7 @@ explain = App(
 
 Checkpoint = Annotated[Path, Parameter(help="run directory, or .safetensors file")]
 SplitName = Annotated[Literal["test", "validation", "train"], Parameter(help="samples to look at")]
-Count = Annotated[int, Parameter(help="images shown")]
+Count = Annotated[int, Parameter(help="images shown, 1 or more")]
 
 
 Out = Annotated[Path, Parameter(["--out", "-o"], help="file, .png or .svg")]

@@ -27,7 +27,7 @@ HELP = {
     "shortcut": "across stages: every second pixel (A), or 2x2 average",
     "residual": "off: the plain network of the same size",
     "hidden": "widths of affine-BatchNorm-ReLU layers before the last",
-    "network": "resnet, lenet, vgg, or FILE:FUNCTION of a file in --networks",
+    "network": "resnet, lenet, vgg, or FILE:FUNCTION of a file in --networks (FILE without .py)",
     "block": "of a residual network: where ReLU and BatchNorm stand",
     "conv_init": "first weights of convolutions",
     "linear_init": "first weights of affine layers",

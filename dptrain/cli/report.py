@@ -51,8 +51,9 @@ def report(
         from dptrain.api.explained import open_explained  # imports Numba: only now is the ISA known
         from dptrain.api.trained import load_trained  # the same
 
+    trained = load_trained(run, deployment.networks)
     sys.stderr.write(f"scoring the {split} samples, fooling the network, drawing; a moment\n")
-    explained = open_explained(load_trained(run, deployment.networks), deployment.data_dir, deployment.networks)
+    explained = open_explained(trained, deployment.data_dir, deployment.networks)
     records = read(run / "metrics.jsonl")
     facts = explained.trained.facts
     page = Page(f"Run {run.resolve().name}", f"{facts.model} on {facts.data.name}. Identity {facts.identity}")
@@ -79,6 +80,8 @@ def _result(page: Page, explained: Explained, records: list[Record]) -> None:
             ("top 5", f"{tested[-1]['test/top5']:.4f}"),
             *facts,
         ]
+    else:
+        facts.append(("run", "not finished"))
     if validated:
         facts.append(("best validation accuracy", f"{max(validated):.4f}"))
     facts.append(("samples", f"{data.train:,} train, {data.validation:,} validation, {data.test:,} test"))

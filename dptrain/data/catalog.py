@@ -145,6 +145,8 @@ def _idx(name: str, classes: tuple[str, ...], folders: list[Path], more: str = "
 
     def decode() -> tuple[Part, Part]:
         arrays = [read_idx(path, dims) for path, (_, dims) in zip(paths, _IDX_FILES, strict=True)]
+        if np.array_equal(arrays[0], arrays[2]):
+            raise DataError(f"{name}: {paths[0]} and {paths[2].name} hold the same images: one has the wrong name")
         parts = [Part(arrays[i][..., np.newaxis], arrays[i + 1].astype(np.int64)) for i in (0, 2)]
         return parts[0], parts[1]
 

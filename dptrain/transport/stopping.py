@@ -6,7 +6,9 @@ import os
 import select
 import signal
 import socket
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Protocol
 
@@ -14,6 +16,7 @@ from dptrain.cluster.events import StopRequested
 from dptrain.transport.wakeup import Wakeup
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+ECHO = 0.25  #: seconds; `timeout` signals the process and its group, a terminal and a launcher both: one wish, not two
 
 
 class StopSource(Protocol):
@@ -68,7 +71,8 @@ class Interrupted(BaseException):
 
 
 class StopSignals:
-    """SIGINT, SIGTERM and SIGHUP while the block lasts; main thread only. A second SIGINT raises KeyboardInterrupt.
+    """SIGINT, SIGTERM and SIGHUP while the block lasts; main thread only. A second SIGINT, unless it is the first one's
+    echo, raises KeyboardInterrupt.
 
     Signals that are ignored stay so: a launcher ignores SIGINT for its children, nohup ignores SIGHUP.
     Raises KeyboardInterrupt at once where Ctrl-C came before it, and something swallowed it.
@@ -80,6 +84,7 @@ class StopSignals:
         self._launched = launched
         self._preparing = preparing
         self._signal = ""
+        self._signalled = 0.0  #: monotonic seconds of the first one
         self._taken = False
         self._old: dict[signal.Signals, object] = {}
 
@@ -107,9 +112,12 @@ class StopSignals:
         if self._preparing:
             self._signal = signal.Signals(number).name  # kept: what is interrupted may swallow the exception
             raise Interrupted(self._signal)
-        if self._signal and number == signal.SIGINT:
+        if not self._signal:
+            self._signal, self._signalled = signal.Signals(number).name, time.monotonic()
+        elif number == signal.SIGINT and time.monotonic() > self._signalled + ECHO:
+            with suppress(OSError):  # not through sys.stderr: what is interrupted may be writing to it
+                os.write(2, b"dptrain: SIGINT again: ending at once, whatever is not saved\n")
             raise KeyboardInterrupt
-        self._signal = self._signal or signal.Signals(number).name
 
     def prepared(self) -> None:
         """From now on signals are collected for `take`."""

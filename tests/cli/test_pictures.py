@@ -84,6 +84,13 @@ def test_the_report_is_one_file_with_every_section(run, capsys):
     assert text.count("data:image/png;base64,") == 6
     tested = next(r["test/acc"] for r in read(run / "metrics.jsonl") if "test/acc" in r)
     assert f"<dd>{tested:.4f}</dd>" in text
+    assert "not finished" not in text
+
+
+def test_the_report_of_a_stopped_run_says_that_it_is_not_finished(here):
+    assert main(["train", *FLAGS, "--max-steps", "3", "--name", "stopped"]) == 0
+    assert main(["report", "runs/stopped"]) == 0
+    assert "<dd>not finished</dd>" in (here / "runs" / "stopped" / "report.html").read_text()
 
 
 def test_the_report_of_a_network_that_makes_no_mistake_says_so(here):
@@ -216,6 +223,7 @@ def test_an_experiment_that_was_stopped_goes_on_with_the_run_it_was_stopped_in(h
         (["depth", "--dataset", "folder:gone"], "folder:gone: there is no folder "),
         (["depth", "--network", "mine:net"], "8 layers: network 'mine:net' comes from a Python file"),
         (["pad", "--values", "0,200"], "pad 200: "),
+        (["depth", "--network", "lenet"], "n = 3 changes nothing in the network lenet"),
         (["block", "--precision", "bf16"], "precision bf16 is for networks of the engine, but block"),
     ],
 )
@@ -244,6 +252,11 @@ def test_a_variant_that_cannot_be_built_is_told_before_the_first_one_is_trained(
         (["history", "nowhere"], "nowhere is no run directory"),
         (["explain", "fool", "nowhere", "--confidence", "2"], "confidence = 2.0: must be above 0 and below 1"),
         (["experiment", "depth", "--seeds", "0"], "seeds = 0"),
+        (
+            ["experiment", "filters", "--filters", "5"],
+            "experiment filters sets filters itself, but it was given, '5'",
+        ),
+        (["experiment", "residual", "--no-residual"], "experiment residual sets residual itself, but it was given"),
         (["experiment", "pad", "--values", "x"], "--values x"),
     ],
 )
@@ -253,6 +266,14 @@ def test_bad_input_is_one_line_and_leaves_nothing(here, capsys, arguments, messa
     assert err.startswith("dptrain: error: ")
     assert err.count("\n") == 1
     assert message in err
+    assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize("picture", ["misclassified", "saliency"])
+@pytest.mark.parametrize("count", ["0", "-2"])
+def test_a_picture_of_no_image_is_refused_in_one_line(run, here, capsys, picture, count):
+    assert main(["explain", picture, str(run), "--count", count]) == 78
+    assert capsys.readouterr().err == f"dptrain: error: count = {count}: must be 1 or more\n"
     assert list(here.iterdir()) == []
 
 

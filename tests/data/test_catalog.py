@@ -128,6 +128,14 @@ def test_an_incomplete_set_names_what_is_missing(tmp_path, write_idx):
         open_dataset("mnist", str(tmp_path))
 
 
+def test_test_images_under_the_training_images_name_are_refused(tmp_path, write_idx):
+    folder = write_idx(tmp_path / "mnist")
+    for what in ("images-idx3", "labels-idx1"):
+        (folder / f"train-{what}-ubyte.gz").write_bytes((folder / f"t10k-{what}-ubyte.gz").read_bytes())
+    with pytest.raises(DataError, match=r"train-images-idx3-ubyte\.gz and t10k-\S+\.gz hold the same images"):
+        open_dataset("mnist", str(tmp_path))
+
+
 def test_images_and_labels_of_different_number_are_refused(tmp_path, write_idx):
     folder = write_idx(tmp_path / "mnist", packed=False)
     path = folder / "train-labels-idx1-ubyte"

@@ -22,7 +22,7 @@ from dptrain.nn.layer import Run
 from dptrain.nn.linear import Linear
 from dptrain.nn.network import leaves
 from dptrain.nn.networks import NETWORKS
-from dptrain.nn.shortcut import Subsample
+from dptrain.nn.shortcut import AveragePool, Subsample
 from dptrain.optim.optimizer import OPTIMIZERS
 
 IMAGE, CLASSES = (8, 8, 3), 5
@@ -117,10 +117,18 @@ def test_option_c_projects_in_every_block_and_b_only_where_the_shape_changes():
     assert (projections("A"), projections("B"), projections("C")) == (0, 2, 9)
 
 
-def test_zeros_at_the_end_leave_the_channels_where_they_were():
-    x = draws((1, 2, 2, 2))
-    y, _ = Subsample(at_end=True)(Run({}, {}, training=True), x)
-    np.testing.assert_array_equal(y[0, 0, 0], [*x[0, 0, 0], 0, 0])
+@pytest.mark.parametrize("shortcut", ["A", "avgpool", "A-end", "avgpool-end"])
+def test_the_four_flavours_of_option_a_are_their_formulas(shortcut):
+    """Where the shape changes: every second pixel, or means of four; zero channels on either side, or behind."""
+    x = draws((2, 4, 6, 4))
+    means = (x[:, ::2, ::2] + x[:, 1::2, ::2] + x[:, ::2, 1::2] + x[:, 1::2, 1::2]) / 4
+    halved = means if "avgpool" in shortcut else x[:, ::2, ::2]
+    zeros = (0, 4) if shortcut.endswith("-end") else (2, 2)
+    built = leaves(build(n=1, shortcut=shortcut).network.network)
+    first, second = [leaf for leaf in built if isinstance(leaf, Subsample | AveragePool)]
+    assert first == second
+    y, _ = first(Run({}, {}, training=True), x)
+    np.testing.assert_allclose(y, np.pad(halved, ((0, 0), (0, 0), (0, 0), zeros)), rtol=1e-6)
 
 
 def test_depths_far_beyond_the_papers_can_be_built():

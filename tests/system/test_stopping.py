@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from dptrain.transport.stopping import ECHO
 from soak import traces
 from soak.processes import hit, until
 
@@ -81,6 +82,7 @@ def test_a_second_ctrl_c_waits_for_nothing_and_what_was_saved_stays_whole(runs, 
         os.kill(pid, signal.SIGSTOP)
     hit(process.pid, signal.SIGINT)
     runs.until_said("a", "SIGINT: stopping")
+    time.sleep(2 * ECHO)
     hit(process.pid, signal.SIGINT)
     assert process.wait(SOON) == 130
     runs.until_alone()  # the others die of its death, which it does not wait for

@@ -5,13 +5,14 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from contextlib import suppress
 
 import pytest
 
 from dptrain.__main__ import Interrupts
 from dptrain.cluster.events import StopRequested
-from dptrain.transport.stopping import Interrupted, StopFlag, StopSignals
+from dptrain.transport.stopping import ECHO, Interrupted, StopFlag, StopSignals
 from dptrain.transport.wakeup import wait
 
 
@@ -27,12 +28,23 @@ def test_a_signal_wakes_the_poll_and_is_told_once_by_its_name(number, code):
         assert stop.take() is None
 
 
-def test_a_second_ctrl_c_does_not_wait_for_anything():
+def test_a_second_ctrl_c_does_not_wait_for_anything_and_says_so(capfd):
     with StopSignals() as stop:
         os.kill(os.getpid(), signal.SIGINT)
         stop.take()
+        time.sleep(2 * ECHO)
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
+    assert capfd.readouterr().err == "dptrain: SIGINT again: ending at once, whatever is not saved\n"
+
+
+def test_the_same_signal_at_once_again_is_the_same_wish():
+    """`timeout -s INT` sends two: to the process, and to its group."""
+    with StopSignals() as stop:
+        for _ in range(3):
+            os.kill(os.getpid(), signal.SIGINT)
+        assert stop.take() == StopRequested("SIGINT")
+        assert stop.take() is None
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
