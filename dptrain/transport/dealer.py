@@ -31,6 +31,8 @@ CLOSED = "the connection is closed"
 class DealerLink:
     """A `WorkerLink` over ipc or tcp. `address` comes from `connect_address`. Closed until `open`."""
 
+    elsewhere = True
+
     def __init__(self, address: str, keys: Keyring | None = None) -> None:
         self.endpoint, self._keys = address, keys
         self._key = ""  #: name of the key in use

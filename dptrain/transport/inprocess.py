@@ -93,6 +93,8 @@ class InProcessHub:
 class InProcessLink:
     """A `WorkerLink` to a hub in this process."""
 
+    elsewhere = False
+
     def __init__(self, hub: InProcessHub) -> None:
         self._hub, self.endpoint = hub, hub.endpoint
         self._wakeup = Wakeup()

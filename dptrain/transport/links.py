@@ -53,6 +53,11 @@ class WorkerLink(Protocol):
         """Where it connects to."""
         ...
 
+    @property
+    def elsewhere(self) -> bool:
+        """The coordinator is another process, which may be lost; in our own it is gone only when the run is over."""
+        ...
+
     def open(self) -> None:
         """A new, unused connection."""
         ...

@@ -115,7 +115,8 @@ class _Loop:
             event = self._events.popleft()
             if isinstance(event, Arrived):
                 self._hint_at = None
-            if isinstance(event, LinkLost):  # not where the coordinator has said goodbye before: that was an Exit
+            # Not where the coordinator has said goodbye before: that was an Exit.
+            if isinstance(event, LinkLost) and self._link.elsewhere:
                 self._tell(event.reason)
             for action in self._machine.handle(event, time.monotonic()):
                 match action:

@@ -101,6 +101,16 @@ def test_a_worker_that_was_told_to_stop_does_not_complain_that_the_connection_is
     assert caplog.records == []
 
 
+def test_a_worker_whose_run_is_over_before_it_was_admitted_does_not_complain_either(hub, caplog):
+    hub.close()
+    flag = StopFlag()
+    threading.Timer(0.3, flag.set, ["the run is over"]).start()
+    ended = run_worker(Worker(Identity("0" * 32, "w0", 7, "toy", "toy")), InProcessLink(hub), Idle(), flag, 10.0)
+    flag.close()
+    assert (ended.code, ended.reason) == (0, "the run is over")
+    assert caplog.records == []
+
+
 def test_a_worker_that_nobody_answers_says_so_once_and_who_knows_why(hub, caplog, monkeypatch):
     monkeypatch.setattr("dptrain.transport.worker_loop.HINT", 0.1)
     flag, worker = StopFlag(), Worker(Identity("0" * 32, "w0", 7, "toy", "toy"), give_up=1.0)
