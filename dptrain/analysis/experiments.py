@@ -70,9 +70,9 @@ def _shards(base: Config, values: Sequence[str]) -> list[Variant]:
 
 #: gcr's table of solvers with its best rates, and Adam, which it had not.
 _SOLVERS: dict[str, dict[str, Value]] = {
-    "nesterov": {"momentum": 0.9, "nesterov": True},
-    "momentum": {"momentum": 0.9, "nesterov": False},
-    "sgd": {"momentum": 0.0, "nesterov": False},
+    "nesterov": {"optimizer": "sgd", "momentum": 0.9, "nesterov": True},
+    "momentum": {"optimizer": "sgd", "momentum": 0.9, "nesterov": False},
+    "sgd": {"optimizer": "sgd", "momentum": 0.0, "nesterov": False},
     "adam": {"optimizer": "adam", "lr": 0.001},
     "rmsprop": {"optimizer": "rmsprop", "lr": 0.01},
     "adagrad": {"optimizer": "adagrad", "lr": 0.1},
@@ -86,11 +86,7 @@ def _solver(_: Config, values: Sequence[str]) -> list[Variant]:
     if unknown:
         raise UsageError(f"there is no solver {unknown[0]!r}: there are {', '.join(_SOLVERS)}")
     plain: dict[str, Value] = {"momentum": 0.0, "nesterov": False}  # belong to sgd alone
-    return [
-        Variant(name, (plain if "optimizer" in changes else {}) | changes)
-        for name, changes in _SOLVERS.items()
-        if name in (values or _SOLVERS)
-    ]
+    return [Variant(name, plain | changes) for name, changes in _SOLVERS.items() if name in (values or _SOLVERS)]
 
 
 def _bn_momentum(_: Config, values: Sequence[str]) -> list[Variant]:

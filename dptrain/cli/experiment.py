@@ -37,18 +37,6 @@ Name = Literal[
     "shortcut",
 ]
 
-#: What an experiment varies: a flag that sets it would change nothing. (Augmentations are varied around those given.)
-_VARIED = {
-    "depth": "n",
-    "residual": "residual",
-    "filters": "filters",
-    "shards": "shard_size",
-    "solver": "optimizer",
-    "bn-momentum": "bn_momentum",
-    "block": "block",
-    "shortcut": "shortcut",
-}
-
 #: Settings that an experiment chooses itself, run by run.
 _OWN = ("name", "resume", "max_steps")
 
@@ -79,9 +67,6 @@ def experiment(
     if not 1 <= seeds <= 1000:
         raise UsageError(f"seeds = {seeds}: must be 1 to 1000")
     given = texts(flags)
-    if (varied := _VARIED.get(name, "")) in given:
-        instead = "leave it out" if name == "residual" else "leave it out; --values says what to vary over"
-        raise UsageError(f"experiment {name} sets {varied} itself, but it was given, {given[varied]!r}: {instead}")
     base = plan(recipe, os.environ, given, {}).config
     folder = Path(base.deployment.runs).expanduser() / f"experiment-{name}"
     os.environ["DPTRAIN_ISA"] = base.deployment.isa
@@ -93,6 +78,12 @@ def experiment(
         figure = checked(folder / "figure.png")
     wanted = [value.strip() for value in values.split(",") if value.strip()]
     rows = variants(name, base, wanted)
+    for setting in given:
+        others = {other: value for other, value in given.items() if other != setting}
+        if all(setting in row.changes for row in rows) and rows == variants(
+            name, plan(recipe, os.environ, others, {}).config, wanted
+        ):
+            raise UsageError(f"experiment {name} sets {setting} itself: leave it out; --values says what to vary over")
     firsts = range(base.training.seed, base.training.seed + seeds)
     runs = [_prepared(row, seed, recipe, given, folder) for seed in firsts for row in rows]
     _refuse_impossible({run.variant.slug: run for run in runs if not finished(run.path)}.values())

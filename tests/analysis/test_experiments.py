@@ -46,6 +46,13 @@ def test_what_each_experiment_varies():
     assert [row.label for row in variants("solver", BASE, ["adam", "sgd"])] == ["sgd", "adam"]
 
 
+def test_a_solver_is_what_it_is_called_whatever_the_recipe_has():
+    rows = {row.label: row.changes["optimizer"] for row in variants("solver", BASE, [])}
+    assert rows == {name: "sgd" for name in ("nesterov", "momentum", "sgd")} | {
+        name: name for name in ("adam", "rmsprop", "adagrad", "adadelta")
+    }
+
+
 @pytest.mark.parametrize(
     ("name", "values", "message"),
     [
