@@ -79,11 +79,13 @@ def experiment(
     wanted = [value.strip() for value in values.split(",") if value.strip()]
     rows = variants(name, base, wanted)
     for setting in given:
-        others = {other: value for other, value in given.items() if other != setting}
-        if all(setting in row.changes for row in rows) and rows == variants(
-            name, plan(recipe, os.environ, others, {}).config, wanted
-        ):
-            raise UsageError(f"experiment {name} sets {setting} itself: leave it out; --values says what to vary over")
+        asked = getattr(getattr(base, SECTION_OF[setting]), setting)
+        if all(row.changes.get(setting, asked) != asked for row in rows):
+            others = {other: value for other, value in given.items() if other != setting}
+            if rows == variants(name, plan(recipe, os.environ, others, {}).config, wanted):
+                raise UsageError(
+                    f"experiment {name} sets {setting} itself, and never to {given[setting]}: leave it out"
+                )
     firsts = range(base.training.seed, base.training.seed + seeds)
     runs = [_prepared(row, seed, recipe, given, folder) for seed in firsts for row in rows]
     _refuse_impossible({run.variant.slug: run for run in runs if not finished(run.path)}.values())

@@ -254,11 +254,10 @@ def test_a_variant_that_cannot_be_built_is_told_before_the_first_one_is_trained(
         (["experiment", "depth", "--seeds", "0"], "seeds = 0"),
         (
             ["experiment", "filters", "--filters", "5"],
-            "experiment filters sets filters itself: leave it out",
+            "experiment filters sets filters itself, and never to 5: leave it out",
         ),
-        (["experiment", "residual", "--no-residual"], "experiment residual sets residual itself: leave it out"),
-        (["experiment", "residual", "--values", "1,3", "--n", "5"], "experiment residual sets n itself: leave it out"),
-        (["experiment", "solver", "--optimizer", "adam"], "experiment solver sets optimizer itself: leave it out"),
+        (["experiment", "residual", "--values", "1,3", "--n", "5"], "residual sets n itself, and never to 5"),
+        (["experiment", "pad", "--augment", "crop:8,flip"], "pad sets augment itself, and never to crop:8,flip"),
         (["experiment", "pad", "--values", "x"], "--values x"),
     ],
 )
