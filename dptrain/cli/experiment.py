@@ -83,9 +83,8 @@ def experiment(
         if all(row.changes.get(setting, asked) != asked for row in rows):
             others = {other: value for other, value in given.items() if other != setting}
             if rows == variants(name, plan(recipe, os.environ, others, {}).config, wanted):
-                raise UsageError(
-                    f"experiment {name} sets {setting} itself, and never to {given[setting]}: leave it out"
-                )
+                never = f"sets {setting} itself, and never to {given[setting]}"
+                raise UsageError(f"experiment {name} {never}: leave it out")
     firsts = range(base.training.seed, base.training.seed + seeds)
     runs = [_prepared(row, seed, recipe, given, folder) for seed in firsts for row in rows]
     _refuse_impossible({run.variant.slug: run for run in runs if not finished(run.path)}.values())

@@ -270,6 +270,20 @@ def test_bad_input_is_one_line_and_leaves_nothing(here, capsys, arguments, messa
     assert list(here.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["augmentation", "--augment", "crop:4,flip"],
+        ["pad", "--augment", "tint,crop:4"],
+        ["residual", "--n", "5"],
+        ["filters", "--filters", "16"],
+    ],
+)
+def test_what_an_experiment_varies_may_be_said_where_it_has_that_value_or_is_built_on_it(here, monkeypatch, arguments):
+    monkeypatch.setattr("dptrain.cli.training.run", lambda *_, **__: 3)
+    assert main(["experiment", *arguments, "--dataset", "fashion-mini"]) == 3
+
+
 @pytest.mark.parametrize("picture", ["misclassified", "saliency"])
 @pytest.mark.parametrize("count", ["0", "-2"])
 def test_a_picture_of_no_image_is_refused_in_one_line(run, here, capsys, picture, count):
