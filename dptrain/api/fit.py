@@ -12,6 +12,7 @@ from dptrain.api.session import train
 from dptrain.api.settings import Setting, in_python, texts
 from dptrain.errors import DivergedError, TrainingError, UsageError
 from dptrain.kernels import isa
+from dptrain.run.condition import diverged
 from dptrain.transport.preparation import Preparation
 from dptrain.transport.stopping import Interrupted
 
@@ -40,8 +41,8 @@ def fit(recipe: str | Path = "", /, **settings: Setting) -> Run:
     except Interrupted as interrupted:
         raise KeyboardInterrupt from interrupted
     if finished.failure:
-        kind = DivergedError if finished.code == DivergedError.exit_code else TrainingError
-        raise kind(finished.failure)
+        wild = finished.code == DivergedError.exit_code and diverged(finished.path)
+        raise (DivergedError if wild else TrainingError)(finished.failure)
     if finished.code:
         raise KeyboardInterrupt
     deployment = chosen.config.deployment

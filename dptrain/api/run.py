@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -75,7 +75,7 @@ class Run:
         return score(self._trained, self._explained.source, split, five=five, watch=lambda *_: None)
 
     @in_python()
-    def probabilities(self, images: U8 | Path | str | Sequence[Path | str]) -> F64:
+    def probabilities(self, images: U8 | Path | str | Iterable[Path | str]) -> F64:
         """(n, classes); the data set need not be here.
 
         `images`: (n, h, w, c) uint8 as the data set has them, or one or several image files of any size. Raises
@@ -83,10 +83,8 @@ class Run:
         """
         trained = self._trained
         inputs = inputs_of(trained.facts)
-        if isinstance(images, str | Path):
-            images = [images]
         if not isinstance(images, np.ndarray):
-            images = read_images([Picture(Path(file)) for file in images], inputs.shape)
+            images = read_images([Picture(file) for file in _paths(images)], inputs.shape)
         elif images.dtype != np.uint8 or images.shape[1:] != inputs.shape:
             raise DataError(
                 f"images of shape {images.shape}, {images.dtype}: (n, {', '.join(map(str, inputs.shape))}) of uint8 "
@@ -95,7 +93,7 @@ class Run:
         seen = np.ascontiguousarray(inputs.seen(images))
         return loss.probabilities(trained.model.logits(trained.params, trained.buffers, seen))
 
-    def predict(self, images: U8 | Path | str | Sequence[Path | str]) -> list[str]:
+    def predict(self, images: U8 | Path | str | Iterable[Path | str]) -> list[str]:
         """The name of the most probable class of each image; of equals the lower number. As `probabilities`."""
         return [self.classes[int(i)] for i in np.argmax(self.probabilities(images), axis=1)]
 
@@ -131,3 +129,15 @@ class Run:
     @cached_property
     def _explained(self) -> Explained:
         return open_explained(self._trained, self._data_dir, self._networks)
+
+
+def _paths(images: object) -> list[Path]:
+    """Raises DataError for what is no path."""
+    paths = []
+    for file in images if isinstance(images, Iterable) and not isinstance(images, str) else [images]:
+        if not isinstance(file, str | Path):
+            raise DataError(
+                f"{type(file).__name__}: images are one array of uint8, (n, height, width, channels), or paths of files"
+            )
+        paths.append(Path(file))
+    return paths

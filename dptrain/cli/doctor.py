@@ -11,12 +11,13 @@ from cyclopts import Parameter
 
 from dptrain.cli import checks
 from dptrain.cli.flags import INSECURE, takes_config, texts
+from dptrain.config import DeploymentConfig
 from dptrain.configfile import gather, resolve
 
 SICK = 1
 
 
-@takes_config("data_dir", "isa", "keys")
+@takes_config("data_dir", "isa", "keys", "networks")
 def doctor(
     *,
     connect: Annotated[str, Parameter(help="also try a coordinator, tcp://HOST:PORT, step by step")] = "",
@@ -37,7 +38,7 @@ def doctor(
         checks.kernels(f"said by {origin}" if deployment.isa != "auto" else ""),
         checks.sockets(),
         checks.datasets(deployment.data_dir),
-        _way_in(connect, deployment.keys, deployment.data_dir, insecure=insecure) if connect else (),
+        _way_in(connect, deployment, insecure=insecure) if connect else (),
     )
     bad = 0
     for finding in findings:
@@ -47,7 +48,7 @@ def doctor(
     return SICK if bad else 0
 
 
-def _way_in(connect: str, keys: str, data_dir: str, *, insecure: bool) -> Iterator[checks.Finding]:
+def _way_in(connect: str, deployment: DeploymentConfig, *, insecure: bool) -> Iterator[checks.Finding]:
     """From the name to the canary; the first step that fails is the last one."""
     for finding in checks.connection(*checks.parse_address(connect)):
         yield finding
@@ -55,4 +56,4 @@ def _way_in(connect: str, keys: str, data_dir: str, *, insecure: bool) -> Iterat
             return
     from dptrain.cli import joining  # imports sockets and messages
 
-    yield from joining.steps(connect, keys, data_dir, insecure=insecure)
+    yield from joining.steps(connect, deployment, insecure=insecure)

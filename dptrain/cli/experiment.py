@@ -17,6 +17,7 @@ from dptrain.cli.picture import checked, save, write
 from dptrain.config import SECTION_OF, Config, identity_differences
 from dptrain.configrules import Value
 from dptrain.errors import DivergedError, UsageError
+from dptrain.run.condition import diverged
 from dptrain.run.directory import stored_config
 from dptrain.run.metrics import Record, read
 
@@ -62,7 +63,7 @@ def experiment(
 ) -> int:
     """Train every variant with several seeds; leave runs, table and figure in RUNS/experiment-NAME.
 
-    Started again, it goes on where it was stopped: finished runs are read, not run.
+    Started again, it goes on where it was stopped: runs that are finished, or have diverged, are not run again.
     """
     if not 1 <= seeds <= 1000:
         raise UsageError(f"seeds = {seeds}: must be 1 to 1000")
@@ -88,10 +89,10 @@ def experiment(
     firsts = range(base.training.seed, base.training.seed + seeds)
     runs = [_prepared(row, seed, recipe, given, folder) for seed in firsts for row in rows]
     _refuse_impossible({run.variant.slug: run for run in runs if not finished(run.path)}.values())
-    diverged, code = _train(runs)
+    failed, code = _train(runs)
     if code:
         return code
-    outcomes = [_outcome(row, [run for run in runs if run.variant is row], diverged) for row in rows]
+    outcomes = [_outcome(row, [run for run in runs if run.variant is row], failed) for row in rows]
     result = outcome_table(outcomes)
     length = f"{base.training.epochs} epoch{'s' if base.training.epochs > 1 else ''}"
     shown = base.data.dataset.replace("$", r"\$")  # a pair of them would be a formula to matplotlib
@@ -142,20 +143,21 @@ def _train(runs: list[_Run]) -> tuple[set[Path], int]:
     """Trains what is not finished: directories of runs that diverged, and the exit code of a stop or failure, or 0."""
     from dptrain.cli.training import run as train
 
-    diverged: set[Path] = set()
+    failed: set[Path] = set()
     for number, run in enumerate(runs, 1):
-        done = finished(run.path)
-        sys.stderr.write(f"run {number} of {len(runs)}: {run.path.name}{', finished before' if done else ''}\n")
+        done = "finished" if finished(run.path) else "diverged" if diverged(run.path) else ""
+        sys.stderr.write(f"run {number} of {len(runs)}: {run.path.name}{done and f', {done} before'}\n")
         if done:
+            failed |= {run.path} if done == "diverged" else set()
             continue
         with redirect_stdout(sys.stderr):  # stdout is for the table
             code = train(run.plan, launch=True)
-        if code == DivergedError.exit_code:
-            diverged.add(run.path)
+        if code == DivergedError.exit_code and diverged(run.path):
+            failed.add(run.path)
         elif code:
             sys.stderr.write("the same command goes on from here\n")
-            return diverged, code
-    return diverged, 0
+            return failed, code
+    return failed, 0
 
 
 def finished(path: Path) -> bool:
@@ -164,17 +166,17 @@ def finished(path: Path) -> bool:
     return metrics.is_file() and any("test/acc" in record for record in read(metrics))
 
 
-def _outcome(variant: Variant, runs: list[_Run], diverged: set[Path]) -> Outcome:
+def _outcome(variant: Variant, runs: list[_Run], failed: set[Path]) -> Outcome:
     from dptrain.analysis.outcome import Outcome
     from dptrain.analysis.published import published
 
-    good = [run for run in runs if run.path not in diverged]
+    good = [run for run in runs if run.path not in failed]
     config = runs[0].plan.config
     return Outcome(
         variant.label,
         parameters(good[0].path) if good else 0,
         [result(read(run.path / "metrics.jsonl"), run.plan.config) for run in good],
-        [run.plan.config.training.seed for run in runs if run.path in diverged],
+        [run.plan.config.training.seed for run in runs if run.path in failed],
         published(config),
     )
 

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from dptrain.cli.checks import Finding
 from dptrain.cluster.events import Arrived, Failure, Prepared, PrepareTask
+from dptrain.config import DeploymentConfig
 from dptrain.errors import UsageError
 from dptrain.transport.address import connect_address, is_near, warning_about
 from dptrain.transport.dealer import DealerLink
@@ -25,10 +26,10 @@ _Wanted = TypeVar("_Wanted", Welcome, Admitted)
 _BUSY = f"no answer in {_PATIENCE:.0f} s: is the coordinator stopped, or still compiling its kernels? Try again"
 
 
-def steps(address: str, keys: str, data_dir: str, *, insecure: bool) -> Iterator[Finding]:
+def steps(address: str, deployment: DeploymentConfig, *, insecure: bool) -> Iterator[Finding]:
     """Each step that was taken; after one that failed there is no other."""
     try:
-        ring = open_keyring(keys, WORKER)
+        ring = open_keyring(deployment.keys, WORKER)
         if ring is not None:
             ring.server(COORDINATOR)
         yield Finding("keys", ok=True, text=_about(ring, address))
@@ -40,7 +41,7 @@ def steps(address: str, keys: str, data_dir: str, *, insecure: bool) -> Iterator
         yield Finding("insecure", ok=True, text=warning)
     link = DealerLink(target, ring)
     try:
-        yield from _Visit(link, data_dir).steps()
+        yield from _Visit(link, deployment).steps()
     finally:
         link.close(1.0)
 
@@ -54,8 +55,8 @@ def _about(ring: Keyring | None, address: str) -> str:
 class _Visit:
     """One connection."""
 
-    def __init__(self, link: DealerLink, data_dir: str) -> None:
-        self._link, self._data_dir = link, data_dir
+    def __init__(self, link: DealerLink, deployment: DeploymentConfig) -> None:
+        self._link, self._deployment = link, deployment
         self._me = secrets.token_hex(16)
 
     def steps(self) -> Iterator[Finding]:
@@ -77,7 +78,8 @@ class _Visit:
     def _prove(self, welcome: Welcome) -> Iterator[Finding]:
         from dptrain.workers.compute import RunComputer  # imports the kernels
 
-        made = RunComputer(self._data_dir).run(PrepareTask(welcome))
+        here = self._deployment
+        made = RunComputer(here.data_dir, networks=here.networks).run(PrepareTask(welcome))
         if isinstance(made, Failure):
             yield Finding("data", ok=False, text=made.reason)
             return

@@ -60,6 +60,7 @@ def test_an_array_and_files_of_the_same_images_have_the_same_probabilities(run, 
         Image.fromarray(image).save(path)
     odds = run.probabilities(images)
     assert np.array_equal(odds, run.probabilities(paths))
+    assert np.array_equal(odds, run.probabilities(path for path in paths))
     np.testing.assert_allclose(odds.sum(axis=1), 1, rtol=1e-12)
     assert run.predict([str(path) for path in paths]) == [data.classes[i] for i in odds.argmax(axis=1)]
     assert run.predict(str(paths[1])) == run.predict(paths[1]) == run.predict(images[1:2])
@@ -124,6 +125,8 @@ def test_a_checkpoint_file_predicts_too_and_says_that_it_has_no_history(run, dat
         (lambda run, data: run.predict(data.test_images[0]), r"images of shape \(32, 32, 3\)"),
         (lambda run, data: run.predict(data.test_images.astype(float)), "uint8 is needed"),
         (lambda run, data: run.predict([__file__]), "is no image"),
+        (lambda run, data: run.predict(5), "int: images are one array"),
+        (lambda run, data: run.predict(list(data.test_images[:2])), "ndarray: images are one array"),
         (lambda run, data: run.picture("painting"), "there is no picture 'painting': there are curves, confusion"),
         (lambda run, data: run.evaluate("valid"), "there is no split .valid."),
     ],

@@ -216,6 +216,27 @@ def test_an_experiment_that_was_stopped_goes_on_with_the_run_it_was_stopped_in(h
     assert (folder / "8-layers-seed4" / "term").read_text() == "2\n"
 
 
+def test_a_variant_that_diverged_is_told_as_such_and_not_trained_again(here, capsys, monkeypatch):
+    command = ["experiment", "depth", "--values", "1", "--seeds", "1", *FLAGS, "--lr", "100", "--weight-decay", "1", "--epochs", "4"]
+    assert main([*command, "--table", "csv"]) == 0
+    first = capsys.readouterr()
+    assert "run 1 of 1: 8-layers-seed0\n" in first.err
+    assert "0 (+1 diverged)" in first.out
+    monkeypatch.setattr("dptrain.cli.training.run", None)  # nothing may be trained again
+    assert main([*command, "--table", "csv"]) == 0
+    again = capsys.readouterr()
+    assert "run 1 of 1: 8-layers-seed0, diverged before\n" in again.err
+    assert again.out == first.out
+
+
+def test_a_training_that_fails_otherwise_ends_the_experiment_and_is_not_told_as_diverged(here, capsys, monkeypatch):
+    monkeypatch.setattr("dptrain.cli.training.run", lambda *_, **__: 70)  # of a bug, or a shard nobody survives
+    assert main(["experiment", "depth", "--values", "1,3", "--seeds", "1", *FLAGS]) == 70
+    err = capsys.readouterr().err
+    assert "diverged" not in err
+    assert "run 2" not in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

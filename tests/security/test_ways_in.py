@@ -10,6 +10,7 @@ import time
 import pytest
 
 from dptrain.cli import joining
+from dptrain.config import DeploymentConfig
 from dptrain.transport import keystore
 
 pytestmark = pytest.mark.system
@@ -19,13 +20,24 @@ RECIPE = [
     "shapes32",
     "--validation",
     "500",
-    "--filters",
-    "4",
+    "--network",
+    "mine:net",
+    "--networks",
+    "mine.py",
     "--batch-size",
     "128",
     "--log-format",
     "plain",
 ]
+NETWORK = """
+from dptrain.nn.containers import Sequential
+from dptrain.nn.linear import Linear
+from dptrain.nn.reshape import Reshape
+
+
+def net(config, image, classes):
+    return Sequential((Reshape(), Linear("linear", image.height * image.width * image.channels, classes)))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +48,7 @@ def coordinator(tmp_path_factory):
         keystore.new(folder / "keys", name)
     shutil.copytree(folder / "keys" / "worker-2", folder / "revoked")
     keystore.revoke(folder / "keys", "worker-2")
+    (folder / "mine.py").write_text(NETWORK)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
@@ -54,13 +67,14 @@ def coordinator(tmp_path_factory):
     assert process.wait(20) == 143, (folder / "log").read_text()
 
 
-def steps(address, keys):
-    return [(step.name, step.ok, step.text) for step in joining.steps(address, str(keys), "", insecure=False)]
+def steps(address, keys, *networks):
+    here = DeploymentConfig(keys=str(keys), networks=tuple(map(str, networks)))
+    return [(step.name, step.ok, step.text) for step in joining.steps(address, here, insecure=False)]
 
 
 def test_a_worker_with_a_key_gets_as_far_as_the_canary_and_leaves_the_run_as_it_was(coordinator):
     address, folder = coordinator
-    found = steps(address, folder / "keys" / "worker-1")
+    found = steps(address, folder / "keys" / "worker-1", folder / "mine.py")
     assert [(name, ok) for name, ok, _ in found] == [
         ("keys", True),
         ("handshake", True),
@@ -88,6 +102,13 @@ def test_who_has_no_right_key_is_told_at_which_step_he_stops_and_why(coordinator
     *_, last = steps(address, folder / keys if keys else "")
     assert last[:2] == (name, False)
     assert text in last[2]
+
+
+def test_a_network_from_a_file_is_built_only_where_this_host_is_told_to(coordinator):
+    address, folder = coordinator
+    *_, last = steps(address, folder / "keys" / "worker-1")
+    assert last[:2] == ("data", False)
+    assert "give it once with --networks PATH/mine.py" in last[2]
 
 
 def test_an_address_on_another_machine_is_not_tried_without_keys():
