@@ -1,8 +1,8 @@
 """The error tree. The type says whose fault it is; the exit code says what a launcher should do.
 
-Exit codes: 0 done, 64 usage, 70 the training diverged, a shard took several workers with it, or a bug in dptrain (do not
-start again), 75 temporary (start again), 78 configuration (do not start again). `check` and `gradcheck` end with 1 where
-something is wrong, as `doctor` and `verify` do.
+Exit codes: 0 done, 64 usage, 70 the training diverged, a shard took several workers with it, or a bug in dptrain,
+75 temporary (start again), 78 configuration (do not start again). `check`, `gradcheck`, `doctor` and `verify` end with
+1 where something is not as it should be.
 Ctrl-C and SIGTERM during training end with 130 and 143 after the checkpoint is written.
 """
 

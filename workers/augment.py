@@ -71,9 +71,9 @@ def augment(options: Options) -> int:
 def _serve(options: Options, server: ShardServer, watch: CoordinatorWatch, welcome: Welcome, stop: StopSource) -> int:
     window = Window(_work(welcome, options.data_dir), Place(options.number, options.of))
     log.info("augmenter %d of %d, process %d: at %s", options.number, options.of, os.getpid(), server.endpoint)
-    reason = serve(server, window, stop, watch)
-    log.info("augmenter %d: %s", options.number, reason)
-    return StopRequested(reason).exit_code
+    ending = serve(server, window, stop, watch)
+    log.info("augmenter %d: %s", options.number, ending.reason)
+    return ending.exit_code
 
 
 def _work(welcome: Welcome, data_dir: str) -> Work:

@@ -43,7 +43,7 @@ class RunComputer:
                 try:
                     return self._prepare(welcome)
                 except (DataError, UsageError) as error:
-                    return Failure(str(error), permanent=True)
+                    return Failure(str(error))
             case GradientTask():
                 return self._gradient(task)
             case EvaluationTask():

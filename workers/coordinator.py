@@ -18,7 +18,7 @@ from dptrain.cluster.events import Finish
 from dptrain.cluster.job import Evaluations, Job
 from dptrain.cluster.reports import Notice
 from dptrain.cluster.state import TrainingState, layout_digest
-from dptrain.cluster.worker import Identity, Worker
+from dptrain.cluster.worker import Worker
 from dptrain.config import Config, DeploymentConfig, identity, identity_json
 from dptrain.kernels import amx, isa
 from dptrain.optim.optimizer import make_optimizer
@@ -35,6 +35,7 @@ from dptrain.transport.sockets import FLUSH
 from dptrain.transport.stopping import StopSignals
 from dptrain.transport.threads import Hand, WorkerThreads
 from dptrain.wire.codec import Limits
+from dptrain.wire.messages import PROTOCOL, Hello
 
 from .compute import RunComputer
 from .parts import Parts, canary_digest, first_state
@@ -168,9 +169,9 @@ def _hands(deployment: DeploymentConfig) -> list[Hand]:
     hands = []
     for number in range(deployment.threads or len(os.sched_getaffinity(0))):
         name, incarnation = f"t{number}", secrets.token_hex(16)
-        identity = Identity(incarnation, name, os.getpid(), amx.spoken(), isa.level())
+        hello = Hello(PROTOCOL, incarnation, name, os.getpid(), amx.spoken(), isa.level())
         computer = RunComputer(deployment.data_dir, networks=deployment.networks)
-        hands.append(Hand(name, incarnation, Worker(identity), computer))
+        hands.append(Hand(name, incarnation, Worker(hello), computer))
     return hands
 
 

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dptrain.cluster.worker import Identity, Worker
+from dptrain.cluster.worker import Worker
 from dptrain.errors import ConnectionLostError, RefusedError
 from dptrain.transport.address import connect_address, warning_about
 from dptrain.transport.dealer import DealerLink
@@ -19,6 +19,7 @@ from dptrain.transport.keys import AUGMENTER, COORDINATOR, WORKER, Keyring, open
 from dptrain.transport.orphan import INCARNATION, LAUNCHER, wait_for
 from dptrain.transport.stopping import StopSignals
 from dptrain.transport.worker_loop import Ended, run_worker
+from dptrain.wire.messages import PROTOCOL, Hello
 
 from .entry import run
 
@@ -56,11 +57,12 @@ def work(options: Options) -> int:
 
     wait_for(options.launcher)
     name = options.name or f"{socket.gethostname()}:{os.getpid()}"
-    identity = Identity(options.incarnation or secrets.token_hex(16), name, os.getpid(), amx.spoken(), isa.level())
+    incarnation = options.incarnation or secrets.token_hex(16)
+    hello = Hello(PROTOCOL, incarnation, name, os.getpid(), amx.spoken(), isa.level())
     computer = RunComputer(options.data_dir, augmenters, keys, options.networks)
     log.info("worker %s, process %d, %s: connecting to %s", name, os.getpid(), isa.level(), address)
     with StopSignals(launched=options.launcher > 0) as stop:
-        ended = run_worker(Worker(identity), DealerLink(address, keys), computer, stop, PATIENCE)
+        ended = run_worker(Worker(hello), DealerLink(address, keys), computer, stop, PATIENCE)
     log.info("worker %s: %s", name, ended.reason)
     if not ended.idle:
         leave(ended)

@@ -15,6 +15,7 @@ from dptrain.cluster.course import Course, Ending
 from dptrain.cluster.events import (
     CoordinatorAction,
     CoordinatorEvent,
+    CrewExit,
     Drop,
     Finish,
     Peer,
@@ -108,12 +109,11 @@ class Coordinator:
         match event:
             case Received(peer, message):
                 return self._received(peer, message, now)
-            case PeerGone(peer, reason, killed):
+            case PeerGone(peer, reason):
                 member = self._members.get(peer)
-                gone = [] if member is None else self._work.remove(member, reason, now, died=not killed)
-                if killed:
-                    self._work.killed(peer)
-                return gone
+                return [] if member is None else self._work.remove(member, reason, now, died=True)
+            case CrewExit():
+                return self._ended(event, now)
             case Tick():
                 return self._tick(now)
             case StopRequested():
@@ -123,6 +123,15 @@ class Coordinator:
         self._finished = True
         stop = Stop(self._job.term, ending.reason[:1000])
         return [*(Send(m.peer, stop) for m in self._members.all()), Finish(ending.code, ending.reason)]
+
+    def _ended(self, left: CrewExit, now: float) -> list[CoordinatorAction]:
+        """Its end has one cause, whoever noticed first that the connection is gone."""
+        member = self._members.by_incarnation(left.incarnation)
+        told = [] if member is None else self._work.remove(member, left.reason, now, died=not left.killed)
+        if left.killed:
+            self._work.lives(left.incarnation)
+        who = f"{'worker' if left.incarnation else 'augmenter'} {left.name}"
+        return told or [Tell(Notice("warning", f"{who} {left.reason}"))]
 
     # --- who takes part
 
@@ -149,8 +158,8 @@ class Coordinator:
         match message:
             case Canary():
                 return self._canary(member, message, now)
-            case Leave(reason=reason, failed=failed):
-                return self._work.remove(member, f"left: {reason}", now, died=failed > 0)
+            case Leave(reason=reason):
+                return self._work.remove(member, f"left: {reason}", now)
             case NodeDone():
                 return self._work.node_done(member, message, now)
             case EvaluationDone():

@@ -30,11 +30,20 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class PeerGone:
-    """The connection is closed, the process has exited, or a frame of it was not valid."""
+    """The connection is closed, or a frame of it was not valid."""
 
     peer: Peer
     reason: str
-    killed: bool = False  #: the process was killed from outside (SIGKILL): what it was computing is not to blame
+
+
+@dataclass(frozen=True, slots=True)
+class CrewExit:
+    """A worker or an augmenter that this process has started has ended, and why."""
+
+    name: str
+    incarnation: str  #: "" of an augmenter, which signs nothing
+    reason: str  #: "exited with signal 9"
+    killed: bool = False  #: from outside (SIGKILL): what it was computing is not to blame
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +55,16 @@ class Tick:
 class StopRequested:
     """Ctrl-C, SIGTERM: checkpoint what is applied, then stop. A worker leaves in good order."""
 
-    reason: str  #: "SIGINT", "SIGTERM", "SIGHUP", "SIGPIPE", or anything else, which ends with exit code 0
+    reason: str  #: "SIGINT", "SIGTERM", "SIGHUP", "SIGPIPE", or anything else
+    otherwise: int = 0  #: exit code of what is no signal: 0 where it was only asked for
 
     @property
     def exit_code(self) -> int:
-        """As a shell counts them: 128 + the number of the signal."""
-        return {"SIGHUP": 129, "SIGINT": 130, "SIGPIPE": 141, "SIGTERM": 143}.get(self.reason, 0)
+        """Of a signal as a shell counts them: 128 + its number."""
+        return {"SIGHUP": 129, "SIGINT": 130, "SIGPIPE": 141, "SIGTERM": 143}.get(self.reason, self.otherwise)
 
 
-CoordinatorEvent: TypeAlias = Received | PeerGone | Tick | StopRequested
+CoordinatorEvent: TypeAlias = Received | PeerGone | CrewExit | Tick | StopRequested
 
 
 # --- coordinator: actions
@@ -113,7 +123,7 @@ class PrepareTask:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GradientTask:
-    """One shard. Result: ShardResult (whose arrays the task's owner may keep: never reuse them) or Failure."""
+    """One shard. Result: ShardResult, whose arrays the task's owner may keep: never reuse them."""
 
     step: int
     shard: int
@@ -122,7 +132,7 @@ class GradientTask:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EvaluationTask:
-    """Samples [start, stop) of a split. Result: Score or Failure."""
+    """Samples [start, stop) of a split. Result: Score."""
 
     step: int
     split: str
@@ -160,10 +170,9 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """The task could not be done; `permanent`: starting again would not help (exit code 78)."""
+    """A PrepareTask could not be done, for want of data say: starting again would not help."""
 
     reason: str
-    permanent: bool
 
 
 # --- worker: events

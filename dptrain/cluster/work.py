@@ -11,7 +11,7 @@ from typing import Any
 
 from dptrain.cluster.course import Course, Ending
 from dptrain.cluster.dispatch import IN_FLIGHT, Dispatch
-from dptrain.cluster.events import CoordinatorAction, Drop, Peer, Send, Tell
+from dptrain.cluster.events import CoordinatorAction, Drop, Send, Tell
 from dptrain.cluster.finite import fault_of
 from dptrain.cluster.jury import Opinion, Verdict
 from dptrain.cluster.membership import Member, Membership
@@ -42,7 +42,6 @@ class Work:
 
     def __init__(self, course: Course, members: Membership, counters: Counters) -> None:
         self._course, self._members, self.counters = course, members, counters
-        self._gone: dict[Peer, str] = {}  #: of this round: connection -> incarnation of workers that have died
         self._quiet_until = 0.0  #: no further notice of a stalemate before
 
     # --- who goes
@@ -62,15 +61,10 @@ class Work:
             if died:
                 held = current.book.held(member.incarnation)
                 current.deaths.add(held, Death(member.incarnation, member.name, now))
-                self._gone[member.peer] = member.incarnation
             given_up = current.book.give_up_all(member.incarnation)
             shards = given_up if isinstance(current, StepRound) else ()
         self._course.forget(member.incarnation)
         return [Tell(WorkerLost(member.name, reason, shards, len(self._members.ready())))]
-
-    def killed(self, peer: Peer) -> None:
-        """The process whose connection this was has been killed from outside."""
-        self.lives(self._gone.pop(peer, ""))
 
     def lives(self, incarnation: str) -> None:
         """Whoever had lost only its connection, or was killed from outside, did not die of a shard."""
@@ -287,7 +281,6 @@ class Work:
         for member in self._members.ready():
             if not current.book.was_used(member.incarnation):
                 current.pace.rested(member.incarnation)
-        self._gone.clear()
         return self._course.completed()
 
     def _condemn(self, now: float) -> list[CoordinatorAction]:

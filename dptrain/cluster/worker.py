@@ -6,7 +6,7 @@ for. Sums are merged along the tree before they are sent. It holds nothing that 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum, auto
 
 import numpy as np
@@ -36,10 +36,10 @@ from dptrain.cluster.events import (
 from dptrain.cluster.finite import fault_of
 from dptrain.cluster.holding import Bundle, Holding
 from dptrain.cluster.tree import Node, is_node
+from dptrain.errors import UsageError
 from dptrain.model import ShardResult
 from dptrain.wire.checksum import params_digest
 from dptrain.wire.messages import (
-    PROTOCOL,
     Admitted,
     Assign,
     Canary,
@@ -60,17 +60,6 @@ from dptrain.wire.messages import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Who this process is."""
-
-    incarnation: str  #: 32 random hex digits, new for every process
-    name: str
-    pid: int
-    numerics: str
-    isa: str
-
-
 class Link(Enum):
     """How far the connection has come."""
 
@@ -87,9 +76,9 @@ class Worker:
     Results of GradientTasks may come in any order: the edge may compute several at a time.
     """
 
-    def __init__(self, identity: Identity, give_up: float = GIVE_UP) -> None:
-        self._me = identity
-        self._contact = Contact(identity.incarnation, give_up)
+    def __init__(self, hello: Hello, give_up: float = GIVE_UP) -> None:
+        self._me = hello  #: who this process is, and what it says first
+        self._contact = Contact(hello.incarnation, give_up)
         self._link = Link.DOWN
         self._exited = False
         self._now = 0.0  #: of the event that is handled
@@ -124,8 +113,7 @@ class Worker:
             case Connected():
                 self._link, self._asked = Link.GREETING, now
                 self._contact.opened(now)
-                me = self._me
-                return [Reply(Hello(PROTOCOL, me.incarnation, me.name, me.pid, me.numerics, me.isa))]
+                return [Reply(self._me)]
             case Arrived(message):
                 return self._arrived(message, now)
             case Computed():
@@ -158,12 +146,10 @@ class Worker:
         self._params, self._holding, self._evaluations = None, None, {}
         return [Forget()] if busy else []  # never a PrepareTask: while one is under way there is no work
 
-    def _leave(self, reason: str, code: int, *, failed: bool = False) -> list[WorkerAction]:
+    def _leave(self, reason: str, code: int) -> list[WorkerAction]:
         line = " ".join(reason.split())[:1000]
         text = "".join(c if c.isprintable() else "?" for c in line)  # it comes from anywhere; the wire wants plain text
-        farewell = (
-            [Reply(Leave(self._term, self._me.incarnation, text, int(failed)))] if self._welcome is not None else []
-        )
+        farewell = [Reply(Leave(self._term, self._me.incarnation, text))] if self._welcome is not None else []
         return [*farewell, Exit(code, text)]
 
     # --- what the coordinator says
@@ -284,8 +270,7 @@ class Worker:
     def _computed(self, event: Computed) -> list[WorkerAction]:
         task, result = event.task, event.result
         if isinstance(result, Failure):
-            failed = not isinstance(task, PrepareTask)
-            return self._leave(result.reason, 78 if result.permanent else 75, failed=failed)
+            return self._leave(result.reason, UsageError.exit_code)
         if isinstance(task, PrepareTask):
             assert isinstance(result, Prepared)
             return self._has_prepared(task, result)

@@ -141,8 +141,8 @@ class CoordinatorWatch:
         return not self.reason
 
 
-def serve(server: ShardServer, window: Window, stop: StopSource, watch: CoordinatorWatch) -> str:
-    """Until somebody wants it to stop or the run is over; the answer is why."""
+def serve(server: ShardServer, window: Window, stop: StopSource, watch: CoordinatorWatch) -> StopRequested:
+    """Until somebody wants it to stop or the run is over; the answer is who or why."""
     poller = zmq.Poller()
     server.register(poller)
     for fd in stop.filenos:
@@ -153,9 +153,9 @@ def serve(server: ShardServer, window: Window, stop: StopSource, watch: Coordina
         poller.poll(0 if busy else 250)
         request = stop.take()
         if request is not None:
-            return request.reason
+            return request
         if time.monotonic() >= next_look:
             next_look = time.monotonic() + 0.25
             if not watch.goes_on():
-                return watch.reason
+                return StopRequested(watch.reason)
         busy = server.answer(window) or window.prepare_one()

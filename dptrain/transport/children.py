@@ -7,12 +7,13 @@ import os
 import secrets
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from signal import SIGKILL
 from typing import IO
 
-from dptrain.transport.coordinator_loop import CrewExit
+from dptrain.cluster.events import CrewExit
 from dptrain.transport.orphan import INCARNATION, LAUNCHER
 from dptrain.transport.restarts import ASKED, TEMPORARY, Restarts, describe, exit_code
 
@@ -31,7 +32,6 @@ class ChildSpec:
     argv: Sequence[str]
     log: Path  #: standard output and error are appended
     worker: bool  #: says Hello; when the last one is gone for good, the run cannot go on
-    env: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -87,7 +87,7 @@ class Children:
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **ONE_THREAD, **child.spec.env},
+                env={**os.environ, **ONE_THREAD},
                 process_group=0,
             )
         child.pidfd = os.pidfd_open(child.process.pid)
@@ -98,16 +98,6 @@ class Children:
     def filenos(self) -> Sequence[int]:
         """A pidfd is readable as soon as its process has ended, a SIGKILL included."""
         return [child.pidfd for child in self._children if child.process is not None]
-
-    @property
-    def incarnations(self) -> frozenset[str]:
-        """Of the workers now alive, or whose end has not been told yet."""
-        return frozenset(child.incarnation for child in self._children if child.spec.worker)
-
-    @property
-    def pids(self) -> dict[str, int]:
-        """Name -> process id of those now alive."""
-        return {child.spec.name: child.process.pid for child in self._children if child.process is not None}
 
     def exits(self) -> list[CrewExit]:
         """Who has ended since the last call; starts again whose time has come."""
@@ -128,7 +118,8 @@ class Children:
         child.start_at = None if delay is None else self._clock() + delay
         if delay is None and child.spec.worker and child.code not in ASKED:
             self._given_up.append(child)
-        return CrewExit(child.spec.name, child.incarnation, self._fate(child), child.spec.worker)
+        incarnation = child.incarnation if child.spec.worker else ""
+        return CrewExit(child.spec.name, incarnation, self._fate(child), killed=child.code == -SIGKILL)
 
     def _fate(self, child: _Child) -> str:
         """An exit code is told with the last line it has written; a signal leaves no words about itself."""
@@ -174,6 +165,18 @@ class Children:
         for child, process in alive:
             child.code = process.wait()
             _release(child)
+
+    # --- for tests
+
+    @property
+    def incarnations(self) -> frozenset[str]:
+        """Of the workers now alive, or whose end has not been told yet."""
+        return frozenset(child.incarnation for child in self._children if child.spec.worker)
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """Name -> process id of those now alive."""
+        return {child.spec.name: child.process.pid for child in self._children if child.process is not None}
 
 
 def _last_words(child: _Child, most: int) -> list[str]:

@@ -6,17 +6,14 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
-from signal import SIGKILL
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from dptrain.cluster.coordinator import Coordinator
 from dptrain.cluster.events import (
     CoordinatorEvent,
+    CrewExit,
     Drop,
     Finish,
-    Peer,
-    PeerGone,
-    Received,
     SaveCheckpoint,
     Send,
     StopRequested,
@@ -27,7 +24,6 @@ from dptrain.cluster.reports import Notice, Report, StepDone
 from dptrain.cluster.state import TrainingState
 from dptrain.transport.links import CoordinatorLink
 from dptrain.transport.stopping import StopSource
-from dptrain.wire.messages import Admitted, Hello
 
 TICK = 0.25  #: seconds
 
@@ -44,26 +40,12 @@ class Recorder(Protocol):
         ...
 
 
-class CrewExit(NamedTuple):
-    """A worker or an augmenter of our own has ended."""
-
-    name: str
-    incarnation: str
-    reason: str  #: "exited with signal 9"
-    worker: bool = True  #: or an augmenter, whose work the workers do until it is back
-
-
 class Crew(Protocol):
     """The workers this process has started: processes (`children`) or threads (`threads`)."""
 
     @property
     def filenos(self) -> Sequence[int]:
         """Readable when somebody has ended."""
-        ...
-
-    @property
-    def incarnations(self) -> frozenset[str]:
-        """What its workers sign with."""
         ...
 
     def exits(self) -> list[CrewExit]:
@@ -85,13 +67,13 @@ def run_coordinator(
     machine: Coordinator, link: CoordinatorLink, recorder: Recorder, stop: StopSource, crew: Crew | None = None
 ) -> Finish:
     """Until the machine finishes. Does not close anything; an exception leaves everything to the caller as well."""
-    loop = _Loop(machine, link, recorder, crew)
+    loop = _Loop(machine, link, recorder)
     next_tick = 0.0
     failed = False
     while True:
         finish = loop.work_off()
         if finish is not None:
-            return _with_failure(finish, crew)
+            return finish
         watch = (*stop.filenos, *(crew.filenos if crew else ()))
         now = time.monotonic()
         next_tick = min(next_tick, machine.wake_at(now) or next_tick)
@@ -101,55 +83,29 @@ def run_coordinator(
             recorder.tell(Notice("info", f"{request.reason}: stopping, with a checkpoint of what is applied"))
             loop.add([request])
         if crew is not None:
-            loop.add(loop.gone(crew.exits()))
+            loop.add(crew.exits())
             if crew.failure is not None and not failed:
                 failed = True
-                recorder.tell(Notice("error", crew.failure[1], final=True))
+                code, reason = crew.failure
+                recorder.tell(Notice("error", reason, final=True))
                 for line in crew.last_words:
                     recorder.tell(Notice("info", line))
-                loop.add([StopRequested(crew.failure[1])])
+                loop.add([StopRequested(reason, code)])
         if time.monotonic() >= next_tick:
             next_tick = time.monotonic() + TICK
             loop.add([Tick()])
 
 
-def _with_failure(finish: Finish, crew: Crew | None) -> Finish:
-    """A run that stopped because its workers failed has not succeeded."""
-    if crew is not None and crew.failure is not None and finish.reason == crew.failure[1]:
-        return Finish(*crew.failure)
-    return finish
-
-
 class _Loop:
-    """Events that wait, and who is who among the peers."""
+    """Events that wait, and what comes of them."""
 
-    def __init__(self, machine: Coordinator, link: CoordinatorLink, recorder: Recorder, crew: Crew | None) -> None:
-        self._machine, self._link, self._recorder, self._crew = machine, link, recorder, crew
+    def __init__(self, machine: Coordinator, link: CoordinatorLink, recorder: Recorder) -> None:
+        self._machine, self._link, self._recorder = machine, link, recorder
         self._events: deque[CoordinatorEvent] = deque()
-        self._peers: dict[str, Peer] = {}  #: incarnation of a worker of our own -> its newest connection
         self._traffic = link.traffic  #: as far as it is reported
-        self._admitted: set[Peer] = set()  #: the machine tells when one of these goes
 
     def add(self, events: Sequence[CoordinatorEvent]) -> None:
-        for event in events:
-            if isinstance(event, Received) and isinstance(event.message, Hello) and self._crew is not None:
-                incarnation = event.message.incarnation
-                if incarnation in self._crew.incarnations:
-                    self._peers[incarnation] = event.peer
         self._events.extend(events)
-
-    def gone(self, exits: Sequence[CrewExit]) -> list[CoordinatorEvent]:
-        """Who has ended is gone, if it has ever said Hello. The machine is silent about who was never admitted."""
-        events: list[CoordinatorEvent] = []
-        for left in exits:
-            peer = self._peers.pop(left.incarnation, None)
-            if peer is None or peer not in self._admitted:
-                who = f"worker {left.name}, not yet admitted," if left.worker else f"augmenter {left.name}"
-                self._tell(Notice("warning", f"{who} {left.reason}"))
-            if peer is not None:
-                self._admitted.discard(peer)
-                events.append(PeerGone(peer, left.reason, killed=f"with signal {SIGKILL:d}" in left.reason))
-        return events
 
     def work_off(self) -> Finish | None:
         """Carries out what the waiting events lead to, in order; of one event, first what workers wait for."""
@@ -158,8 +114,6 @@ class _Loop:
             for action in sorted(actions, key=lambda a: not isinstance(a, Send)):  # the state stays as it is
                 match action:
                     case Send(peer, message):
-                        if isinstance(message, Admitted):
-                            self._admitted.add(peer)
                         gone = self._link.send(peer, message)
                         if gone is not None:
                             self._events.append(gone)

@@ -7,9 +7,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from math import inf
 
+from dptrain.cluster.events import CrewExit
 from dptrain.cluster.worker import Worker
 from dptrain.transport.compute_thread import Computer
-from dptrain.transport.coordinator_loop import CrewExit
 from dptrain.transport.inprocess import InProcessHub, InProcessLink
 from dptrain.transport.stopping import StopFlag
 from dptrain.transport.wakeup import Wakeup
@@ -56,11 +56,6 @@ class WorkerThreads:
     def filenos(self) -> Sequence[int]:
         """Readable when somebody has ended."""
         return (self._ended.fileno(),)
-
-    @property
-    def incarnations(self) -> frozenset[str]:
-        """What they sign with."""
-        return frozenset(hand.incarnation for hand in self._hands)
 
     def exits(self) -> list[CrewExit]:
         """Who has ended since the last call. Raises what a worker has raised: a bug here, not a death elsewhere."""

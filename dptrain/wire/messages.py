@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 from dptrain.types import F32, U8
 
-PROTOCOL = 3  #: both sides must speak the same
+PROTOCOL = 4  #: both sides must speak the same
 
 
 # --- worker -> coordinator
@@ -26,8 +26,8 @@ class Hello:
     """First message of a worker, and its answer to WhoAreYou."""
 
     protocol: int
-    incarnation: str
-    name: str  #: for people: "w2@host"
+    incarnation: str  #: 32 random hex digits, new for every process
+    name: str  #: for people: "w2", "host:4711"
     pid: int  #: on the worker's own host
     numerics: str  #: fingerprints of every arithmetic it can compute in, with spaces: "fp32-v2 bf16-v1"
     isa: str  #: how it is computed there: "avx512", "avx2", "portable"; information only
@@ -111,7 +111,6 @@ class Leave:
     term: int
     incarnation: str
     reason: str
-    failed: int = 0  #: 1: because it could not do what it was asked for
 
 
 # --- augmenter -> coordinator

@@ -217,7 +217,21 @@ def test_an_experiment_that_was_stopped_goes_on_with_the_run_it_was_stopped_in(h
 
 
 def test_a_variant_that_diverged_is_told_as_such_and_not_trained_again(here, capsys, monkeypatch):
-    command = ["experiment", "depth", "--values", "1", "--seeds", "1", *FLAGS, "--lr", "100", "--weight-decay", "1", "--epochs", "4"]
+    command = [
+        "experiment",
+        "depth",
+        "--values",
+        "1",
+        "--seeds",
+        "1",
+        *FLAGS,
+        "--lr",
+        "100",
+        "--weight-decay",
+        "1",
+        "--epochs",
+        "4",
+    ]
     assert main([*command, "--table", "csv"]) == 0
     first = capsys.readouterr()
     assert "run 1 of 1: 8-layers-seed0\n" in first.err

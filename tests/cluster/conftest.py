@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from dptrain.cluster.coordinator import Coordinator
-from dptrain.cluster.events import Arrived, Computed, Connected, Received, Send
+from dptrain.cluster.events import Arrived, Computed, Connected, CrewExit, Received, Send
 from dptrain.cluster.rounds import snapshot
 from dptrain.cluster.state import layout_digest
 from dptrain.cluster.toy import BUFFERS, CANARY, DATASET, NUMERICS, PARAMS, Toy, gradient, score
 from dptrain.cluster.tree import split
-from dptrain.cluster.worker import Identity, Worker
+from dptrain.cluster.worker import Worker
 from dptrain.wire.messages import (
     PROTOCOL,
     Admitted,
@@ -55,6 +55,10 @@ class Lead:
         """What this worker would send about a shard that holds NaN."""
         state = self.machine.state
         return NonFinite(TERM, self.incarnation(name), state.step, shard, attempt, self.weights.digest, tensor, result)
+
+    def killed(self, name):
+        """A worker that the coordinator has started is killed from outside."""
+        return self.feed(CrewExit(name, self.incarnation(name), "exited with signal 9", killed=True))
 
     def incarnation(self, name):
         return (name.encode().hex() * 32)[:32]
@@ -160,7 +164,7 @@ class Hand:
 
     def __init__(self, toy: Toy):
         self.toy = toy
-        self.me = Identity("0123456789abcdef" * 2, "w0", 7, NUMERICS, "toy")
+        self.me = Hello(PROTOCOL, "0123456789abcdef" * 2, "w0", 7, NUMERICS, "toy")
         self.machine = Worker(self.me)
         self.now = 100.0
         self.welcome = Welcome(TERM, "toy", "{}", DATASET, layout_digest(PARAMS, BUFFERS))

@@ -249,7 +249,7 @@ def test_a_copy_of_a_message_is_no_second_opinion(lead):
     message = lead.node("a", 0, 1)
     lead.say("a", message)
     lead.say("a", message)
-    lead.feed(PeerGone(b"b", "gone", killed=True))
+    lead.killed("b")
     assert lead.machine.state.step == 1
     assert (lead.machine.counters.duplicate, lead.machine.counters.unaudited) == (1, 1)
 
@@ -341,7 +341,7 @@ def test_who_was_killed_from_outside_or_comes_back_or_leaves_died_of_no_shard(le
         lead.join(name)
         if how == "killed":
             lead.feed(PeerGone(name.encode(), "reset"))
-            lead.feed(PeerGone(name.encode(), "exited with signal 9", killed=True))
+            lead.killed(name)
         elif how == "back":
             lead.feed(PeerGone(name.encode(), "reset"))
             lead.hello(name)
@@ -351,15 +351,6 @@ def test_who_was_killed_from_outside_or_comes_back_or_leaves_died_of_no_shard(le
         lead.now += 15
         lead.feed(Tick())
     assert not lead.machine.finished
-
-
-def test_a_worker_whose_computation_fails_died_of_its_shard(lead):
-    lead = lead(shards=1)
-    for name in "abc":
-        lead.join(name)
-        lead.say(name, Leave(T, lead.incarnation(name), "the images are damaged", failed=1))
-    lead.now += 10
-    assert lead.feed(Tick())[-1] == Finish(70, "step 1, shard 0: workers a, b, c died computing it")
 
 
 # --- nobody

@@ -1,8 +1,8 @@
 """Workers that go, are silent, come back; leases. Events in, whole lists of actions out."""
 
 from cluster.actions import assigned
-from dptrain.cluster.events import PeerGone, Send, Tell, Tick
-from dptrain.cluster.reports import WorkerLost, WorkerSilent
+from dptrain.cluster.events import CrewExit, PeerGone, Send, Tell, Tick
+from dptrain.cluster.reports import Notice, WorkerLost, WorkerSilent
 from dptrain.wire.messages import Leave, Ping, Progress
 
 T = 3  #: the term of conftest's Lead
@@ -12,12 +12,27 @@ def test_what_a_lost_worker_held_is_given_to_the_others_and_told(lead):
     lead = lead(shards=2)
     lead.join("a")
     lead.join("b")
-    assert lead.feed(PeerGone(b"a", "killed by signal 9", killed=True)) == [
-        Tell(WorkerLost("a", "killed by signal 9", (0, 1), 1)),
+    assert lead.killed("a") == [
+        Tell(WorkerLost("a", "exited with signal 9", (0, 1), 1)),
         Send(b"b", lead.order(0, 0, 1, 1, 2)),
         Send(b"b", lead.order(0, 1, 2, 1, 2)),
     ]
-    assert lead.feed(PeerGone(b"a", "twice")) == []
+    assert lead.feed(PeerGone(b"a", "the connection is closed")) == []
+
+
+def test_why_a_worker_of_our_own_has_ended_is_told_whoever_noticed_first_and_once(lead):
+    lead = lead(shards=2)
+    lead.join("a", "b")
+    lead.hello("c")
+    assert lead.feed(PeerGone(b"a", "the connection is closed"))[0] == Tell(
+        WorkerLost("a", "the connection is closed", (0, 1), 1)
+    )
+    for name in ("a", "c", "never said Hello"):
+        assert lead.killed(name) == [Tell(Notice("warning", f"worker {name} exited with signal 9"))]
+    assert lead.feed(CrewExit("a0", "", "exited with code 1: no space left")) == [
+        Tell(Notice("warning", "augmenter a0 exited with code 1: no space left"))
+    ]
+    assert [member.name for member in lead.machine._members.all()] == ["b"]
 
 
 def test_a_worker_that_leaves_is_told_with_its_reason(lead):
@@ -58,7 +73,7 @@ def test_a_suspect_gets_nothing_until_it_is_heard_and_then_the_current_weights(l
     actions = lead.done("b", 1, 2)
     assert {a.peer for a in actions if isinstance(a, Send)} == {b"b"}
     assert lead.say("a", late) == [Send(b"a", lead.weights)]
-    actions = lead.feed(PeerGone(b"b", "gone", killed=True))
+    actions = lead.killed("b")
     assert assigned(actions) == [("a", 0, 1), ("a", 1, 2)]
 
 

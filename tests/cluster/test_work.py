@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cluster.actions import assigned, refusals
-from dptrain.cluster.events import Drop, PeerGone, Send, Tell, Tick
+from dptrain.cluster.events import Drop, Send, Tell, Tick
 from dptrain.cluster.reports import StepDone, WorkerLost
 from dptrain.wire.messages import Progress
 
@@ -39,9 +39,9 @@ def test_nobody_gets_a_second_assignment_while_somebody_has_none(lead):
     lead = lead(shards=8)
     assert assigned(lead.join("a")) == [("a", 0, 4), ("a", 4, 8)]
     assert assigned(lead.join("b")) == []
-    assert assigned(lead.feed(PeerGone(b"a", "killed", killed=True))) == [("b", 0, 4), ("b", 4, 8)]
+    assert assigned(lead.killed("a")) == [("b", 0, 4), ("b", 4, 8)]
     lead.join("c", "d")
-    actions = lead.feed(PeerGone(b"b", "killed", killed=True))
+    actions = lead.killed("b")
     assert assigned(actions) == [("c", 0, 2), ("d", 4, 6), ("c", 2, 4), ("d", 6, 8)]
 
 
@@ -51,7 +51,7 @@ def test_each_answer_frees_a_slot(lead):
     lead.hello("b")
     lead.hello("c")
     lead.canary("a")
-    lead.feed(PeerGone(b"a", "gone", killed=True))
+    lead.killed("a")
     lead.canary("b")
     lead.canary("c")
     assert lead.done("b", 0, 4) == []

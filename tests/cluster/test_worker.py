@@ -96,13 +96,12 @@ def test_a_refusal_ends_with_78_and_the_reason(newcomer):
     assert newcomer.feed(Tick()) == []
 
 
-@pytest.mark.parametrize(("permanent", "code"), [(True, 78), (False, 75)])
-def test_a_failed_task_is_told_in_one_plain_line_and_ends_the_process(newcomer, permanent, code):
+def test_what_cannot_be_prepared_is_told_in_one_plain_line_and_ends_the_process_for_good(newcomer):
     newcomer.feed(Connected())
     [prepare] = newcomer.told(newcomer.welcome)
-    failure = Failure("no such file:\n\t/data\x1b[31m/x", permanent)
+    failure = Failure("no such file:\n\t/data\x1b[31m/x")
     line = "no such file: /data?[31m/x"
-    assert newcomer.computed(prepare.task, failure) == [Reply(Leave(T, ME, line)), Exit(code, line)]
+    assert newcomer.computed(prepare.task, failure) == [Reply(Leave(T, ME, line)), Exit(78, line)]
 
 
 def test_a_stop_of_the_run_ends_with_0(hand):

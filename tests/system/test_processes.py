@@ -87,7 +87,7 @@ def test_a_worker_that_cannot_start_stops_the_run_and_is_named_with_what_it_said
     shutil.rmtree(digits)
     assert process.wait(240) == 78, runs.output("a")
     said = runs.output("a")
-    causes = [line for line in said.splitlines() if "not yet admitted, exited with code 78" in line]
+    causes = [line for line in said.splitlines() if "exited with code 78 and is not started again" in line]
     assert len(causes) == 2, said
     assert all("dptrain: error: " in line for line in causes)
     final = said.splitlines()[-1]

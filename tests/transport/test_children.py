@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from dptrain.cluster.events import CrewExit
 from dptrain.transport.children import GRACE, Children, ChildSpec
 from dptrain.transport.orphan import LAUNCHER
 from dptrain.transport.wakeup import wait
@@ -55,7 +56,7 @@ def test_a_kill_is_seen_at_once_and_followed_by_another_life_with_another_incarn
         start = time.monotonic()
         [left] = the_end(links, children)
         assert time.monotonic() - start < 5
-        assert left == ("w0", first, "exited with signal 9", True)
+        assert left == CrewExit("w0", first, "exited with signal 9", killed=True)
         assert children.pids == {}
         assert children.failure is None, "it is going to live again"
         assert children.exits() == []

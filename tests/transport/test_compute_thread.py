@@ -23,7 +23,7 @@ class Slow:
 
     def run(self, task):
         self.let.wait(10)
-        return Failure("slow", permanent=False)
+        return Failure("slow")
 
     def prefetch(self, task):
         """Nobody prepares anything."""

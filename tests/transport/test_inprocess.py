@@ -6,11 +6,11 @@ import threading
 import pytest
 
 from dptrain.cluster.events import Arrived, LinkLost, PeerGone, Received
-from dptrain.cluster.worker import Identity, Worker
+from dptrain.cluster.worker import Worker
 from dptrain.transport.inprocess import InProcessHub, InProcessLink
 from dptrain.transport.stopping import StopFlag
 from dptrain.transport.worker_loop import run_worker
-from dptrain.wire.messages import Ping, Stop
+from dptrain.wire.messages import PROTOCOL, Hello, Ping, Stop
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ class Idle:
 
 def test_a_worker_that_was_told_to_stop_does_not_complain_that_the_connection_is_gone(hub, caplog):
     flag = StopFlag()
-    ended = run_worker(Worker(Identity("0" * 32, "w0", 7, "toy", "toy")), LastWords(hub), Idle(), flag, 10.0)
+    ended = run_worker(Worker(Hello(PROTOCOL, "0" * 32, "w0", 7, "toy", "toy")), LastWords(hub), Idle(), flag, 10.0)
     flag.close()
     assert (ended.code, ended.reason) == (0, "the run is complete")
     assert caplog.records == []
@@ -105,7 +105,7 @@ def test_a_worker_whose_run_is_over_before_it_was_admitted_does_not_complain_eit
     hub.close()
     flag = StopFlag()
     threading.Timer(0.3, flag.set, ["the run is over"]).start()
-    ended = run_worker(Worker(Identity("0" * 32, "w0", 7, "toy", "toy")), InProcessLink(hub), Idle(), flag, 10.0)
+    ended = run_worker(Worker(Hello(PROTOCOL, "0" * 32, "w0", 7, "toy", "toy")), InProcessLink(hub), Idle(), flag, 10.0)
     flag.close()
     assert (ended.code, ended.reason) == (0, "the run is over")
     assert caplog.records == []
@@ -113,7 +113,7 @@ def test_a_worker_whose_run_is_over_before_it_was_admitted_does_not_complain_eit
 
 def test_a_worker_that_nobody_answers_says_so_once_and_who_knows_why(hub, caplog, monkeypatch):
     monkeypatch.setattr("dptrain.transport.worker_loop.HINT", 0.1)
-    flag, worker = StopFlag(), Worker(Identity("0" * 32, "w0", 7, "toy", "toy"), give_up=1.0)
+    flag, worker = StopFlag(), Worker(Hello(PROTOCOL, "0" * 32, "w0", 7, "toy", "toy"), give_up=1.0)
     ended = run_worker(worker, InProcessLink(hub), Idle(), flag, 10.0)
     flag.close()
     assert ended.code == 75

@@ -21,11 +21,11 @@ from dptrain.cluster.events import (
     Tick,
 )
 from dptrain.cluster.toy import BUFFERS, NUMERICS, PARAMS, Toy
-from dptrain.cluster.worker import Identity, Worker
+from dptrain.cluster.worker import Worker
 from dptrain.errors import RemoteProtocolError
 from dptrain.wire.checksum import SUM_BYTES, checksum
 from dptrain.wire.codec import Limits, decode, encode
-from dptrain.wire.messages import FromCoordinator, FromWorker
+from dptrain.wire.messages import PROTOCOL, FromCoordinator, FromWorker, Hello
 
 LIMITS = Limits(PARAMS.size, BUFFERS.size, 0)
 NUMBERS = [0, 1, 2, 3, 4, 7, 8, 255, 2**31, 2**63 - 1, 2**63, -1, 1.5, float("nan"), float("inf"), True, None]
@@ -43,7 +43,9 @@ class Session:
     def __init__(self, seed):
         self.toy = Toy(shards=4, epochs=2)
         self.coordinator = Coordinator(self.toy.job(1, audit=0.3), self.toy.state(), *self.toy.rules())
-        self.workers = {f"{i}".encode(): Worker(Identity(f"{i}" * 32, f"w{i}", i, NUMERICS, "toy")) for i in (1, 2)}
+        self.workers = {
+            f"{i}".encode(): Worker(Hello(PROTOCOL, f"{i}" * 32, f"w{i}", i, NUMERICS, "toy")) for i in (1, 2)
+        }
         self.now, self.said = 0.0, {"up": [], "down": []}
         self.rng = np.random.default_rng(seed)
         self.todo = [(peer, Connected()) for peer in self.workers]

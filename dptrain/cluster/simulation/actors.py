@@ -9,6 +9,7 @@ from dptrain.cluster.coordinator import Coordinator
 from dptrain.cluster.events import Task
 from dptrain.cluster.state import TrainingState
 from dptrain.cluster.worker import Worker
+from dptrain.wire.messages import Hello
 
 TO_COORDINATOR, TO_WORKER = 0, 1  #: directions
 
@@ -60,7 +61,7 @@ class Link:
 class Process:
     """One worker process."""
 
-    name: str
+    hello: Hello
     machine: Worker
     slowness: float
     clock: Clock = field(default_factory=Clock)
@@ -75,5 +76,4 @@ class Process:
     queue: deque[Task] = field(default_factory=deque)
     running: bool = False
     exit_code: int | None = None
-    wrong: bool = False  #: computes wrong bits from now on
     wrong_since: float = float("inf")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import inf
 
-from dptrain.cluster.events import LinkLost, PeerGone, StopRequested
+from dptrain.cluster.events import CrewExit, LinkLost, PeerGone, StopRequested
 from dptrain.cluster.simulation.actors import Life, Link, Process
 from dptrain.cluster.simulation.scenario import WORKER_FAULTS
 from dptrain.cluster.simulation.world import World
@@ -103,16 +103,14 @@ class Simulation(World):
         if link is not None:
             link.up = False
             if self.chance(0.5):  # else it is noticed at the next send
-                self.at(self.now + self.up_to(1.0), lambda: self._told_of(link, killed=False))
+                self.at(self.now + self.up_to(1.0), lambda: self.coordinate(link.life, PeerGone(link.peer, "reset")))
             if kind == "cut" and self.chance(0.5):  # else the silence is noticed
                 self.at(self.now + self.up_to(1.0), lambda: self._lose(process, link))
             if kind == "kill" and self.chance(0.5):  # one of the coordinator's own children
-                self.at(self.now + self.up_to(0.2), lambda: self._told_of(link, killed=True))
+                exited = CrewExit(process.hello.name, process.hello.incarnation, "signal 9", killed=True)
+                self.at(self.now + self.up_to(0.2), lambda: self.coordinate(link.life, exited))
         if kind == "kill":
             self.end(process, 137)
-
-    def _told_of(self, link: Link, *, killed: bool) -> None:
-        self.coordinate(link.life, PeerGone(link.peer, "signal 9" if killed else "reset", killed))
 
     def _lose(self, process: Process, link: Link) -> None:
         if process.link is link:

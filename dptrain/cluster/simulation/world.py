@@ -45,10 +45,10 @@ from dptrain.cluster.simulation.actors import TO_COORDINATOR, TO_WORKER, Clock, 
 from dptrain.cluster.simulation.disk import Disk
 from dptrain.cluster.simulation.scenario import Scenario
 from dptrain.cluster.toy import BUFFERS, NUMERICS, PARAMS, Expected
-from dptrain.cluster.worker import Identity, Worker
+from dptrain.cluster.worker import Worker
 from dptrain.errors import RemoteProtocolError
 from dptrain.wire.codec import Limits, decode, encode
-from dptrain.wire.messages import FromCoordinator, FromWorker
+from dptrain.wire.messages import PROTOCOL, FromCoordinator, FromWorker, Hello
 
 LIMITS = Limits(PARAMS.size, BUFFERS.size, 0)
 TICK = 1.0  #: seconds
@@ -70,7 +70,6 @@ class World:
         self.codes: list[int] = []  #: exit code of each finished life
         self.late = self.duplicate = self.agreed = self.disputed = self.quarantined = 0  #: over all lives
         self.disk = Disk(scenario.toy.state())
-        self.over_at = inf
         self.events = 0
         self.history: list[tuple[float, str, object]] = []  #: every event but ticks
         self._rng = np.random.default_rng(seed)
@@ -332,10 +331,14 @@ class World:
         """A new process."""
         incarnation = self._rng.bytes(16).hex()
         name = f"w{len(self.processes)}"
-        machine = Worker(Identity(incarnation, name, 100 + len(self.processes), NUMERICS, "toy"), give_up=120.0)
+        hello = Hello(PROTOCOL, incarnation, name, 100 + len(self.processes), NUMERICS, "toy")
         fixed = self.scenario.slowness
         slowness = 1.0 + self.up_to(self.scenario.slowest - 1.0)
-        process = Process(name, machine, fixed[len(self.processes)] if len(self.processes) < len(fixed) else slowness)
+        process = Process(
+            hello,
+            Worker(hello, give_up=120.0),
+            fixed[len(self.processes)] if len(self.processes) < len(fixed) else slowness,
+        )
         if len(self.processes) < self.scenario.wrong:
             process.wrong_since = self.up_to(self.scenario.until)
         self.processes.append(process)
@@ -366,17 +369,17 @@ class World:
                 self.at(process.paused_until, lambda: self.work(process, event))
             return
         if not isinstance(event, Tick):
-            self.note(f"{process.name} <-", event)
+            self.note(f"{process.hello.name} <-", event)
         actions = process.machine.handle(event, process.clock.read(self.now))
         process.machine.validate()
         for action in actions:
             self._act(process, action)
-        assert len(process.queue) <= 2 * self.scenario.toy.shards + 8, f"I5: {process.name} piles up work"
+        assert len(process.queue) <= 2 * self.scenario.toy.shards + 8, f"I5: {process.hello.name} piles up work"
 
     def _act(self, process: Process, action: WorkerAction) -> None:
         match action:
             case Reply(message):
-                assert process.link is not None, f"{process.name} sends {message} without a connection"
+                assert process.link is not None, f"{process.hello.name} sends {message} without a connection"
                 self._post(process.link, TO_COORDINATOR, message)
             case Compute(task):
                 process.queue.append(task)
@@ -416,7 +419,7 @@ class World:
         """The process is no more; what it had sent before may still arrive."""
         process.alive, process.exit_code = False, code
         assert code in (0, 75, 143, 137) or (code == 78 and process.wrong_since < inf), (
-            f"{process.name} ends with {code}"
+            f"{process.hello.name} ends with {code}"
         )
         if code in RESTARTS or (code == 0 and not self.over):
             self.at(self.now + self.up_to(10.0), self.start_worker)
