@@ -1,7 +1,7 @@
 """One frozen dataclass tree: what a run is (identity) and how it is run (deployment).
 
 Field names are unique across the sections: a TOML recipe has the sections, a flag has the bare name
-(`batch_size` in [training] is `--batch-size`). Read once, in `cli/` and `workers/`; below that, plain arguments.
+(`batch_size` in [training] is `--batch-size`). Made in `cli/` and `api/`; each layer below takes its section.
 """
 
 from __future__ import annotations
@@ -87,6 +87,11 @@ class TrainingConfig:
     beta2: float = later(0.999)  #: adam: of the running mean of squares
     rho: float = later(0.9)  #: rmsprop, adadelta: of the running mean of squares
     epsilon: float = later(1e-8)  #: adam, rmsprop, adagrad, adadelta: added where something is divided by
+
+    @property
+    def shards_per_step(self) -> int:
+        """Of a full step; the last one of an epoch may have fewer."""
+        return self.batch_size // self.shard_size
 
 
 @dataclass(frozen=True, slots=True)

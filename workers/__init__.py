@@ -1,1 +1,4 @@
-"""Process entry points, wiring only: each file puts one process together from the library's parts."""
+"""The processes of a run, put together from the library's parts: their entry points, and what a worker is made of.
+
+Not here: what a message means or who computes what (`dptrain.cluster`), and sockets (`dptrain.transport`).
+"""

@@ -90,7 +90,7 @@ def _work(welcome: Welcome, data_dir: str) -> Work:
     return Work(
         images=lambda step, shard: source.images(step, shard)[0],
         shards=sampler.shards,
-        shards_per_step=training.batch_size // training.shard_size,
+        shards_per_step=training.shards_per_step,
         total_steps=training.epochs * sampler.steps_per_epoch,
     )
 

@@ -65,7 +65,7 @@ class RunComputer:
         self._parts = parts
         training, model, data = parts.config.training, parts.model, parts.source.dataset
         if self._augmenters:
-            shards = training.batch_size // training.shard_size
+            shards = training.shards_per_step
             shape = (training.shard_size, *parts.source.image_shape)
             self._feed = Feed(self._augmenters, welcome.identity, shards, shape, self._keys)
         layout = layout_digest(model.params, model.buffers)

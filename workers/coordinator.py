@@ -19,7 +19,7 @@ from dptrain.cluster.job import Evaluations, Job
 from dptrain.cluster.reports import Notice
 from dptrain.cluster.state import TrainingState, layout_digest
 from dptrain.cluster.worker import Worker
-from dptrain.config import Config, DeploymentConfig, identity, identity_json
+from dptrain.config import DeploymentConfig, identity, identity_json
 from dptrain.kernels import amx, isa
 from dptrain.optim.optimizer import make_optimizer
 from dptrain.optim.schedule import make_schedule
@@ -66,7 +66,9 @@ def train(parts: Parts, life: Life, recorder: Recorder, stop: StopSignals, prepa
         stack.callback(link.close)
         children: Children | None = None
         if isinstance(link, RouterLink) and life.launch:
-            for warning in surplus(deployment.workers, _shards(parts.config), len(os.sched_getaffinity(0))):
+            for warning in surplus(
+                deployment.workers, parts.config.training.shards_per_step, len(os.sched_getaffinity(0))
+            ):
                 recorder.tell(Notice("warning", warning))
             children = _start(stack, Children(_specs(deployment, link.near, life.logs)))
         machine = preparation.run(lambda: _machine(parts, life))
@@ -92,10 +94,6 @@ def surplus(workers: int, shards: int, cores: int) -> list[str]:
     if workers > cores:
         told.append(f"{workers} workers, but {count(cores, 'core')} here: they start slowly and have to share")
     return told
-
-
-def _shards(config: Config) -> int:
-    return config.training.batch_size // config.training.shard_size
 
 
 _C = TypeVar("_C", WorkerThreads, Children)
@@ -150,8 +148,14 @@ def _evaluations(parts: Parts) -> Evaluations:
     source, splits = parts.source, ("validation", "test")
     counted = {split: parts.criterion.count(source.split_labels(split)) for split in splits}
     deployment = parts.config.deployment
-    every, first = deployment.eval_every, deployment.eval_first
-    return Evaluations(source.size("validation"), source.size("test"), every, first, SHARD, counted)
+    return Evaluations(
+        validation=source.size("validation"),
+        test=source.size("test"),
+        shard=SHARD,
+        every=deployment.eval_every,
+        first=deployment.eval_first,
+        counted=counted,
+    )
 
 
 def _step_counts(parts: Parts) -> Callable[[int], float]:
@@ -165,9 +169,14 @@ def _step_counts(parts: Parts) -> Callable[[int], float]:
     return counted
 
 
+def threads(deployment: DeploymentConfig) -> int:
+    """How many compute where no worker processes do."""
+    return deployment.threads or len(os.sched_getaffinity(0))
+
+
 def _hands(deployment: DeploymentConfig) -> list[Hand]:
     hands = []
-    for number in range(deployment.threads or len(os.sched_getaffinity(0))):
+    for number in range(threads(deployment)):
         name, incarnation = f"t{number}", secrets.token_hex(16)
         hello = Hello(PROTOCOL, incarnation, name, os.getpid(), amx.spoken(), isa.level())
         computer = RunComputer(deployment.data_dir, networks=deployment.networks)

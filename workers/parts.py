@@ -35,12 +35,7 @@ def open_parts(config: Config, data_dir: str) -> Parts:
     """
     source = open_source(config.data, config.training, data_dir)
     criterion = make_criterion(config.model.criterion, config.model.class_weights, len(source.dataset.classes))
-    return Parts(config, source, build_model(config, source), criterion)
-
-
-def build_model(config: Config, source: ShardSource) -> Model:
-    """A network of its own, for one more thread."""
-    return build(
+    model = build(
         config.model,
         source.image_shape,
         len(source.dataset.classes),
@@ -49,6 +44,7 @@ def build_model(config: Config, source: ShardSource) -> Model:
         files=config.deployment.networks,
         precision=config.training.precision,
     )
+    return Parts(config, source, model, criterion)
 
 
 def first_state(parts: Parts) -> TrainingState:

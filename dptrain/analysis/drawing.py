@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-FORMATS = ("png", "svg")
 
 #: Okabe and Ito's colours: told apart by everybody, and in this order also in grey.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999")
@@ -81,7 +80,7 @@ def from_zero(axes: Axes) -> None:
 
 
 def render(drawn: Figure, form: str) -> bytes:
-    """The file's content; `form` is one of FORMATS. No date in it."""
+    """The file's content; `form` is "png" or "svg". No date in it."""
     out = io.BytesIO()
     with looks():
         drawn.savefig(out, format=form, metadata={"Date": None} if form == "svg" else {"Software": "dptrain"})

@@ -8,7 +8,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-FORMATS = ("text", "markdown", "csv")
 _FIGURES = re.compile(r"[-+\d.,%± ]+(e[-+]?\d+)?")
 
 
@@ -20,7 +19,7 @@ class Table:
     rows: Sequence[Sequence[str]]
 
     def write(self, form: str) -> str:
-        """One of FORMATS, with a newline at its end."""
+        """As "text", "markdown" or "csv", with a newline at its end."""
         return {"text": self.text, "markdown": self.markdown, "csv": self.csv}[form]()
 
     def text(self) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -28,7 +27,7 @@ from dptrain.run.reporter import Banner, LiveReporter, QuietReporter, Reporter, 
 from dptrain.run.shelf import Shelf
 from dptrain.transport.preparation import Preparation
 from dptrain.transport.stopping import StopSignals
-from dptrain.workers.coordinator import Life
+from dptrain.workers.coordinator import Life, threads
 from dptrain.workers.coordinator import train as lead
 from dptrain.workers.parts import Parts, open_parts
 
@@ -111,8 +110,7 @@ def _open(plan: Plan, parts: Parts) -> Iterator[_Session]:
         deployment = plan.config.deployment
         reporter = choose(deployment.log_format, deployment.log_interval, place.path.name)
         recorder = Recorder(place, run_facts, reporter, step=state.step if state else 0)
-        threads = deployment.threads or len(os.sched_getaffinity(0))
-        reporter.banner(Banner(run_facts, str(place.path), place.term, threads, isa.level()))
+        reporter.banner(Banner(run_facts, str(place.path), place.term, threads(deployment), isa.level()))
         for warning in warnings:
             recorder.tell(Notice("warning", f"{warning}; going on from an older checkpoint"))
         if diverged(place.path):

@@ -1,4 +1,4 @@
-"""From a checkpoint or run directory on the command line to a network with its weights. Imports the kernels."""
+"""From a checkpoint or run directory to a network with its weights. Imports the kernels."""
 
 from __future__ import annotations
 

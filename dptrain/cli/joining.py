@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import TypeVar
 
 from dptrain.cli.checks import Finding
+from dptrain.cluster.admission import layout_fault
 from dptrain.cluster.events import Arrived, Failure, Prepared, PrepareTask
 from dptrain.config import DeploymentConfig
 from dptrain.errors import UsageError
@@ -84,9 +85,8 @@ class _Visit:
             yield Finding("data", ok=False, text=made.reason)
             return
         assert isinstance(made, Prepared)
-        if made.layout != welcome.layout:
-            text = f"the network built here has layout {made.layout[:12]}, the run's {welcome.layout[:12]}"
-            yield Finding("network", ok=False, text=f"{text}: install the same dptrain on both sides")
+        if fault := layout_fault(made.layout, welcome):
+            yield Finding("network", ok=False, text=fault)
             return
         yield Finding("data", ok=True, text=f"data set {made.dataset[:12]} and network {made.layout[:12]} are there")
         self._link.know(Limits(made.params.size, made.buffers.size, 0))

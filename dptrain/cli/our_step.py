@@ -51,7 +51,7 @@ def make_runner(config: Config, shape: dict[str, int]) -> Callable[[int], list[f
         for shard in range(tree.shards):
             part = slice(shard * size, (shard + 1) * size)
             tree.add(shard, shard + 1, model.gradient(state.params, x[part], y[part]))
-        apply(state, optimizer, tree.root, _LR)
+        apply(state, optimizer, tree.root, _LR, config.training.bn_momentum, batch)
 
     step = infer if shape["inference"] else train
 

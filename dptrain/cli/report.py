@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
 import sys
 from pathlib import Path
@@ -16,8 +15,8 @@ from dptrain.api.curves import curve
 from dptrain.cli.flags import takes_config, texts
 from dptrain.cli.picture import write
 from dptrain.configfile import resolve
-from dptrain.errors import RunDirectoryError, UsageError
-from dptrain.run.directory import stored_config
+from dptrain.errors import UsageError
+from dptrain.run.directory import read_manifest, stored_config
 from dptrain.run.metrics import Record, read
 from dptrain.run.summary import to_csv
 
@@ -145,16 +144,11 @@ def _origin(page: Page, run: Path) -> None:
     page.section("Settings")
     page.verbatim((run / "config.toml").read_text(encoding="utf-8"))
     page.section("Starts")
-    rows = [[str(s.get("term", "")), _told(s, "time"), _told(s, "host"), _cpu(s), _code(s)] for s in _starts(run)]
+    rows = [
+        [str(s.get("term", "")), _told(s, "time"), _told(s, "host"), _cpu(s), _code(s)]
+        for s in read_manifest(run)["starts"]
+    ]
     page.table(Table(("term", "time", "host", "CPU", "code"), rows))
-
-
-def _starts(run: Path) -> list[dict[str, Any]]:
-    try:
-        starts = json.loads((run / "run.json").read_text(encoding="utf-8"))["starts"]
-        return [start for start in starts if isinstance(start, dict)]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunDirectoryError(f"{run / 'run.json'} is damaged: {error}") from error
 
 
 def _told(start: dict[str, Any], key: str) -> str:

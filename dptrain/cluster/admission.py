@@ -1,9 +1,9 @@
-"""Who may take part: the checks of Hello and Canary, and the sentence each refusal is explained with."""
+"""Who may take part: the checks of Hello, Welcome and Canary, and the sentence each refusal is explained with."""
 
 from __future__ import annotations
 
 from dptrain.cluster.job import Job
-from dptrain.wire.messages import PROTOCOL, Canary, Hello
+from dptrain.wire.messages import PROTOCOL, Canary, Hello, Welcome
 
 
 def protocol_fault(protocol: int) -> str:
@@ -24,6 +24,14 @@ def hello_fault(job: Job, hello: Hello) -> str:
             "(`dptrain doctor` says whether a CPU can do bf16)"
         )
     return ""
+
+
+def layout_fault(layout: str, welcome: Welcome) -> str:
+    """Why the network a worker has built, of this `layout_digest`, is not the run's; "" where it is. Its own check."""
+    if layout == welcome.layout:
+        return ""
+    text = f"the network built here has layout {layout[:12]}, the run's {welcome.layout[:12]}"
+    return f"{text}: install the same dptrain on both sides"
 
 
 def canary_fault(job: Job, canary: Canary) -> str:

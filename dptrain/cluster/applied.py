@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Self
 
 from dptrain.cluster.jury import Opinion
@@ -26,14 +26,7 @@ class Applied:
         """A complete round about to be applied to `state`; None where nobody can say anything more about it."""
         if not done.firsts:
             return None
-        before = replace(
-            state,
-            params=state.params.copy(),
-            buffers=state.buffers.copy(),
-            optimizer={kind: values.copy() for kind, values in state.optimizer.items()},
-            history=dict(state.history),
-        )
-        return cls(done.step, done.params.digest, done.firsts, before)
+        return cls(done.step, done.params.digest, done.firsts, state.copied())
 
     def first(self, step: int, digest: str, node: Node) -> Opinion[ShardResult] | None:
         """What was taken of this node of this step; None where that is not known."""

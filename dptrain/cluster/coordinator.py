@@ -31,6 +31,7 @@ from dptrain.cluster.membership import Member, Membership
 from dptrain.cluster.reports import Notice, WorkerJoined
 from dptrain.cluster.state import TrainingState, layout_digest
 from dptrain.cluster.work import Counters, Work
+from dptrain.errors import TrainingError
 from dptrain.optim.optimizer import Optimizer
 from dptrain.optim.schedule import Schedule
 from dptrain.wire.messages import (
@@ -223,7 +224,7 @@ class Coordinator:
         """Nobody is there: waits, says so, and gives up where that was asked for."""
         since, most = self._members.lonely_since, self._job.max_wait
         if 0.0 < most <= now - since:
-            ending = Ending(75, f"no worker for {most:.0f} s (--max-wait)")
+            ending = Ending(TrainingError.exit_code, f"no worker for {most:.0f} s (--max-wait)")
             return self._course.abort(ending, "the run can be resumed")
         if now < max(since, self._said_lonely) + LONELY_EVERY:
             return []

@@ -1,6 +1,6 @@
 """The course of a run: round after round, what each one does to the state, and what is told and saved of it.
 
-It knows no worker: `Coordinator` leads the workers through the rounds and calls `completed` when one is full.
+Who computes what is not known here: `Work` leads the workers through the rounds and calls `completed` when one is full.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from dptrain.cluster.rounds import Round, ScoreRound, StepRound
 from dptrain.cluster.state import TrainingState
 from dptrain.cluster.tree import Node
 from dptrain.cluster.update import apply
+from dptrain.errors import DivergedError
 from dptrain.model import ShardResult
 from dptrain.optim.optimizer import Optimizer
 from dptrain.optim.schedule import Schedule
@@ -35,7 +36,7 @@ class Ending:
 
 
 class Course:
-    """Owns the state between two steps; changes it only in `completed`."""
+    """Owns the state between two steps; changes it in `completed`, and takes the last change back in `take_back`."""
 
     def __init__(self, job: Job, state: TrainingState, optimizer: Optimizer, schedule: Schedule) -> None:
         self.job = job
@@ -74,7 +75,7 @@ class Course:
 
     def diverged(self, text: str) -> list[CoordinatorAction]:
         """Ends the run without a checkpoint: what was last saved is finite."""
-        self.round, self.ending = None, Ending(70, text)
+        self.round, self.ending = None, Ending(DivergedError.exit_code, text)
         advice = f"{DIVERGED}; a lower lr or a longer warm-up may help. The last checkpoint is finite"
         return [Tell(Notice("error", f"{text}: {advice}", final=True))]
 

@@ -33,9 +33,9 @@ class Evaluations:
 
     validation: int  #: samples of the validation split; 0: there is none
     test: int  #: samples of the test split, scored once, at the end; 0: never
-    every: int = 1  #: epochs between validations; the last step is always followed by one. 0: only there
+    shard: int  #: samples of one evaluation shard
+    every: int = 1  #: epochs between validations, >= 1; the last step is always followed by one
     first: bool = False  #: the validation split is scored before the first step, too
-    shard: int = 256  #: samples of one evaluation shard
     counted: Mapping[str, float] = field(
         default_factory=dict
     )  #: what a split's samples count in the loss, if not one each
@@ -49,7 +49,7 @@ class Job:
     identity: str
     config: str  #: JSON of the identity part of the configuration, sent to the workers
     dataset: str  #: SHA-256 every worker's data set must have
-    canary: str  #: ShardResult.digest() every worker must reproduce
+    canary: str  #: SHA-256 every worker must reproduce, see `workers.parts.canary_digest`
     numerics: str  #: fingerprint of the arithmetic every worker must have
     sampler: Sampler
     total_steps: int
@@ -81,7 +81,7 @@ class Job:
             return plan.validation > 0 and plan.first
         if step == self.total_steps:
             return True
-        return self.ends_epoch(step) and plan.every > 0 and step // self.sampler.steps_per_epoch % plan.every == 0
+        return self.ends_epoch(step) and step // self.sampler.steps_per_epoch % plan.every == 0
 
     def checkpoints(self, step: int) -> bool:
         """Whether a checkpoint is due after `step` updates (after their validation, if there is one)."""

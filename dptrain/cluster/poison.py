@@ -34,12 +34,10 @@ class Deaths:
         for shard in shards:
             self._by_shard.setdefault(shard, {})[death.incarnation] = death
 
-    def forgive(self, incarnation: str) -> bool:
-        """It was killed from outside, or it lives: no shard was to blame. Returns whether one had been blamed."""
-        found = False
+    def forgive(self, incarnation: str) -> None:
+        """It was killed from outside, or it lives: no shard was to blame."""
         for deaths in self._by_shard.values():
-            found |= deaths.pop(incarnation, None) is not None
-        return found
+            deaths.pop(incarnation, None)
 
     @property
     def suspicious(self) -> tuple[int, ...]:

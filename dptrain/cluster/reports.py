@@ -1,4 +1,7 @@
-"""What the coordinator has to tell people and files: frozen records, made by the machine, used by `run/`. Data only."""
+"""What the coordinator has to tell people and files: frozen records, used by `run/`. Data only.
+
+The machine makes them, all but some notices of those who start and stop a run.
+"""
 
 from __future__ import annotations
 

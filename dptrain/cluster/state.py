@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -59,6 +59,18 @@ class TrainingState:
         out = {f"best.{k}": v for k, v in self.params_layout.views(self.best_params).items()}
         out |= {f"best.{k}": v for k, v in self.buffers_layout.views(self.best_buffers).items()}
         return out
+
+    def copied(self) -> TrainingState:
+        """As it is now, in arrays of its own: training goes on in these. All that an update changes is copied; the best
+        weights are never written into (better ones bring new arrays).
+        """
+        return replace(
+            self,
+            params=self.params.copy(),
+            buffers=self.buffers.copy(),
+            optimizer={kind: flat.copy() for kind, flat in self.optimizer.items()},
+            history=dict(self.history),
+        )
 
     def sha256(self) -> str:
         """Hex digest over weights, running statistics, optimizer state and the step."""

@@ -8,20 +8,17 @@ from dptrain.cluster.state import TrainingState
 from dptrain.model import ShardResult
 from dptrain.optim.optimizer import Optimizer
 
-#: running = (1 - take) * running + take * (sum / samples), as torch.nn.BatchNorm2d with its momentum
-TAKE = 0.1
-
 
 def apply(
-    state: TrainingState, optimizer: Optimizer, total: ShardResult, lr: float, take: float = TAKE, counted: float = 0.0
+    state: TrainingState, optimizer: Optimizer, total: ShardResult, lr: float, take: float, counted: float
 ) -> None:
     """Divides the sums once, moves the running statistics and the weights, counts the step. Changes `state` in place.
 
-    counted: what the samples count together in the loss; 0: one each.
+    take: running = (1 - take) * running + take * (sum / samples), as torch.nn.BatchNorm2d with its momentum.
+    counted: what the samples count together in the loss (`Job.divisor`).
 
     Every operation is one float32 rounding an element: gradient / samples, then the optimizer's own order.
     """
-    counted = counted or total.samples
     statistics = np.divide(total.statistics, np.float32(total.samples))
     np.multiply(statistics, np.float32(take), out=statistics)
     np.multiply(state.buffers, np.float32(1.0 - take), out=state.buffers)

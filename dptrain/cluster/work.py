@@ -19,6 +19,7 @@ from dptrain.cluster.poison import Death
 from dptrain.cluster.reports import Notice, WorkerLost, WorkerSilent
 from dptrain.cluster.rounds import Round, ScoreRound, StepRound, score_digest
 from dptrain.cluster.tree import Node
+from dptrain.errors import DptrainError
 from dptrain.model import ShardResult
 from dptrain.wire.messages import EvaluationDone, NodeDone, NonFinite, Progress, Reject, WhoAreYou
 
@@ -290,7 +291,9 @@ class Work:
             return []
         shard, names = guilty
         text = f"{current.title}, shard {shard}: workers {', '.join(names)} died computing it"
-        return self._course.abort(Ending(70, text), f"look at {current.samples_of(shard)}, and at the workers' logs")
+        return self._course.abort(
+            Ending(DptrainError.exit_code, text), f"look at {current.samples_of(shard)}, and at the workers' logs"
+        )
 
     def _serve(self, current: Round, now: float) -> list[CoordinatorAction]:
         """The weights to everybody who lacks them, then work while there is some and somebody to take it."""

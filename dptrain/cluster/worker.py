@@ -11,6 +11,7 @@ from enum import Enum, auto
 
 import numpy as np
 
+from dptrain.cluster.admission import layout_fault
 from dptrain.cluster.contact import GIVE_UP, SILENCE, Contact
 from dptrain.cluster.events import (
     Arrived,
@@ -36,7 +37,7 @@ from dptrain.cluster.events import (
 from dptrain.cluster.finite import fault_of
 from dptrain.cluster.holding import Bundle, Holding
 from dptrain.cluster.tree import Node, is_node
-from dptrain.errors import UsageError
+from dptrain.errors import ConnectionLostError, RefusedError, UsageError
 from dptrain.model import ShardResult
 from dptrain.wire.checksum import params_digest
 from dptrain.wire.messages import (
@@ -129,7 +130,8 @@ class Worker:
 
     def _tick(self, now: float) -> list[WorkerAction]:
         if self._contact.hopeless(now):
-            return [Exit(75, "the coordinator does not answer: is it running, and is --connect its address?")]
+            text = "the coordinator does not answer: is it running, and is --connect its address?"
+            return [Exit(ConnectionLostError.exit_code, text)]
         if self._link is not Link.DOWN and self._contact.silent(now):
             return self._reconnect()
         if self._link in (Link.GREETING, Link.CHECKING) and now - self._asked >= SILENCE:
@@ -158,7 +160,7 @@ class Worker:
         if self._link is Link.DOWN:
             return []  # of a connection that was given up
         if isinstance(message, Reject):
-            return [Exit(78, f"the coordinator refuses this worker: {message.reason}")]
+            return [Exit(RefusedError.exit_code, f"the coordinator refuses this worker: {message.reason}")]
         if isinstance(message, Welcome) and message.identity != self._run:
             self._run, self._term = message.identity, 0  # another run has this address now: its terms are its own
         if message.term < self._term:
@@ -207,9 +209,8 @@ class Worker:
 
     def _prove(self, prepared: Prepared) -> list[WorkerAction]:
         assert self._welcome is not None
-        if prepared.layout != self._welcome.layout:
-            text = f"the network built here has layout {prepared.layout[:12]}, the run's {self._welcome.layout[:12]}"
-            return self._leave(f"{text}: install the same dptrain on both sides", 78)
+        if fault := layout_fault(prepared.layout, self._welcome):
+            return self._leave(fault, RefusedError.exit_code)
         self._link, self._asked = Link.CHECKING, self._now
         return [Reply(Canary(self._term, self._me.incarnation, prepared.canary, prepared.dataset))]
 

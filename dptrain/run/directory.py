@@ -241,11 +241,12 @@ def read_manifest(path: Path) -> dict[str, Any]:
     file = path / "run.json"
     try:
         manifest = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise RunDirectoryError(f"{file} is damaged: {error}") from error
-    if not isinstance(manifest, dict) or not isinstance(manifest.get("starts"), list):
+    starts = manifest.get("starts") if isinstance(manifest, dict) else None
+    if not isinstance(starts, list) or not all(isinstance(start, dict) for start in starts):
         raise RunDirectoryError(f"{file} is damaged: it is no object with a list of starts")
-    return manifest
+    return dict(manifest)
 
 
 def _json(value: dict[str, Any]) -> bytes:

@@ -1,4 +1,4 @@
-"""run.json: what somebody who finds the run in a year wants to know. Collected once a start, never read back."""
+"""run.json: what somebody who finds the run in a year wants to know. Collected once a start; kept by `directory`."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ from dptrain.run.progress import Progress
 from dptrain.run.reporter import QuietReporter, Reporter, texts
 from dptrain.run.shelf import Shelf
 from dptrain.run.summary import to_csv
-from dptrain.run.writer import CheckpointWriter, Outcome, copied
+from dptrain.run.writer import CheckpointWriter, Outcome
 
 
 class Recorder:
@@ -110,7 +110,7 @@ class Recorder:
         """
         if state.step != self._hashed:
             self._hash(state.step, state.sha256(), state.tensor_hashes())
-        self._writer.put(copied(state), best=best)
+        self._writer.put(state.copied(), best=best)
         self._look()
 
     def _write_checkpoint(self, state: TrainingState, best: bool) -> None:  # noqa: FBT001  # as the writer calls it
@@ -136,7 +136,7 @@ class Recorder:
             raise outcome.fatal
         text = f"checkpoint of step {outcome.step} in {self._directory.checkpoints}"
         self._unsaved = f"{text}: {outcome.error}" if outcome.error else ""
-        self._trouble("checkpoints", self._unsaved and f"{text}: {outcome.error}", "the older checkpoint stays")
+        self._trouble("checkpoints", self._unsaved, "the older checkpoint stays")
 
     def _trouble(self, what: str, fault: str, remedy: str) -> None:
         """Says it when it begins (or is another one now) and when it is over."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from dptrain.cluster.state import TrainingState
 from dptrain.errors import DptrainError
@@ -109,14 +109,3 @@ class CheckpointWriter:
         except DptrainError as error:
             return Outcome(step, str(error), task.attempt, error)
         return Outcome(step, attempt=task.attempt)
-
-
-def copied(state: TrainingState) -> TrainingState:
-    """The state as it is now, in arrays of its own: training goes on in the old ones."""
-    return replace(
-        state,
-        params=state.params.copy(),
-        buffers=state.buffers.copy(),
-        optimizer={kind: flat.copy() for kind, flat in state.optimizer.items()},
-        history=dict(state.history),
-    )  # the best weights are never written into: a better one brings new arrays

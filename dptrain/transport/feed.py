@@ -31,10 +31,7 @@ def augmenter_of(step: int, shard: int, shards_per_step: int, augmenters: int) -
 
 
 class Feed:
-    """Asked from the I/O thread, taken from in the compute thread: a lock lets one of them at the sockets.
-
-    `shape` is (h, w, c) of the run's images, `identity` its name.
-    """
+    """Asked from the I/O thread, taken from in the compute thread: a lock lets one of them at the sockets."""
 
     def __init__(
         self,
@@ -44,7 +41,10 @@ class Feed:
         most: tuple[int, ...],
         keys: Keyring | None = None,
     ) -> None:
-        """`most`: (samples of a full shard, h, w, c). Raises UsageError where an augmenter's public key is missing."""
+        """`identity`: of the run. `most`: (samples of a full shard, h, w, c).
+
+        Raises UsageError where an augmenter's public key is missing.
+        """
         self._identity = identity
         self._shards_per_step = shards_per_step
         self._most = most

@@ -24,8 +24,6 @@ MEETS = {
     AUGMENTER: {WORKER, COORDINATOR},
     WORKER: {COORDINATOR, AUGMENTER},
 }
-#: Whom the holder of a role admits, when it listens.
-ADMITS = {COORDINATOR: frozenset({WORKER, AUGMENTER}), AUGMENTER: frozenset({WORKER}), WORKER: frozenset[str]()}
 
 
 class Listed(NamedTuple):

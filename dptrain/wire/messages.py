@@ -35,7 +35,7 @@ class Hello:
 
 @dataclass(frozen=True, slots=True)
 class Canary:
-    """The worker computed the canary shard of the run it was welcomed to."""
+    """The worker computed the canary shard of the run it was welcomed to, its scores, and the first augmented shard."""
 
     term: int
     incarnation: str

@@ -173,8 +173,6 @@ def test_validation_every_second_epoch_also_follows_the_last_step():
     plan = replace(toy.job().evaluations, every=2)
     solo = Solo(toy, evaluations=plan).join().run()
     assert [r.step for r in solo.story if isinstance(r, Evaluated)] == [2, 4, 5]
-    solo = Solo(toy, evaluations=replace(plan, every=0)).join().run()
-    assert [r.step for r in solo.story if isinstance(r, Evaluated)] == [5]
 
 
 def test_checkpoints_by_steps_come_after_the_validation_of_their_step():

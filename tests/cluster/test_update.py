@@ -25,7 +25,7 @@ def test_running_statistics_move_by_the_share_asked_for(take):
     toy = Toy()
     state, (optimizer, _) = toy.state(), toy.rules()
     before, total = state.buffers.astype(np.float64), result(state, 0)
-    apply(state, optimizer, total, 0.1, take)
+    apply(state, optimizer, total, 0.1, take, total.samples)
     np.testing.assert_allclose(state.buffers, (1 - take) * before + take * total.statistics / 4, rtol=1e-6)
 
 
@@ -36,7 +36,7 @@ def test_without_a_share_they_are_the_mean_over_the_epoch_so_far_and_begin_anew_
     state, (optimizer, _) = toy.state(), toy.rules()
     batches = [result(state, seed) for seed in range(5)]
     for step, total in enumerate(batches):
-        apply(state, optimizer, total, 0.1, job.take(step))
+        apply(state, optimizer, total, 0.1, job.take(step), total.samples)
         seen = batches[step // 3 * 3 : step + 1]
         np.testing.assert_allclose(state.buffers, np.mean([b.statistics / 4 for b in seen], axis=0), rtol=1e-5)
 
@@ -45,8 +45,8 @@ def test_under_class_weights_gradient_and_loss_are_divided_by_them_and_statistic
     toy = Toy()
     job, total = replace(toy.job(), counted=lambda step: 0.5 * (step + 1)), result(toy.state(), 0)
     plain, weighted = toy.state(), toy.state()
-    apply(plain, toy.rules()[0], replace(total, gradient=8 * total.gradient), 0.1)
-    apply(weighted, toy.rules()[0], total, 0.1, counted=job.divisor(0, 4))
+    apply(plain, toy.rules()[0], replace(total, gradient=8 * total.gradient), 0.1, 0.1, total.samples)
+    apply(weighted, toy.rules()[0], total, 0.1, 0.1, job.divisor(0, 4))
     assert plain.params.tobytes() == weighted.params.tobytes()
     assert plain.buffers.tobytes() == weighted.buffers.tobytes()
     assert weighted.epoch_loss / weighted.epoch_samples == total.loss / 0.5
@@ -61,7 +61,7 @@ def test_a_rule_is_told_how_many_updates_went_before():
     params, means = state.params.copy(), rule.init(PARAMS.size)
     for step in range(3):
         total = result(state, step)
-        apply(state, rule, total, 0.1)
+        apply(state, rule, total, 0.1, 0.1, total.samples)
         rule.update(params, total.gradient / np.float32(4), means, 0.1, step)
     assert state.params.tobytes() == params.tobytes()
 
@@ -76,7 +76,7 @@ def test_a_batch_of_eight_shards_is_gradient_accumulation_over_eight_sub_batches
     for shard, part in enumerate(parts):
         tree.add(shard, shard + 1, part)
     by_hand, hands = toy.state(), toy.rules()[0]
-    apply(state, optimizer, tree.root, 0.1)
+    apply(state, optimizer, tree.root, 0.1, 0.1, tree.root.samples)
     mean = np.sum([part.gradient for part in parts], axis=0) / (7 * 4 + 2)
     hands.update(by_hand.params, mean.astype(np.float32), by_hand.optimizer, 0.1, 0)
     np.testing.assert_allclose(state.params, by_hand.params, rtol=1e-6, atol=1e-7)

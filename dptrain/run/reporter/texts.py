@@ -35,7 +35,7 @@ class Banner:
         """Five lines."""
         data, training, deployment = self.facts.data, self.facts.config.training, self.facts.config.deployment
         height, width, channels = data.image
-        shards = training.batch_size // training.shard_size
+        shards = training.shards_per_step
         split = f"{data.train:,} train / {data.validation:,} validation / {data.test:,} test"
         return [
             f"data    {data.name}  {split}  {height}x{width}x{channels}  {len(data.classes)} classes",
