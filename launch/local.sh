@@ -3,6 +3,8 @@
 #
 #   launch/local.sh [N] [flags of dptrain train]      N worker processes, 2 unless told
 #
+# Where neither flag nor variable (DPTRAIN_RECIPE, ...) says another: --recipe fashion-quick, --augmenters 1.
+#
 #   launch/local.sh                                   Fashion-MNIST mini, 2 workers, 1 augmenter
 #   launch/local.sh 4 --epochs 12 --batch-size 256
 #   launch/local.sh 4 --recipe cifar10-resnet20-10epochs --name first --resume auto
@@ -10,7 +12,7 @@ set -euo pipefail
 
 home=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
-workers=2
+workers=
 if [[ ${1:-} =~ ^[0-9]+$ ]]; then
     workers=$1
     shift
@@ -23,13 +25,13 @@ case ${1:-} in
     ;;
 esac
 
-# What the flags say stands; the rest of a first run is filled in.
+# What flags and variables say stands; the rest of a first run is filled in. A run directory has its own recipe.
 defaults=()
 flags=" $* "
 given() { [[ $flags =~ \ ($1)[\ =] ]]; }
-given '--recipe|--config|-c' || defaults+=(--recipe fashion-quick)
-given --workers || defaults+=(--workers "$workers")
-given --augmenters || defaults+=(--augmenters 1)
+given '--recipe|--config|-c' || given '--resume[ =][^ ]*/[^ ]*' || [[ -n ${DPTRAIN_RECIPE:-} ]] || defaults+=(--recipe fashion-quick)
+given --workers || [[ -z $workers && -n ${DPTRAIN_WORKERS:-} ]] || defaults+=(--workers "${workers:-2}")
+given --augmenters || [[ -n ${DPTRAIN_AUGMENTERS:-} ]] || defaults+=(--augmenters 1)
 
 here=$PWD
 cd "$home"

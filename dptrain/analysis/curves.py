@@ -1,4 +1,4 @@
-"""Learning curves in the seeds' two panels: loss by iteration, error by epoch; several runs in one figure."""
+"""Learning curves in the seeds' two panels: loss by step, error by epoch; several runs in one figure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Curve:
     """What one training left; a list may be empty."""
 
     name: str
-    loss: Sequence[tuple[int, float]]  #: (iteration, loss of its batch)
+    loss: Sequence[tuple[int, float]]  #: (step, loss of its batch)
     train: Sequence[tuple[int, float]]  #: (epoch, accuracy)
     validation: Sequence[tuple[int, float]]
 
@@ -47,20 +47,20 @@ def usual_window(curves: Sequence[Curve]) -> int:
 
 
 def draw_curves(curves: Sequence[Curve], window: int) -> Figure:
-    """Left: loss, a moving average over `window` iterations. Right: error, training dashed. One legend for both."""
+    """Left: loss, a moving average over `window` steps. Right: error, training dashed. One legend for both."""
     with looks():
         drawn = figure(9.0, 3.6 + 0.22 * len(curves))
         left, right = drawn.subplots(1, 2)
         for at, curve in enumerate(curves):
             colour = COLOURS[at % len(COLOURS)]
             if curve.loss:
-                iterations, losses = zip(*curve.loss, strict=True)
-                left.plot(iterations, moving_average(losses, window), color=colour, linewidth=1.2, label=curve.name)
+                steps, losses = zip(*curve.loss, strict=True)
+                left.plot(steps, moving_average(losses, window), color=colour, linewidth=1.2, label=curve.name)
             _errors(right, curve, colour)
         left.set(
-            xlabel="iteration",
+            xlabel="step",
             ylabel="loss",
-            title=f"loss (mean of the last {window} iterations)" if window > 1 else "loss",
+            title=f"loss (mean of the last {window} steps)" if window > 1 else "loss",
         )
         from_zero(left)
         right.set(xlabel="epoch", ylabel="error", title="error: held out solid, training dashed, hollow")

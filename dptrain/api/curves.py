@@ -33,9 +33,9 @@ def curve(run: Path, name: str) -> Curve:
 
 
 def draw(runs: Sequence[Path], smooth: int | None = None) -> Figure:
-    """Loss by iteration and error by epoch, several runs over each other, by their names.
+    """Loss by step and error by epoch, several runs over each other, by their names.
 
-    `smooth`: iterations the loss is averaged over; None: by the length of the training.
+    `smooth`: steps the loss is averaged over; None: by the length of the training.
     """
     from dptrain.analysis.curves import draw_curves, usual_window
 

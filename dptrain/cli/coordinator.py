@@ -23,7 +23,10 @@ def coordinator(
     quiet: Annotated[bool, Parameter(["--quiet", "-q"], negative=(), help=QUIET)] = False,
     **flags: str | bool,
 ) -> int:
-    """Lead a run whose workers are started elsewhere with `dptrain worker --connect`. Flags as for train."""
+    """Lead a run whose workers are started elsewhere with `dptrain worker --connect`.
+
+    Flags as for train, but those of processes that train starts.
+    """
     chosen = plan(recipe, os.environ, silenced(flags, quiet=quiet), dict.fromkeys(_ELSEWHERE, 0))
     if chosen.config.deployment.bind == "ipc":
         raise MissingArgumentError(

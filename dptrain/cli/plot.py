@@ -16,10 +16,10 @@ def plot(
     *runs: Annotated[Path, Parameter(help="run directories, or folders with the seeds' CSV histories", required=True)],
     out: Annotated[Path, Parameter(["--out", "-o"], help="file, .png or .svg")] = Path("curves.png"),
     smooth: Annotated[
-        int | None, Parameter(help="iterations the loss is averaged over [a fiftieth of them, at least 10]")
+        int | None, Parameter(help="steps the loss is averaged over [a fiftieth of them, at least 10]")
     ] = None,
 ) -> int:
-    """Draw loss by iteration and error by epoch, several runs over each other."""
+    """Draw loss by step and error by epoch, several runs over each other."""
     if smooth is not None and smooth < 1:
         raise UsageError(f"smooth = {smooth}: must be 1 or more")
     out = checked(out)

@@ -95,7 +95,7 @@ def _curves(page: Page, run: Path, records: list[Record]) -> None:
     page.section("Training")
     drawn = curve(run, run.resolve().name)
     if drawn.loss:
-        page.picture(draw_curves([drawn], usual_window([drawn])), "loss by iteration, error by epoch")
+        page.picture(draw_curves([drawn], usual_window([drawn])), "loss by step, error by epoch")
     heads, *rows = csv.reader(io.StringIO(to_csv(records)))
     used = [at for at, head in enumerate(heads) if any(row[at] for row in rows) and not head.startswith("test_")]
     if rows:

@@ -68,7 +68,7 @@ def test_several_runs_lie_over_each_other_in_two_panels_with_one_legend():
     assert [list(line.get_ydata()) for line in left.lines] == [[2.0, 1.0], [3.0]]
     assert [list(line.get_ydata()) for line in right.lines] == [[0.75], [0.5], [0.25]]
     assert [t.get_text() for t in drawn.legends[0].get_texts()] == ["a", "b"]
-    assert (left.get_xlabel(), right.get_xlabel()) == ("iteration", "epoch")
+    assert (left.get_xlabel(), right.get_xlabel()) == ("step", "epoch")
 
 
 def test_every_filter_has_a_frame_and_a_place_without_a_filter_has_none():

@@ -72,6 +72,17 @@ def test_a_flag_that_is_given_replaces_the_default(run, installed, flags, gone):
     assert got[-len(flags) :] == flags
 
 
+def test_a_variable_that_says_otherwise_replaces_a_default_and_a_number_replaces_the_variable(run, installed):
+    said = {"DPTRAIN_RECIPE": "x", "DPTRAIN_WORKERS": "7", "DPTRAIN_AUGMENTERS": "0"}
+    assert arguments(run("local.sh", **said)) == ["train"]
+    assert arguments(run("local.sh", "4", **said)) == ["train", "--workers", "4"]
+
+
+@pytest.mark.parametrize("flags", [["--resume", "runs/first"], ["--resume=/data/runs/first"]])
+def test_a_run_directory_to_go_on_with_has_its_own_recipe(run, installed, flags):
+    assert "--recipe" not in arguments(run("local.sh", *flags))
+
+
 def test_it_runs_where_it_was_started_so_that_paths_in_flags_mean_what_they_say(run, installed):
     assert run("local.sh").stdout.splitlines()[0] == str(installed)
 
