@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import traceback
 from threading import Timer
 
 
@@ -36,6 +37,18 @@ def _send_again(swallowed: sys.UnraisableHookArgs) -> None:
         sys.__unraisablehook__(swallowed)
 
 
+class _Bugs:
+    """An exception nobody has caught: its traceback, and exit code 70. Python's own, 1, is an answer of `verify`."""
+
+    def __enter__(self) -> None:
+        """Nothing to prepare."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if isinstance(error, Exception):
+            traceback.print_exception(error)
+            raise SystemExit(70) from error
+
+
 def command() -> int:
     """Runs the command line and gives the exit code. Ctrl-C prints no traceback, from the first import to the end."""
     _open_standard_streams()
@@ -44,7 +57,8 @@ def command() -> int:
     try:
         from dptrain.cli import main
 
-        return _flushed(main())
+        with _Bugs():
+            return _flushed(main())
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     finally:

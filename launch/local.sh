@@ -29,7 +29,9 @@ esac
 defaults=()
 flags=" $* "
 given() { [[ $flags =~ \ ($1)[\ =] ]]; }
-given '--recipe|--config|-c' || given '--resume[ =][^ ]*/[^ ]*' || [[ -n ${DPTRAIN_RECIPE:-} ]] || defaults+=(--recipe fashion-quick)
+resumed="${DPTRAIN_RESUME:+ --resume $DPTRAIN_RESUME}$flags"
+stored() { [[ $resumed =~ \ --resume[\ =] && ! $resumed =~ \ --resume[\ =]auto\  ]]; }
+given '--recipe|--config|-c' || stored || [[ -n ${DPTRAIN_RECIPE:-} ]] || defaults+=(--recipe fashion-quick)
 given --workers || [[ -z $workers && -n ${DPTRAIN_WORKERS:-} ]] || defaults+=(--workers "${workers:-2}")
 given --augmenters || [[ -n ${DPTRAIN_AUGMENTERS:-} ]] || defaults+=(--augmenters 1)
 

@@ -23,7 +23,7 @@ from dptrain.config import DeploymentConfig, identity, identity_json
 from dptrain.kernels import amx, isa
 from dptrain.optim.optimizer import make_optimizer
 from dptrain.optim.schedule import make_schedule
-from dptrain.run.reporter.texts import count
+from dptrain.run.reporter.texts import count, networks
 from dptrain.transport.address import abstract_name, bind_address, warning_about
 from dptrain.transport.children import Children, ChildSpec
 from dptrain.transport.coordinator_loop import Crew, Recorder, run_coordinator
@@ -79,7 +79,9 @@ def train(parts: Parts, life: Life, recorder: Recorder, stop: StopSignals, prepa
         elif children is not None:
             children.begin()
         if link.endpoint.startswith("tcp://") or not life.launch:
-            recorder.tell(Notice("info", f"listening on {link.endpoint}: dptrain worker --connect ADDRESS"))
+            theirs = " ".join(["dptrain worker --connect ADDRESS", *(["--keys KEYS"] if deployment.keys else [])])
+            command = " ".join([theirs, *networks(deployment)])
+            recorder.tell(Notice("info", f"listening on {link.endpoint}: {command}"))
         finish: Finish = run_coordinator(machine, link, recorder, stop, crew)
         link.close(FLUSH)
     return finish.code

@@ -42,7 +42,9 @@ def fit(recipe: str | Path = "", /, **settings: Setting) -> Run:
         raise KeyboardInterrupt from interrupted
     if finished.failure:
         wild = finished.code == DivergedError.exit_code and diverged(finished.path)
-        raise (DivergedError if wild else TrainingError)(finished.failure)
+        error = (DivergedError if wild else TrainingError)(finished.failure)
+        error.exit_code = finished.code
+        raise error
     if finished.code:
         raise KeyboardInterrupt
     deployment = chosen.config.deployment

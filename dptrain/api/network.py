@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dptrain.api.settings import Setting, in_python, texts
+from dptrain.config import SECTION_OF
 from dptrain.configfile import resolve
 from dptrain.errors import UsageError
 from dptrain.nn import ImageShape, describe
@@ -16,6 +17,9 @@ def build_network(*, image: tuple[int, int, int], classes: int, **settings: Sett
 
     Raises UsageError for a network that cannot be. `fit` builds its own, from the same settings.
     """
+    for name in settings:
+        if SECTION_OF.get(name, "model") != "model" and name != "networks":
+            raise UsageError(f"{name} = {settings[name]!r} is no setting of a network: leave it to `fit`")
     config = resolve(flags=texts(settings))
     return build(config.model, _shape(image), classes, config.deployment.networks)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -35,11 +35,12 @@ class Run:
     is asked for; what is, is kept.
     """
 
-    def __init__(self, path: Path | str, *, data_dir: str = "", networks: tuple[str, ...] = ()) -> None:
+    def __init__(self, path: Path | str, *, data_dir: str = "", networks: str | Sequence[str] = ()) -> None:
         """`networks`: Python files whose networks may be run here. Raises CheckpointError where nothing is there."""
         find(Path(path))
         self.path = Path(path)
-        self._data_dir, self._networks = data_dir, networks
+        self._data_dir = data_dir
+        self._networks = (networks,) if isinstance(networks, str) else tuple(networks)
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
@@ -134,7 +135,7 @@ class Run:
 def _paths(images: object) -> list[Path]:
     """Raises DataError for what is no path."""
     paths = []
-    for file in images if isinstance(images, Iterable) and not isinstance(images, str) else [images]:
+    for file in images if isinstance(images, Iterable) and not isinstance(images, str | bytes) else [images]:
         if not isinstance(file, str | Path):
             raise DataError(
                 f"{type(file).__name__}: images are one array of uint8, (n, height, width, channels), or paths of files"

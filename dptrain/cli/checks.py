@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -54,6 +54,13 @@ def cgroup_cpus() -> float | None:
         return None if int(limit) < 0 else int(limit) / int(period)
     except (OSError, ValueError):
         return None
+
+
+def networks(files: Sequence[str]) -> Iterator[Finding]:
+    """Files that are to be run here; only looked for."""
+    for file in files:
+        there = Path(file).expanduser().is_file()
+        yield Finding("network", ok=there, text=f"{file}: {'is there' if there else 'no such file (--networks)'}")
 
 
 def memory() -> Iterator[Finding]:

@@ -38,6 +38,7 @@ def doctor(
         checks.kernels(f"said by {origin}" if deployment.isa != "auto" else ""),
         checks.sockets(),
         checks.datasets(deployment.data_dir),
+        checks.networks(deployment.networks),
         _way_in(connect, deployment, insecure=insecure) if connect else (),
     )
     bad = 0

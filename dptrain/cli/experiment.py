@@ -155,7 +155,8 @@ def _train(runs: list[_Run]) -> tuple[set[Path], int]:
         if code == DivergedError.exit_code and diverged(run.path):
             failed.add(run.path)
         elif code:
-            sys.stderr.write("the same command goes on from here\n")
+            if code != DivergedError.exit_code:  # of a bug, which would come again
+                sys.stderr.write("the same command goes on from here\n")
             return failed, code
     return failed, 0
 

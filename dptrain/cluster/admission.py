@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 from dptrain.cluster.job import Job
 from dptrain.wire.messages import PROTOCOL, Canary, Hello, Welcome
+
+_INCARNATION = re.compile("[0-9a-f]{32}")
 
 
 def protocol_fault(protocol: int) -> str:
@@ -18,6 +22,8 @@ def hello_fault(job: Job, hello: Hello) -> str:
     fault = protocol_fault(hello.protocol)
     if fault:
         return fault
+    if not _INCARNATION.fullmatch(hello.incarnation):
+        return f"its incarnation is {hello.incarnation[:40]!r}: must be 32 hex digits"
     if job.numerics not in hello.numerics.split():
         return (
             f"it computes in {hello.numerics!r}, the run in {job.numerics!r}: install the same dptrain on both sides "
@@ -31,7 +37,7 @@ def layout_fault(layout: str, welcome: Welcome) -> str:
     if layout == welcome.layout:
         return ""
     text = f"the network built here has layout {layout[:12]}, the run's {welcome.layout[:12]}"
-    return f"{text}: install the same dptrain on both sides"
+    return f"{text}: install the same dptrain, and the same file of a network of your own, on both sides"
 
 
 def canary_fault(job: Job, canary: Canary) -> str:

@@ -127,7 +127,7 @@ class Coordinator:
 
     def _ended(self, left: CrewExit, now: float) -> list[CoordinatorAction]:
         """Its end has one cause, whoever noticed first that the connection is gone."""
-        member = self._members.by_incarnation(left.incarnation)
+        member = self._members.by_incarnation(left.incarnation) if left.incarnation else None
         told = [] if member is None else self._work.remove(member, left.reason, now, died=not left.killed)
         if left.killed:
             self._work.lives(left.incarnation)
@@ -143,6 +143,9 @@ class Coordinator:
             fault = protocol_fault(message.protocol)
             return self._refuse(peer, "an augmenter", fault) if fault else [self._welcome(peer)]
         member = self._members.get(peer)
+        if member is None and isinstance(message, Leave):  # it has hung up meanwhile: what it held is not to blame
+            self._work.lives(message.incarnation)
+            return []
         if member is None:
             return [Send(peer, WhoAreYou(self._job.term))]
         if message.term != self._job.term:
@@ -160,7 +163,9 @@ class Coordinator:
             case Canary():
                 return self._canary(member, message, now)
             case Leave(reason=reason):
-                return self._work.remove(member, f"left: {reason}", now)
+                gone = self._work.remove(member, f"left: {reason}", now)
+                early = Notice("warning", f"worker {member.name} left before it was admitted: {reason}")
+                return gone if member.ready else [Tell(early)]
             case NodeDone():
                 return self._work.node_done(member, message, now)
             case EvaluationDone():

@@ -226,10 +226,8 @@ def _own_folder(home: Path, option: str) -> Files:
         if shorter and _is_folder(_place(home, shorter)):
             _size(f"{FOLDER}:{shorter}", rest, (32, 32, 3))  # raises: it is none
         here = f"; the one in this directory is {FOLDER}:./{path}" if root != Path(path) and Path(path).is_dir() else ""
-        raise DataError(
-            f"{FOLDER}:{path}: there is no folder {root}{here}; make one folder a class in it, or `dptrain data add "
-            f"{FOLDER}:{path} ARCHIVE`"
-        )
+        archive = "" if root == Path(path).expanduser() else f", or `dptrain data add {FOLDER}:{path} ARCHIVE`"
+        raise DataError(f"{FOLDER}:{path}: there is no folder {root}{here}; make one folder a class in it{archive}")
     found = folder.listing(root)
     name = f"{root.resolve().name}-{height}x{width}x{channels}"
     shape = (height, width, channels)

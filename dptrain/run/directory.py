@@ -241,7 +241,9 @@ def read_manifest(path: Path) -> dict[str, Any]:
     file = path / "run.json"
     try:
         manifest = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise RunDirectoryError(f"{file} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
         raise RunDirectoryError(f"{file} is damaged: {error}") from error
     starts = manifest.get("starts") if isinstance(manifest, dict) else None
     if not isinstance(starts, list) or not all(isinstance(start, dict) for start in starts):

@@ -58,8 +58,9 @@ class Recorder:
         self._hashed = step  #: the last step that is in hashes.jsonl; that of the checkpoint we go on from is
         self._noun = texts.noun(facts.config.deployment)
         command = texts.resuming(str(directory.path), facts.config.deployment)
+        predict = texts.predicting(str(directory.path), facts.config.deployment)
         complete = any("test/acc" in r for r in self._table)
-        self._ending = texts.Ending(str(directory.path), command, complete_before=complete)
+        self._ending = texts.Ending(str(directory.path), command, predict, complete_before=complete)
         self.failure = ""  #: the last error that was reported
         self.begun = False  #: the coordinator has reported its start
 

@@ -84,7 +84,7 @@ def run_coordinator(
             loop.add([request])
         if crew is not None:
             loop.add(crew.exits())
-            if crew.failure is not None and not failed:
+            if crew.failure is not None and not failed and not loop.waiting:  # first what led to it is told
                 failed = True
                 code, reason = crew.failure
                 recorder.tell(Notice("error", reason, final=True))
@@ -103,6 +103,11 @@ class _Loop:
         self._machine, self._link, self._recorder = machine, link, recorder
         self._events: deque[CoordinatorEvent] = deque()
         self._traffic = link.traffic  #: as far as it is reported
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there is anything to work off."""
+        return bool(self._events)
 
     def add(self, events: Sequence[CoordinatorEvent]) -> None:
         self._events.extend(events)

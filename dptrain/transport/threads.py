@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -9,11 +10,14 @@ from math import inf
 
 from dptrain.cluster.events import CrewExit
 from dptrain.cluster.worker import Worker
+from dptrain.errors import DptrainError
 from dptrain.transport.compute_thread import Computer
 from dptrain.transport.inprocess import InProcessHub, InProcessLink
 from dptrain.transport.stopping import StopFlag
 from dptrain.transport.wakeup import Wakeup
 from dptrain.transport.worker_loop import Ended, run_worker
+
+log = logging.getLogger("dptrain.worker")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +62,16 @@ class WorkerThreads:
         return (self._ended.fileno(),)
 
     def exits(self) -> list[CrewExit]:
-        """Who has ended since the last call. Raises what a worker has raised: a bug here, not a death elsewhere."""
+        """Who has ended since the last call. Raises what a worker has raised where its words are meant for people.
+
+        A bug, in a network of one's own for example, is logged, and ends this worker as it ends a process.
+        """
         self._ended.clear()
         exits = []
         for hand in self._hands:
             if hand.name not in self._told and self._lives[hand.name].done():
                 self._told.add(hand.name)
-                self._last = self._lives[hand.name].result()
+                self._last = _end_of(hand.name, self._lives[hand.name])
                 exits.append(CrewExit(hand.name, hand.incarnation, f"ended: {self._last.reason}"))
         return exits
 
@@ -88,3 +95,11 @@ class WorkerThreads:
         for flag in self._stop:
             flag.close()
         self._ended.close()
+
+
+def _end_of(name: str, life: Future[Ended]) -> Ended:
+    error = life.exception()
+    if error is None or isinstance(error, DptrainError | MemoryError) or not isinstance(error, Exception):
+        return life.result()
+    log.error("worker %s has failed", name, exc_info=error)
+    return Ended(DptrainError.exit_code, f"{type(error).__name__}: {' '.join(str(error).split())}", idle=True)

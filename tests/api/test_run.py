@@ -120,6 +120,10 @@ def test_a_checkpoint_file_predicts_too_and_says_that_it_has_no_history(run, dat
         (lambda run, data: dptrain.fit(isa=OTHER), "are for .* already: set DPTRAIN_ISA before the first use"),
         (lambda run, data: dptrain.fit("no-such-recipe"), "unknown recipe"),
         (lambda run, data: dptrain.load_data("cifar"), "cifar10"),
+        (
+            lambda run, data: dptrain.build_network(epochs=1, image=(32, 32, 3), classes=10),
+            "epochs = 1 is no setting of a",
+        ),
         (lambda run, data: dptrain.build_network(n=-1, image=(32, 32, 3), classes=10), "must be a whole number"),
         (lambda run, data: dptrain.Run("/nowhere"), "no such file or directory"),
         (lambda run, data: run.predict(data.test_images[0]), r"images of shape \(32, 32, 3\)"),

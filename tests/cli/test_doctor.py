@@ -39,6 +39,14 @@ def test_a_sound_machine_is_told_so_and_a_data_set_that_is_not_here_is_no_fault(
     assert "cifar10       not here" in "\n".join(lines)
 
 
+def test_a_file_of_networks_that_is_not_there_is_a_fault(tmp_path, capsys):
+    (tmp_path / "mine.py").touch()
+    assert main(["doctor", "--data-dir", str(tmp_path), "--networks", f"{tmp_path}/mine.py,{tmp_path}/gone.py"]) == 1
+    out = capsys.readouterr().out
+    assert f"ok   network       {tmp_path}/mine.py: is there" in out
+    assert f"BAD  network       {tmp_path}/gone.py: no such file" in out
+
+
 def test_a_damaged_data_set_is_a_fault(tmp_path, capsys):
     (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(b"x")
     findings = {finding.name: finding for finding in checks.datasets(str(tmp_path))}

@@ -353,6 +353,17 @@ def test_who_was_killed_from_outside_or_comes_back_or_leaves_died_of_no_shard(le
     assert not lead.machine.finished
 
 
+def test_who_hung_up_before_its_goodbye_was_read_died_of_no_shard(lead):
+    lead = lead(shards=1)
+    for name in "abcd":
+        lead.join(name)
+        die(lead, name)
+        assert lead.say(name, Leave(T, lead.incarnation(name), "it was only the doctor")) == []
+        lead.now += 15
+        lead.feed(Tick())
+    assert not lead.machine.finished
+
+
 # --- nobody
 
 

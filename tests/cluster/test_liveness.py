@@ -42,6 +42,25 @@ def test_a_worker_that_leaves_is_told_with_its_reason(lead):
     assert lead.say("a", leave) == [Tell(WorkerLost("a", "left: SIGTERM", (0, 1), 0))]
 
 
+def test_why_a_worker_left_before_it_was_admitted_is_told(lead):
+    lead = lead(shards=2)
+    lead.hello("a")
+    text = "worker a left before it was admitted: there is no data set mnist here"
+    leave = Leave(T, lead.incarnation("a"), "there is no data set mnist here")
+    assert lead.say("a", leave) == [Tell(Notice("warning", text))]
+
+
+def test_the_end_of_an_augmenter_is_that_of_no_worker_whatever_it_signs_with(lead):
+    lead = lead(shards=2)
+    lead.feed(Tick())
+    for foreign in ("", "g" * 32, "0" * 31, "0" * 33):
+        told = [a.report.text for a in lead.hello("foreign", incarnation=foreign) if isinstance(a, Tell)]
+        assert told == [f"worker foreign is refused: its incarnation is {foreign!r}: must be 32 hex digits"]
+    lead.join("a")
+    ended = CrewExit("a0", "", "exited with signal 9", killed=True)
+    assert lead.feed(ended) == [Tell(Notice("warning", "augmenter a0 exited with signal 9"))]
+
+
 def test_a_silent_worker_loses_its_shards_and_its_late_answer_still_counts(lead):
     lead = lead(shards=2)
     lead.join("a")

@@ -78,9 +78,11 @@ def test_a_variable_that_says_otherwise_replaces_a_default_and_a_number_replaces
     assert arguments(run("local.sh", "4", **said)) == ["train", "--workers", "4"]
 
 
-@pytest.mark.parametrize("flags", [["--resume", "runs/first"], ["--resume=/data/runs/first"]])
+@pytest.mark.parametrize("flags", [["--resume", "runs/first"], ["--resume=/data/runs/first"], ["--resume", "first"]])
 def test_a_run_directory_to_go_on_with_has_its_own_recipe(run, installed, flags):
     assert "--recipe" not in arguments(run("local.sh", *flags))
+    assert "--recipe" not in arguments(run("local.sh", DPTRAIN_RESUME=flags[-1].removeprefix("--resume=")))
+    assert "--recipe" in arguments(run("local.sh", "--name", "first", "--resume", "auto"))
 
 
 def test_it_runs_where_it_was_started_so_that_paths_in_flags_mean_what_they_say(run, installed):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
+import dptrain
 from dptrain.api.trained import load_trained, open_trained_data
 from dptrain.cli import main
 from dptrain.config import build, identity_json
@@ -44,6 +45,33 @@ def net(config, image, classes):
         LogSoftMax(),
     ))
 '''
+BUGGY = """
+from dataclasses import dataclass
+
+from dptrain.nn.containers import Sequential
+from dptrain.nn.linear import Linear
+from dptrain.nn.reshape import Reshape
+from dptrain.nn.squash import LogSoftMax
+
+CALLS = []
+
+
+@dataclass(frozen=True)
+class Counter:
+    params = ()
+    buffers = ()
+
+    def __call__(self, run, x):
+        CALLS.append(1)
+        if len(CALLS) > 40:
+            raise RuntimeError("two\\nlines")  # this is it
+        return x, lambda dy, gradients: dy
+
+
+def net(config, image, classes):
+    pixels = image.height * image.width * image.channels
+    return Sequential((Counter(), Reshape(), Linear("linear", pixels, classes), LogSoftMax()))
+"""
 FLAGS = ["--dataset", "shapes32", "--validation", "500", "--augment", "crop:4,flip", "--filters", "8", "--epochs", "2"]
 FLAGS += ["--batch-size", "500", "--shard-size", "125", "--hash-every", "1", "--network", "mine:net"]
 FLAGS += ["--criterion", "nll", "--optimizer", "adam", "--lr", "0.02", "--l2", "1e-4", "--wd", "0"]
@@ -102,6 +130,29 @@ def test_losses_are_means_by_the_weights_of_the_classes(whole, here):
     counted = np.array(WEIGHTS)[np.concatenate([labels for _, labels in shards])].sum()
     record = next(record for record in read(whole / "metrics.jsonl") if record["kind"] == "step")
     assert record["train/loss"] == pytest.approx(sum(result.loss for result, _ in shards) / counted, rel=1e-9)
+
+
+def test_a_bug_in_it_ends_the_run_with_70_a_checkpoint_and_its_words(here, tmp_path, capsys, caplog):
+    """In one process as with workers. Its 41st batch is one of the second epoch: canary, 2 threads, 4 shards a step."""
+    buggy = tmp_path / "buggy.py"
+    buggy.write_text(BUGGY)
+    place = ["--runs", str(tmp_path), "--name", "b", "--networks", str(buggy)]
+    flags = ["train", *(flag.replace("mine:net", "buggy:net") for flag in FLAGS), *place]
+    assert main([*flags, "--workers", "0"]) == 70
+    said = capsys.readouterr()
+    assert said.err.splitlines()[-1] == "dptrain: error: no worker is left: RuntimeError: two lines"
+    assert "this is it" in caplog.text
+    assert (tmp_path / "b" / "checkpoints" / "last.safetensors").is_file()
+    again = f"not running; go on with: dptrain train --resume {tmp_path / 'b'} --networks {buggy}"
+    assert main(["status", str(tmp_path / "b")]) == 0
+    assert again in capsys.readouterr().out
+
+
+def test_from_python_a_file_may_be_given_by_its_name_alone(whole, here):
+    images = np.zeros((1, 32, 32, 3), np.uint8)
+    assert dptrain.Run(whole, networks="mine.py").predict(images) == dptrain.Run(whole, networks=["mine.py"]).predict(
+        images
+    )
 
 
 def test_it_is_explained_as_any_other(whole, here, capsys):

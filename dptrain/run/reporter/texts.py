@@ -69,9 +69,20 @@ def noun(deployment: DeploymentConfig) -> str:
 def resuming(path: str, deployment: DeploymentConfig) -> str:
     """The command that goes on with a run. Address and keys are in it: the run may have been begun with others."""
     if not leads_only(deployment):
-        return join(["dptrain", "train", "--resume", path])
+        return join(["dptrain", "train", "--resume", path, *networks(deployment)])
     keys = ["--keys", deployment.keys] if deployment.keys else []
-    return join(["dptrain", "coordinator", "--resume", path, "--bind", deployment.bind, *keys])
+    address = ["--bind", deployment.bind, *keys]
+    return join(["dptrain", "coordinator", "--resume", path, *address, *networks(deployment)])
+
+
+def predicting(path: str, deployment: DeploymentConfig) -> str:
+    """The command, without its images, that says what is in them."""
+    return join(["dptrain", "predict", path, *networks(deployment)])
+
+
+def networks(deployment: DeploymentConfig) -> list[str]:
+    """The flag without which a network of one's own is not run."""
+    return ["--networks", ",".join(deployment.networks)] if deployment.networks else []
 
 
 def count(number: int, noun: str) -> str:
@@ -142,6 +153,7 @@ class Ending:
 
     path: str  #: run directory
     command: str  #: goes on with it
+    predict: str  #: names what is in images, which follow
     test: Evaluated | None = None  #: the run is complete
     complete_before: bool = False  #: it was so already when this process started
     failed: str = ""  #: the error that ended it: going on would fail again
@@ -151,7 +163,7 @@ def closing_lines(ending: Ending, progress: Progress, elapsed: float) -> list[st
     """What came out, and what to do with it."""
     test, path = ending.test, ending.path
     if ending.complete_before:
-        return ["the run is complete: nothing was left to do", f"predict: dptrain predict {path} IMAGE..."]
+        return ["the run is complete: nothing was left to do", f"predict: {ending.predict} IMAGE..."]
     if test is None:
         stopped = f"stopped at step {progress.step:,} of {progress.total_steps:,} after {duration(elapsed)}"
         return [stopped, f"run directory {path}" if ending.failed else f"continue: {ending.command}"]
@@ -160,7 +172,7 @@ def closing_lines(ending: Ending, progress: Progress, elapsed: float) -> list[st
         f"({test.samples:,} samples)  in {duration(elapsed)}",
         *_traffic_lines(progress),
         f"checkpoints {path}/checkpoints",
-        f"predict: dptrain predict {path} IMAGE...",
+        f"predict: {ending.predict} IMAGE...",
     ]
 
 
