@@ -1,4 +1,4 @@
-"""Data sets, the order of samples, augmentation, and shards made of them. Not here: who computes a shard, and kernels."""
+"""Data sets, the order of samples, augmentation, shards made of them. Not here: who computes a shard, and kernels."""
 
 from dptrain.data.augment import Pipeline
 from dptrain.data.catalog import NAMES, data_home, open_dataset
