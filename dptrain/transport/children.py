@@ -217,5 +217,6 @@ def _release(child: _Child) -> None:
     if pipe is not None:
         with contextlib.suppress(BrokenPipeError):
             pipe.close()
-    os.close(child.pidfd)
+    if child.pidfd >= 0:  # a signal may come between the start of a process and this (seen: one test run of ten)
+        os.close(child.pidfd)
     child.process, child.pidfd = None, -1

@@ -11,6 +11,7 @@ import pytest
 from dptrain.cluster.events import CrewExit
 from dptrain.transport.children import GRACE, Children, ChildSpec
 from dptrain.transport.orphan import LAUNCHER
+from dptrain.transport.stopping import Interrupted
 from dptrain.transport.wakeup import wait
 
 SLEEP = "import time; print('up', flush=True); time.sleep(600)"
@@ -64,6 +65,21 @@ def test_a_kill_is_seen_at_once_and_followed_by_another_life_with_another_incarn
         assert children.exits() == []
         assert children.pids["w0"] != pid
         assert children.incarnations != {first}
+
+
+def test_a_signal_between_the_start_of_a_process_and_its_watch_leaves_nobody_behind(spec, monkeypatch):
+    started = []
+
+    def interrupted(pid):
+        started.append(pid)
+        raise Interrupted("SIGINT")
+
+    monkeypatch.setattr(os, "pidfd_open", interrupted)
+    with pytest.raises(Interrupted), Children([spec(SLEEP), spec(SLEEP, "w1")]) as children:
+        children.start()
+    assert children.pids == {}
+    with pytest.raises(ProcessLookupError):
+        os.kill(started[0], 0)
 
 
 def test_a_worker_that_says_78_is_not_started_again_and_the_run_cannot_go_on(spec, links):
