@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-
 #: Okabe and Ito's colours: told apart by everybody, and in this order also in grey.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999")
 RIGHT, WRONG, OTHER = "#007a55", "#c04a00", "#666666"  #: text about the true class, the guess, the second guess

@@ -135,3 +135,21 @@ def test_a_ctrl_c_in_a_callback_that_lets_nothing_out_still_ends_the_command():
     """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout.split("\n"), done.stderr) == (0, ["goes on", "ends", ""], "")
+
+
+def test_an_exception_nobody_caught_prints_its_traceback_and_ends_with_70():
+    script = """if True:
+        import dptrain.cli
+        from dptrain.__main__ import command
+
+        def main():
+            raise ZeroDivisionError("a bug")
+
+        dptrain.cli.main = main
+        raise SystemExit(command())
+    """
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (70, "")
+    assert done.stderr.startswith("Traceback ")
+    assert done.stderr.endswith("ZeroDivisionError: a bug\n")
+    assert done.stderr.count("ZeroDivisionError") == 1
