@@ -70,7 +70,6 @@ class Coordinator:
         self.counters = Counters()
         self._work = Work(self._course, self._members, self.counters)
         self._started = False
-        self._finished = False
         self._next_ping = 0.0  #: on the clock of `now`; set at the first event
         self._said_lonely = 0.0  #: when the last notice was given that nobody is there
 
@@ -81,13 +80,19 @@ class Coordinator:
 
     @property
     def finished(self) -> bool:
-        """Finish was given; every further event is ignored."""
-        return self._finished
+        """Finish was given: nothing is decided any more."""
+        return self._course.ending is not None
+
+    @property
+    def parting(self) -> bool:
+        """The run is over, and somebody has not answered yet: who closes the connections now may cut off the news."""
+        return self.finished and bool(self._members.all())
 
     def handle(self, event: CoordinatorEvent, now: float) -> list[CoordinatorAction]:
         """What is to be done because of this event. `now`: monotonic seconds."""
-        if self._finished:
-            return []
+        ending = self._course.ending
+        if ending is not None:
+            return self._part(event, ending, now)
         actions: list[CoordinatorAction] = []
         if not self._started:
             self._started = True
@@ -104,7 +109,7 @@ class Coordinator:
 
     def wake_at(self, now: float) -> float | None:
         """When the next Tick should come at the latest, for a worker that may be late by then; None: no hurry."""
-        return None if self._finished or not self._started else self._work.wake_at(now)
+        return None if self.finished or not self._started else self._work.wake_at(now)
 
     def _dispatch(self, event: CoordinatorEvent, now: float) -> list[CoordinatorAction]:
         match event:
@@ -121,9 +126,25 @@ class Coordinator:
                 return self._course.stop(Ending(event.exit_code, event.reason))
 
     def _finish(self, ending: Ending) -> list[CoordinatorAction]:
-        self._finished = True
-        stop = Stop(self._job.term, ending.reason[:1000])
-        return [*(Send(m.peer, stop) for m in self._members.all()), Finish(ending.code, ending.reason)]
+        stops = [self._stop(member.peer, ending) for member in self._members.all()]
+        return [*stops, Finish(ending.code, ending.reason)]
+
+    def _stop(self, peer: Peer, ending: Ending) -> Send:
+        return Send(peer, Stop(self._job.term, ending.reason[:1000]))
+
+    def _part(self, event: CoordinatorEvent, ending: Ending, now: float) -> list[CoordinatorAction]:
+        """Members who have heard that the run is over say Leave or hang up; who comes only now is told as well."""
+        match event:
+            case Tick():
+                return [Send(m.peer, Ping(self._job.term)) for m in self._members.all()]  # finds who has hung up
+            case Received(peer, Leave()) | PeerGone(peer):
+                member = self._members.get(peer)
+                if member is not None:
+                    self._members.remove(member, now)
+            case Received(peer, message):
+                if self._members.get(peer) is None and not isinstance(message, AskConfig):
+                    return [self._stop(peer, ending)]
+        return []
 
     def _ended(self, left: CrewExit, now: float) -> list[CoordinatorAction]:
         """Its end has one cause, whoever noticed first that the connection is gone."""
@@ -243,7 +264,6 @@ class Coordinator:
     def validate(self, now: float) -> None:
         """Asserts what must hold between any two events."""
         self._members.validate()
-        assert self._finished == (self._course.ending is not None)
-        assert (self._course.round is None) == (self._finished or not self._started)
+        assert (self._course.round is None) == (self.finished or not self._started)
         if self._course.round is not None:
             self._work.validate(now)

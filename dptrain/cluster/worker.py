@@ -172,7 +172,7 @@ class Worker:
             case WhoAreYou():
                 return self._reconnect()
             case Stop(reason=reason):
-                return [Exit(0, reason)]
+                return self._leave(reason, 0)
             case Ping():
                 return []
             case Admitted() | Params() | Assign() | Evaluate():

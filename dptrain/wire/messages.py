@@ -106,7 +106,7 @@ class NonFinite:
 
 @dataclass(frozen=True, slots=True)
 class Leave:
-    """The worker goes away in good order; what it holds is given to somebody else."""
+    """The worker goes away in good order; what it holds is given to somebody else. Also the answer to Stop."""
 
     term: int
     incarnation: str
@@ -206,7 +206,7 @@ class Reject:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """The run is over (or stops for now): exit with 0."""
+    """The run is over (or stops for now): say Leave, and exit with 0."""
 
     term: int
     reason: str

@@ -2,9 +2,9 @@
 
 import pytest
 
-from dptrain.cluster.events import Finish, SaveCheckpoint, Send, StopRequested, Tell, Tick
+from dptrain.cluster.events import Finish, PeerGone, SaveCheckpoint, Send, StopRequested, Tell, Tick
 from dptrain.cluster.reports import Notice
-from dptrain.wire.messages import Ping, Stop
+from dptrain.wire.messages import PROTOCOL, AskConfig, Leave, Ping, Stop
 
 T = 3  #: the term of conftest's Lead
 
@@ -48,4 +48,24 @@ def test_a_stop_saves_what_is_applied_and_ends_at_once(lead, signal, code):
         Finish(code, signal),
     ]
     assert lead.machine.finished
-    assert lead.feed(StopRequested(signal)) == lead.feed(Tick()) == []
+    assert lead.feed(StopRequested(signal)) == lead.canary("a") == []
+
+
+def test_after_the_end_it_waits_for_members_to_answer_and_tells_who_comes_only_now(lead):
+    lead = lead(shards=2)
+    assert not lead.machine.parting
+    lead.join("a")
+    lead.hello("b")
+    lead.feed(StopRequested("SIGINT"))
+    stop = Stop(T, "SIGINT")
+    assert lead.feed(Tick()) == [Send(b"a", Ping(T)), Send(b"b", Ping(T))]
+    assert lead.hello("c") == [Send(b"c", stop)]
+    assert lead.say("c", Leave(T, lead.incarnation("c"), "SIGINT")) == []
+    assert lead.canary("d") == [Send(b"d", stop)]  # of a connection the coordinator had given up
+    assert lead.say("e", AskConfig(PROTOCOL)) == []
+    assert lead.machine.parting
+    assert lead.say("a", Leave(T, lead.incarnation("a"), "SIGINT")) == []
+    assert lead.machine.parting
+    assert lead.feed(PeerGone(b"b", "the connection is closed")) == []
+    assert not lead.machine.parting
+    assert lead.feed(Tick()) == []

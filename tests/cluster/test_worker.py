@@ -104,8 +104,11 @@ def test_what_cannot_be_prepared_is_told_in_one_plain_line_and_ends_the_process_
     assert newcomer.computed(prepare.task, failure) == [Reply(Leave(T, ME, line)), Exit(78, line)]
 
 
-def test_a_stop_of_the_run_ends_with_0(hand):
-    assert hand.told(Stop(T, "the run is complete")) == [Exit(0, "the run is complete")]
+def test_a_stop_of_the_run_is_answered_and_ends_with_0(hand, newcomer):
+    over = "the run is complete"
+    assert hand.told(Stop(T, over)) == [Reply(Leave(T, ME, over)), Exit(0, over)]
+    newcomer.feed(Connected())
+    assert newcomer.told(Stop(T, over)) == [Exit(0, over)]
 
 
 @pytest.mark.parametrize(("signal", "code"), [("SIGINT", 130), ("SIGTERM", 143)])

@@ -67,6 +67,8 @@ def runs(tmp_path):
     group = Runs(tmp_path)
     yield group
     left = group.end()
+    for path in sorted([*tmp_path.glob("*.out"), *tmp_path.glob("*.err"), *tmp_path.glob("runs/*/logs/*")]):
+        print(f"--- {path.relative_to(tmp_path)}\n{path.read_text(errors='replace')}")  # seen where the test has failed
     assert left == [], "processes outlived the test"
 
 

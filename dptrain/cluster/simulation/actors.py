@@ -44,6 +44,7 @@ class Life:
     alive: bool = True
     wake: float = -1.0  #: the last time it asked to be woken at
     waiting: TrainingState | None = None  #: checkpoint that is not durable yet
+    code: int | None = None  #: exit code, once it is only there until everybody has heard that the run is over
 
 
 @dataclass(slots=True, eq=False)

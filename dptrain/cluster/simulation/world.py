@@ -52,6 +52,7 @@ from dptrain.wire.messages import PROTOCOL, FromCoordinator, FromWorker, Hello
 
 LIMITS = Limits(PARAMS.size, BUFFERS.size, 0)
 TICK = 1.0  #: seconds
+FLUSH = 2.0  #: seconds a coordinator waits at most until everybody has heard that the run is over
 PATIENCE = 2_000.0  #: virtual seconds a run may take once nothing goes wrong any more
 MOST_QUEUED = 400  #: events on the heap: what is on its way, the ticks, the faults
 RESTARTS = (75, 137, 70)  #: exit codes after which somebody starts it again
@@ -190,6 +191,8 @@ class World:
                     self._save(life, deepcopy(machine.state))
                 case Finish(code, _):
                     self._finish(life, code)
+        if life.code is not None and not machine.parting:
+            self.down(life, life.code)
         self._wake(life)
 
     def _wake(self, life: Life) -> None:
@@ -227,7 +230,13 @@ class World:
                 code = code if self.disk.write(life.term, life.waiting) else 75
             except PermissionError:
                 code = 75
-        self.down(life, code)
+            life.waiting = None
+        life.code = code
+        self.at(self.now + FLUSH, lambda: self._hang_up(life, code))
+
+    def _hang_up(self, life: Life, code: int) -> None:
+        if life.alive:
+            self.down(life, code)
 
     def down(self, life: Life, code: int) -> None:
         """A life ends, in good order or not; where work is left, another one follows."""
@@ -239,10 +248,9 @@ class World:
         self.quarantined += counters.quarantined
         self.codes.append(code)
         life.alive, life.waiting = False, None
-        if code != 0:  # a process that ends in good order has flushed its sockets
-            for link in life.links.values():
-                link.up = False
-            life.links.clear()
+        for link in life.links.values():  # what is still on its way is lost
+            link.up = False
+        life.links.clear()
         if self.life is life:
             self.life = None
             if not self.over:
