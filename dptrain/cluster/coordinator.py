@@ -55,6 +55,7 @@ from dptrain.wire.messages import (
 Signed: TypeAlias = Canary | NodeDone | EvaluationDone | Progress | NonFinite | Leave  #: with term and incarnation
 
 PING_EVERY = 1.0  #: seconds
+PARTING = 2.0  #: seconds in which everybody is to hear that the run is over
 LONELY_EVERY = 10.0  #: seconds between notices that nobody is there
 
 
@@ -71,6 +72,7 @@ class Coordinator:
         self._work = Work(self._course, self._members, self.counters)
         self._started = False
         self._next_ping = 0.0  #: on the clock of `now`; set at the first event
+        self._parting_until = 0.0  #: set at the end
         self._said_lonely = 0.0  #: when the last notice was given that nobody is there
 
     @property
@@ -83,10 +85,9 @@ class Coordinator:
         """Finish was given: nothing is decided any more."""
         return self._course.ending is not None
 
-    @property
-    def parting(self) -> bool:
+    def parting(self, now: float) -> bool:
         """The run is over, and somebody has not answered yet: who closes the connections now may cut off the news."""
-        return self.finished and bool(self._members.all())
+        return self.finished and now < self._parting_until and bool(self._members.all())
 
     def handle(self, event: CoordinatorEvent, now: float) -> list[CoordinatorAction]:
         """What is to be done because of this event. `now`: monotonic seconds."""
@@ -104,7 +105,7 @@ class Coordinator:
             if self._course.ending is None:
                 actions += self._work.go_on(now)
         if self._course.ending is not None:
-            actions += self._finish(self._course.ending)
+            actions += self._finish(self._course.ending, now)
         return actions
 
     def wake_at(self, now: float) -> float | None:
@@ -125,7 +126,8 @@ class Coordinator:
             case StopRequested():
                 return self._course.stop(Ending(event.exit_code, event.reason))
 
-    def _finish(self, ending: Ending) -> list[CoordinatorAction]:
+    def _finish(self, ending: Ending, now: float) -> list[CoordinatorAction]:
+        self._parting_until = now + PARTING
         stops = [self._stop(member.peer, ending) for member in self._members.all()]
         return [*stops, Finish(ending.code, ending.reason)]
 

@@ -102,7 +102,7 @@ class SaveCheckpoint:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """The run is over: leave the loop once nobody is `parting`, or after a while. `code` is the process's exit code."""
+    """The run is over: leave the loop when nobody is `parting` any more. `code` is the process's exit code."""
 
     code: int
     reason: str

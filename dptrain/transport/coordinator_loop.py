@@ -24,7 +24,6 @@ from dptrain.cluster.events import (
 from dptrain.cluster.reports import Notice, Report, StepDone
 from dptrain.cluster.state import TrainingState
 from dptrain.transport.links import CoordinatorLink
-from dptrain.transport.sockets import FLUSH
 from dptrain.transport.stopping import StopSource
 
 TICK = 0.25  #: seconds
@@ -68,7 +67,7 @@ class Crew(Protocol):
 def run_coordinator(
     machine: Coordinator, link: CoordinatorLink, recorder: Recorder, stop: StopSource, crew: Crew | None = None
 ) -> Finish:
-    """Until the machine finishes, and everybody has heard of it, or two seconds have passed.
+    """Until the machine has finished, and nobody is parting.
 
     Does not close anything; an exception leaves everything to the caller as well.
     """
@@ -131,9 +130,8 @@ class _Loop:
         libzmq's linger does not see to it: closing a connection on which something is unread resets it, and what is on
         its way to the peer is lost (seen: one run of the tests of 30, on a busy machine).
         """
-        until = time.monotonic() + FLUSH
-        while self._machine.parting and (now := time.monotonic()) < until:
-            self.read(min(TICK, until - now))
+        while self._machine.parting(time.monotonic()):
+            self.read(TICK)
             self.add([Tick()])
             self.work_off()
 

@@ -53,7 +53,7 @@ def test_a_stop_saves_what_is_applied_and_ends_at_once(lead, signal, code):
 
 def test_after_the_end_it_waits_for_members_to_answer_and_tells_who_comes_only_now(lead):
     lead = lead(shards=2)
-    assert not lead.machine.parting
+    assert not lead.machine.parting(lead.now)
     lead.join("a")
     lead.hello("b")
     lead.feed(StopRequested("SIGINT"))
@@ -63,9 +63,10 @@ def test_after_the_end_it_waits_for_members_to_answer_and_tells_who_comes_only_n
     assert lead.say("c", Leave(T, lead.incarnation("c"), "SIGINT")) == []
     assert lead.canary("d") == [Send(b"d", stop)]  # of a connection the coordinator had given up
     assert lead.say("e", AskConfig(PROTOCOL)) == []
-    assert lead.machine.parting
+    assert lead.machine.parting(lead.now + 1.9)
+    assert not lead.machine.parting(lead.now + 2.0), "who does not answer is not waited for"
     assert lead.say("a", Leave(T, lead.incarnation("a"), "SIGINT")) == []
-    assert lead.machine.parting
+    assert lead.machine.parting(lead.now)
     assert lead.feed(PeerGone(b"b", "the connection is closed")) == []
-    assert not lead.machine.parting
+    assert not lead.machine.parting(lead.now)
     assert lead.feed(Tick()) == []

@@ -52,7 +52,6 @@ from dptrain.wire.messages import PROTOCOL, FromCoordinator, FromWorker, Hello
 
 LIMITS = Limits(PARAMS.size, BUFFERS.size, 0)
 TICK = 1.0  #: seconds
-FLUSH = 2.0  #: seconds a coordinator waits at most until everybody has heard that the run is over
 PATIENCE = 2_000.0  #: virtual seconds a run may take once nothing goes wrong any more
 MOST_QUEUED = 400  #: events on the heap: what is on its way, the ticks, the faults
 RESTARTS = (75, 137, 70)  #: exit codes after which somebody starts it again
@@ -191,7 +190,7 @@ class World:
                     self._save(life, deepcopy(machine.state))
                 case Finish(code, _):
                     self._finish(life, code)
-        if life.code is not None and not machine.parting:
+        if life.code is not None and not machine.parting(now):
             self.down(life, life.code)
         self._wake(life)
 
@@ -232,11 +231,6 @@ class World:
                 code = 75
             life.waiting = None
         life.code = code
-        self.at(self.now + FLUSH, lambda: self._hang_up(life, code))
-
-    def _hang_up(self, life: Life, code: int) -> None:
-        if life.alive:
-            self.down(life, code)
 
     def down(self, life: Life, code: int) -> None:
         """A life ends, in good order or not; where work is left, another one follows."""
