@@ -77,7 +77,7 @@ def run_coordinator(
     while True:
         finish = loop.work_off()
         if finish is not None:
-            loop.part()
+            loop.part(stop)
             return finish
         watch = (*stop.filenos, *(crew.filenos if crew else ()))
         now = time.monotonic()
@@ -124,16 +124,20 @@ class _Loop:
         self.add(self._link.poll(0.0 if gone else timeout, watch))
         self.add(gone)
 
-    def part(self) -> None:
-        """Waits until everybody has heard that the run is over.
+    def part(self, stop: StopSource) -> None:
+        """Waits until everybody has heard that the run is over, or somebody wants no waiting.
 
         libzmq's linger does not see to it: closing a connection on which something is unread resets it, and what is on
         its way to the peer is lost (seen: one run of the tests of 30, on a busy machine).
         """
-        while self._machine.parting(time.monotonic()):
-            self.read(TICK)
+        timeout = 0.0  # what has come in already is answered in any case
+        while True:
+            self.read(timeout, stop.filenos)
             self.add([Tick()])
             self.work_off()
+            if stop.take() is not None or not self._machine.parting(time.monotonic()):
+                return
+            timeout = TICK
 
     def work_off(self) -> Finish | None:
         """Carries out what the waiting events lead to, in order; of one event, first what workers wait for."""

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from dptrain.cli import main
+from dptrain.cluster.contact import GIVE_UP
 
 pytestmark = pytest.mark.system
 
@@ -76,7 +77,7 @@ def test_the_services_on_four_hosts_train_to_the_bits_of_one_process(root, tmp_p
     out = coordinator.communicate(timeout=100)[0]
     assert coordinator.returncode == 0, out
     assert "test accuracy 0." in out
-    ends = [(process.communicate(timeout=20)[0], process.returncode) for process in workers]
+    ends = [(process.communicate(timeout=2 * GIVE_UP)[0], process.returncode) for process in workers]
     codes = {code for _, code in ends}
     assert 0 in codes, ends
     assert codes <= {0, 75}, ends  # 75: it came when the short run was over

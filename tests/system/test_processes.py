@@ -24,7 +24,7 @@ def test_workers_and_augmenters_die_with_a_coordinator_that_is_killed_and_the_ru
     assert len(runs.members("augmenter")) == 2
     process.kill()
     process.wait()
-    until(lambda: not runs.members(), 5.0, lambda: f"{runs.members()} are orphans")
+    until(lambda: not runs.members(), SOON, lambda: f"{runs.members()} are orphans")
     runs.finished(runs.resume("a", "--workers", 1, "--max-steps", 60), "a")
     assert runs.verify(reference, runs.path("a"))[0] == 0
     assert traces.records(runs.path("a")) == traces.records(reference)

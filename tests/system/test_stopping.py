@@ -32,7 +32,7 @@ def test_a_signal_during_training_leaves_a_checkpoint_and_nothing_else(runs, ref
         interrupt(process, how)
         code = process.wait(SOON)
         assert code == CODES[how], runs.output("a")
-        until(lambda: not runs.members(), 5.0, lambda: f"{runs.members()} outlived it")
+        until(lambda: not runs.members(), SOON, lambda: f"{runs.members()} outlived it")
         assert traces.unfinished(runs.folder) == []
         assert sockets.isdisjoint(traces.bound_sockets().values())
         assert "continue: dptrain train --resume runs/a" in runs.output("a")
@@ -55,7 +55,7 @@ def test_a_signal_while_the_run_starts_leaves_nothing_at_all(runs, reference, in
         interrupt(process, how)
         code = process.wait(SOON)
         assert code in (CODES[how], -signal.SIGINT, -signal.SIGTERM), runs.output(name)
-        until(lambda: not runs.members(), 5.0, lambda: f"{runs.members()} outlived it")
+        until(lambda: not runs.members(), SOON, lambda: f"{runs.members()} outlived it")
         assert traces.unfinished(runs.folder) == []
         run = runs.path(name)
         assert not run.exists() or (run / "checkpoints" / "last.safetensors").is_file(), "neither new nor begun"

@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 
 from dptrain.cluster.coordinator import Coordinator
-from dptrain.cluster.events import Finish, StopRequested
+from dptrain.cluster.events import Arrived, Finish, StopRequested
 from dptrain.cluster.reports import Notice, WorkerJoined, WorkerLost
 from dptrain.cluster.state import TrainingState
 from dptrain.cluster.toy import BUFFERS, CANARY, DATASET, NUMERICS, Toy
 from dptrain.model import ParamLayout, ParamSpec
 from dptrain.transport import router as router_module
 from dptrain.transport.coordinator_loop import run_coordinator
+from dptrain.wire import messages
 from dptrain.wire.codec import Limits
 from dptrain.wire.messages import PROTOCOL, Canary, Hello, Leave
 from waiting import until
@@ -30,18 +31,20 @@ PEER = """
 import os, signal, sys, time
 from dptrain.cluster.events import Arrived
 from dptrain.cluster.toy import BUFFERS, CANARY, DATASET, NUMERICS
+from dptrain.transport import sockets
 from dptrain.transport.dealer import DealerLink
 from dptrain.wire.codec import Limits
 from dptrain.wire.messages import PROTOCOL, Canary, Hello, Stop
 
 address, size, me = sys.argv[1], int(sys.argv[2]), "ab" * 16
+sockets.HIGH_WATER = 1_000
 link = DealerLink(address)
 link.know(Limits(size, BUFFERS.size, 0))
 link.open()
 link.send(Hello(PROTOCOL, me, "w0", os.getpid(), NUMERICS, "toy"))
 for _ in range(int(sys.argv[3])):
     link.send(Canary(1, me, CANARY, DATASET))
-    time.sleep(0.001)  # libzmq holds 64
+time.sleep(0.3)  # as many go out as the kernel takes
 os.kill(os.getpid(), signal.SIGSTOP)
 heard = []
 while not any(not isinstance(event, Arrived) or isinstance(event.message, Stop) for event in heard):
@@ -69,15 +72,18 @@ class Recorder:
 
 
 class Stop:
-    """Asks to stop as soon as `when()`."""
+    """Asks to stop as soon as `when()`, once."""
 
     filenos = ()
 
     def __init__(self, when):
-        self.when = when
+        self.when, self.taken = when, False
 
     def take(self):
-        return StopRequested("the test") if self.when() else None
+        if self.taken or not self.when():
+            return None
+        self.taken = True
+        return StopRequested("the test")
 
 
 def coordinator(size):
@@ -97,10 +103,11 @@ def stopped(process):
 
 
 @pytest.mark.parametrize(("bind", "unread"), [("ipc", "100"), ("tcp://127.0.0.1:0", "300")])
-def test_a_peer_that_was_busy_hears_of_the_end_although_much_of_what_it_said_is_not_read_yet(links, bind, unread):
+def test_a_peer_that_was_busy_hears_of_the_end_although_not_all_it_said_is_read(links, bind, unread, monkeypatch):
     """The weights are on their way to it. Over tcp a close now ends the connection by a reset, because something of the
     peer's is unread, and what the peer's kernel had no room for is lost.
     """
+    monkeypatch.setattr("dptrain.cluster.coordinator.PARTING", 20.0)  # the peer may have to wait for a CPU
     limits = Limits(SIZE, BUFFERS.size, 0)
     router = links.router(bind, limits)
     command = [sys.executable, "-c", PEER, router.endpoint, str(SIZE), unread]
@@ -148,3 +155,31 @@ def test_nobody_is_waited_for_longer_than_two_seconds(links):
     assert run_coordinator(coordinator(6), router, recorder, stop).code == 0
     assert 1.9 < time.monotonic() - start < 10
     assert Notice("info", "the test: stopping, with a checkpoint of what is applied") in recorder.told
+
+
+def test_who_asks_for_an_end_a_second_time_ends_the_waiting(links):
+    router = links.router()
+    dealer = links.dealer(router)
+    dealer.send(Hello(PROTOCOL, ME, "w0", 7, NUMERICS, "toy"))
+    dealer.send(Canary(1, ME, CANARY, DATASET))
+    recorder = Recorder()
+    stop = Stop(lambda: any(isinstance(report, WorkerJoined) for report in recorder.told))
+    machine = coordinator(6)
+    again = threading.Timer(0.5, lambda: setattr(stop, "taken", False))
+    again.start()
+    assert run_coordinator(machine, router, recorder, stop).code == 0
+    assert machine.parting(time.monotonic()), "it has not waited to the end"
+    again.join()
+
+
+def test_who_says_hello_as_the_run_ends_is_told_although_nobody_else_was_there(links, monkeypatch):
+    router = links.router()
+    dealer = links.dealer(router)
+    dealer.send(Hello(PROTOCOL, ME, "w0", 7, NUMERICS, "toy"))
+    time.sleep(0.2)
+    monkeypatch.setattr(router_module, "BATCH", 0)  # nothing is read before the end
+    stop = Stop(lambda: monkeypatch.setattr(router_module, "BATCH", 64) or True)
+    run_coordinator(coordinator(6), router, Recorder(), stop)
+    router.close(2.0)
+    said, *_lost = links.collect(dealer)
+    assert said == Arrived(messages.Stop(1, "the test"))
