@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +52,16 @@ def sockets_of(pids: list[int]) -> set[str]:
     """Names of the Unix sockets these processes hold."""
     names, found = bound_sockets(), set()
     for pid in pids:
-        try:
-            links = [link.readlink().name for link in Path(f"/proc/{pid}/fd").iterdir()]
-        except OSError:
-            continue
-        inodes = (int(link[8:-1]) for link in links if link.startswith("socket:["))
+        inodes = (int(link[8:-1]) for link in _open_files(pid) if link.startswith("socket:["))
         found |= {names[inode] for inode in inodes if inode in names}
     return found
+
+
+def _open_files(pid: int) -> list[str]:
+    """What its descriptors are; one that is closed meanwhile (a checkpoint's) hides none of the others."""
+    links = []
+    with suppress(OSError):
+        for link in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(OSError):
+                links.append(link.readlink().name)
+    return links
