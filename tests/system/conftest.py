@@ -67,8 +67,9 @@ def runs(tmp_path):
     group = Runs(tmp_path)
     yield group
     left = group.end()
-    for path in sorted([*tmp_path.glob("*.out"), *tmp_path.glob("*.err"), *tmp_path.glob("runs/*/logs/*")]):
-        print(f"--- {path.relative_to(tmp_path)}\n{path.read_text(errors='replace')}")  # seen where the test has failed
+    said = [*tmp_path.glob("*.out"), *tmp_path.glob("*.err"), *tmp_path.glob("runs/*/logs/*")]
+    for path in sorted({path.resolve() for path in said}):  # runs/latest is one of the others
+        print(f"--- {path}\n{path.read_text(errors='replace')}")  # seen where the test has failed
     assert left == [], "processes outlived the test"
 
 

@@ -50,7 +50,7 @@ heard = []
 while not any(not isinstance(event, Arrived) or isinstance(event.message, Stop) for event in heard):
     heard += link.poll(1.0)
 words = [type(event.message).__name__ if isinstance(event, Arrived) else event.reason for event in heard]
-print(*words[:words.index("Stop") + 1] if "Stop" in words else words)
+print(*[word for word in words[:words.index("Stop") + 1 if "Stop" in words else None] if word != "Ping"])
 link.close()
 """
 
@@ -67,23 +67,34 @@ class Recorder:
     def checkpoint(self, state, best):
         pass
 
+    def joined(self):
+        return any(isinstance(report, WorkerJoined) for report in self.told)
+
     def lost(self):
         return [report.reason for report in self.told if isinstance(report, WorkerLost)]
 
 
 class Stop:
-    """Asks to stop as soon as `when()`, once."""
+    """Asks to stop as soon as `when()`, so many times."""
 
     filenos = ()
 
-    def __init__(self, when):
-        self.when, self.taken = when, False
+    def __init__(self, when, times=1):
+        self.when, self.left = when, times
 
     def take(self):
-        if self.taken or not self.when():
+        if not self.left or not self.when():
             return None
-        self.taken = True
+        self.left -= 1
         return StopRequested("the test")
+
+
+def newcomer(links, router):
+    """A worker that has said all that makes it a member, and does not read."""
+    dealer = links.dealer(router)
+    dealer.send(Hello(PROTOCOL, ME, "w0", 7, NUMERICS, "toy"))
+    dealer.send(Canary(1, ME, CANARY, DATASET))
+    return dealer
 
 
 def coordinator(size):
@@ -117,7 +128,7 @@ def test_a_peer_that_was_busy_hears_of_the_end_although_not_all_it_said_is_read(
         recorder = Recorder()
         resume = threading.Timer(0.5, lambda: os.kill(process.pid, signal.SIGCONT))
         resume.start()
-        stop = Stop(lambda: any(isinstance(report, WorkerJoined) for report in recorder.told))
+        stop = Stop(recorder.joined)
         assert run_coordinator(coordinator(SIZE), router, recorder, stop) == Finish(0, "the test")
         router.close(2.0)
         resume.join()
@@ -131,9 +142,7 @@ def test_a_peer_that_was_busy_hears_of_the_end_although_not_all_it_said_is_read(
 def test_a_worker_that_leaves_is_heard_although_nothing_can_be_sent_to_it_any_more(links, monkeypatch):
     """It has hung up before its first words are read: the answer to them finds nobody."""
     router = links.router()
-    dealer = links.dealer(router)
-    dealer.send(Hello(PROTOCOL, ME, "w0", 7, NUMERICS, "toy"))
-    dealer.send(Canary(1, ME, CANARY, DATASET))
+    dealer = newcomer(links, router)
     dealer.send(Leave(1, ME, "bye"))
     dealer.close(2.0)
     time.sleep(0.2)
@@ -146,30 +155,22 @@ def test_a_worker_that_leaves_is_heard_although_nothing_can_be_sent_to_it_any_mo
 
 def test_nobody_is_waited_for_longer_than_two_seconds(links):
     router = links.router()
-    dealer = links.dealer(router)
-    dealer.send(Hello(PROTOCOL, ME, "w0", 7, NUMERICS, "toy"))
-    dealer.send(Canary(1, ME, CANARY, DATASET))
+    newcomer(links, router)
     recorder = Recorder()
     start = time.monotonic()
-    stop = Stop(lambda: any(isinstance(report, WorkerJoined) for report in recorder.told))
+    stop = Stop(recorder.joined)
     assert run_coordinator(coordinator(6), router, recorder, stop).code == 0
     assert 1.9 < time.monotonic() - start < 10
     assert Notice("info", "the test: stopping, with a checkpoint of what is applied") in recorder.told
 
 
-def test_who_asks_for_an_end_a_second_time_ends_the_waiting(links):
+def test_who_asks_for_an_end_a_second_time_ends_the_waiting(links, monkeypatch):
+    monkeypatch.setattr("dptrain.cluster.coordinator.PARTING", 1e9)
     router = links.router()
-    dealer = links.dealer(router)
-    dealer.send(Hello(PROTOCOL, ME, "w0", 7, NUMERICS, "toy"))
-    dealer.send(Canary(1, ME, CANARY, DATASET))
-    recorder = Recorder()
-    stop = Stop(lambda: any(isinstance(report, WorkerJoined) for report in recorder.told))
-    machine = coordinator(6)
-    again = threading.Timer(0.5, lambda: setattr(stop, "taken", False))
-    again.start()
-    assert run_coordinator(machine, router, recorder, stop).code == 0
+    newcomer(links, router)
+    recorder, machine = Recorder(), coordinator(6)
+    assert run_coordinator(machine, router, recorder, Stop(recorder.joined, times=2)).code == 0
     assert machine.parting(time.monotonic()), "it has not waited to the end"
-    again.join()
 
 
 def test_who_says_hello_as_the_run_ends_is_told_although_nobody_else_was_there(links, monkeypatch):
