@@ -1,10 +1,9 @@
-"""Where a configuration comes from: default < recipe < environment < flags; and its TOML text. Read once, in cli/."""
+"""The configuration from its four sources (default < recipe < environment < flags), and as TOML. Read once, in cli/."""
 
 from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,13 +12,14 @@ import tomli_w
 from dptrain.config import SECTION_OF, SECTIONS, Config, build, from_sections, values
 from dptrain.configrules import Value, check, nearest, parse
 from dptrain.errors import UsageError
+from dptrain.recipes import shipped
 
 ENV_PREFIX = "DPTRAIN_"
-#: Variables with our prefix that are no configuration field, and who reads them.
+#: Variables with our prefix that are not settings, and what each is for.
 OTHER_ENV = {
     "DPTRAIN_DATA": "directory of the data sets (dptrain.data)",
     "DPTRAIN_CACHE": "directory of compiled kernels (dptrain.kernels)",
-    "DPTRAIN_RECIPE": "recipe used where no --recipe is given",
+    "DPTRAIN_RECIPE": "recipe used if there is no --recipe",
     "DPTRAIN_COORDINATOR": "address `dptrain worker` and `dptrain augmenter` connect to",
     "DPTRAIN_KEYSTORE": "where `dptrain keys` keeps the keys of a cluster",
     "DPTRAIN_INSECURE": "1: as --insecure: connections beyond this host need no keys",
@@ -32,7 +32,7 @@ RECIPE_SUFFIX = ".toml"
 
 
 class Given(NamedTuple):
-    """What recipe, environment and flags say together: checked values by bare field name, and where each comes from."""
+    """What recipe, environment and flags set together: checked values by bare field name, and the source of each."""
 
     values: dict[str, Value]
     origin: dict[str, str]
@@ -65,8 +65,19 @@ def resolve(
 
 
 def read_recipe(recipe: str) -> dict[str, Value]:
-    """A TOML file by path, or a recipe of launch/recipes by name. Raises UsageError."""
-    path = find_recipe(recipe)
+    """The settings of a TOML file or of a shipped recipe. A name with a slash or ending in .toml is a file.
+
+    Raises UsageError naming the file or, for an unknown recipe, the nearest name.
+    """
+    if "/" not in recipe and not recipe.endswith(RECIPE_SUFFIX):
+        known = shipped()
+        if recipe not in known:
+            suggestion = nearest(recipe, known) or ";"
+            raise UsageError(f"unknown recipe {recipe!r}{suggestion} `dptrain recipes --all` lists all")
+        return known[recipe].values
+    path = Path(recipe).expanduser()
+    if not path.is_file():
+        raise UsageError(f"recipe {recipe}: no such file; `dptrain recipes --all` lists the shipped recipes")
     try:
         return from_toml(path.read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
@@ -75,25 +86,6 @@ def read_recipe(recipe: str) -> dict[str, Value]:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from error
-
-
-def find_recipe(recipe: str) -> Path:
-    """Anything with a slash or ending in .toml is a path; anything else a name. Raises UsageError."""
-    if "/" in recipe or recipe.endswith(RECIPE_SUFFIX):
-        path = Path(recipe).expanduser()
-        if not path.is_file():
-            raise UsageError(f"recipe {recipe}: no such file; `dptrain recipes` lists those that are shipped")
-        return path
-    shipped = recipes()
-    if recipe not in shipped:
-        raise UsageError(f"unknown recipe {recipe!r}{nearest(recipe, shipped) or ';'} `dptrain recipes` lists all")
-    return shipped[recipe]
-
-
-def recipes() -> dict[str, Path]:
-    """The shipped recipes by name."""
-    folder = Path(str(files("dptrain.launch"))) / "recipes"
-    return {path.stem: path for path in folder.glob(f"*{RECIPE_SUFFIX}")}
 
 
 def from_toml(text: str) -> dict[str, Value]:

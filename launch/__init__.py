@@ -1,1 +1,1 @@
-"""How a run is started: scripts, recipes and container files. Starts processes; imports none of the code they run."""
+"""How a run is started: scripts and container files. Starts processes; imports none of the code they run."""

@@ -18,9 +18,10 @@ from dptrain.config import (
     identity_json,
     values,
 )
-from dptrain.configfile import OTHER_ENV, from_environment, from_toml, gather, recipes, resolve, to_toml
+from dptrain.configfile import OTHER_ENV, from_environment, from_toml, gather, resolve, to_toml
 from dptrain.configrules import RULES, Choice, Real, Switch, Text, Whole, check, convert
 from dptrain.errors import UsageError
+from dptrain.recipes import shipped
 
 
 def any_value(name: str) -> st.SearchStrategy:
@@ -133,7 +134,7 @@ def test_a_flag_beats_the_environment_beats_the_recipe_beats_the_default(tmp_pat
     }
 
 
-@pytest.mark.parametrize("name", sorted(recipes()))
+@pytest.mark.parametrize("name", sorted(shipped()))
 def test_a_shipped_recipe_is_a_valid_run(name):
     config = resolve(name)
     check(config)

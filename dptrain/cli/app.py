@@ -23,7 +23,7 @@ USAGE = 64  #: exit code of a command line that cannot be understood
 #: (0.5 s) before it computes.
 VERBS = {
     "train": ("dptrain.cli.train:train", "train a network on this machine"),
-    "recipes": ("dptrain.cli.recipes:recipes", "list the shipped recipes"),
+    "recipes": ("dptrain.cli.recipes:recipes", "list recipes to start with, or all"),
     "eval": ("dptrain.cli.evaluate:evaluate", "score a checkpoint on a split of its data set"),
     "reestimate": ("dptrain.cli.reestimate:reestimate", "measure a checkpoint's BatchNorm statistics anew"),
     "import": ("dptrain.cli.import_weights:import_weights", "make a checkpoint of weights from elsewhere"),

@@ -6,7 +6,8 @@ from inspect import signature
 
 from cyclopts import CycloptsError, MissingArgumentError, UnknownOptionError, UnusedCliTokensError
 
-from dptrain.configfile import RECIPE_SUFFIX, recipes
+from dptrain.configfile import RECIPE_SUFFIX
+from dptrain.recipes import shipped
 
 #: As scripts for PyTorch, timm or Keras call it -> here.
 _ELSEWHERE = {
@@ -65,7 +66,7 @@ def _flag(given: str, known: set[str]) -> str:
 def _word(word: str, verb: str, fields: set[str]) -> str:
     from dptrain.data.catalog import FOLDER, NAMES  # imports Numba
 
-    meant = ["--recipe"] if word in recipes() or word.endswith(RECIPE_SUFFIX) else []
+    meant = ["--recipe"] if word in shipped() or word.endswith(RECIPE_SUFFIX) else []
     meant += ["--dataset"] if word.partition(":")[0] in (*NAMES, FOLDER) else []
     likely = [f"{flag} {word}" for flag in meant if flag.removeprefix("--") in fields]
     if likely:

@@ -1,25 +1,29 @@
-"""`dptrain recipes`: the shipped recipes, and what each of them is."""
+"""`dptrain recipes`: the shipped recipes, with one sentence each."""
 
 from __future__ import annotations
 
-import re
 import shutil
-from pathlib import Path
+from itertools import groupby
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from dptrain.cli.helping import row
-from dptrain.configfile import recipes as shipped
+from dptrain.recipes import FIRST, shipped
 
 
-def recipes() -> int:
-    """List the shipped recipes. `dptrain train --recipe NAME --print-config` shows one in full."""
+def recipes(
+    *,
+    everything: Annotated[bool, Parameter("--all", negative=(), help="every recipe")] = False,
+) -> int:
+    """List recipes to start with, or all of them. `dptrain train --recipe NAME --print-config` prints one in full."""
     width = shutil.get_terminal_size().columns
-    for name, path in sorted(shipped().items()):
-        print("\n".join(row(name, about(path), width)))
+    known = shipped()
+    listed = known if everything else {name: known[name] for name in FIRST}
+    groups = groupby(listed, lambda name: known[name].group if everything else "To start with")
+    text = "\n\n".join(
+        "\n".join([f"{title}:", *(line for name in names for line in row(name, known[name].about, width))])
+        for title, names in groups
+    )
+    print(text if everything else f"{text}\n\n`dptrain recipes --all` lists all {len(known)} recipes.")
     return 0
-
-
-def about(path: Path) -> str:
-    """The first sentence of the comment a recipe begins with."""
-    comment = re.match(r"(?:#.*\n)+", path.read_text(encoding="utf-8"))
-    text = " ".join(re.sub(r"^# ?", "", comment[0], flags=re.MULTILINE).split()) if comment else ""
-    return re.split(r"(?<=[.?])(?<!al\.) (?=[A-Z0-9])", text)[0]

@@ -10,9 +10,9 @@ from dptrain.cli import main
 from dptrain.cli.app import VERBS
 from dptrain.cli.flags import HELP, spelling
 from dptrain.cli.hints import _ELSEWHERE
-from dptrain.cli.recipes import about
 from dptrain.config import SECTION_OF
-from dptrain.configfile import recipes, resolve
+from dptrain.configfile import resolve
+from dptrain.recipes import shipped
 
 
 def test_every_field_is_a_flag_of_train_with_help(capsys):
@@ -73,13 +73,26 @@ def test_every_hint_for_a_flag_of_other_tools_is_a_flag_that_some_verb_has():
     assert not set(_ELSEWHERE) & ours
 
 
-def test_recipes_are_listed_with_the_first_sentence_of_each(capsys):
+def listed(lines):
+    """Names at the start of rows: two spaces, a name; a sentence that goes on is indented further."""
+    return [line.split()[0] for line in lines if line.startswith("  ") and line[2] != " "]
+
+
+def test_recipes_begins_with_five_and_says_how_to_list_the_rest(capsys):
     assert main(["recipes"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert {line.split()[0] for line in lines if line[2] != " "} == set(recipes())
-    assert about(recipes()["cifar10-paper-20"]) == "He et al. 2015, section 4.2, ResNet-20: 8.75 % test error."
-    for path in recipes().values():
-        assert 20 < len(about(path)) < 250, path
+    assert listed(lines) == ["fashion-quick", "mnist", "cifar10-resnet20-10epochs", "cifar10-paper-20", "sfddd"]
+    assert lines[-1] == f"`dptrain recipes --all` lists all {len(shipped())} recipes."
+
+
+def test_all_recipes_are_listed_once_in_groups_with_a_sentence_each(capsys):
+    assert main(["recipes", "--all"]) == 0
+    text = capsys.readouterr().out
+    assert sorted(listed(text.splitlines())) == sorted(shipped())
+    titles = [line for line in text.splitlines() if line.endswith(":") and not line.startswith(" ")]
+    assert titles == [f"{group}:" for group in dict.fromkeys(recipe.group for recipe in shipped().values())]
+    for recipe in shipped().values():
+        assert recipe.about in " ".join(text.split())
 
 
 @pytest.mark.parametrize("arguments", [["--version"], ["train", "--print-config"], ["--help"]])

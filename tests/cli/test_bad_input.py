@@ -55,9 +55,9 @@ CASES = [
     (
         ["train", "--recipe", "fashion"],
         CONFIGURATION,
-        "unknown recipe 'fashion'; did you mean fashion-quick? `dptrain recipes` lists all",
+        "unknown recipe 'fashion'; did you mean fashion-quick? `dptrain recipes --all` lists all",
     ),
-    (["train", "--recipe", "qqq"], CONFIGURATION, "unknown recipe 'qqq'; `dptrain recipes` lists all"),
+    (["train", "--recipe", "qqq"], CONFIGURATION, "unknown recipe 'qqq'; `dptrain recipes --all` lists all"),
     (
         ["train", "--recipe", "bad.toml"],
         CONFIGURATION,

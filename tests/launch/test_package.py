@@ -15,7 +15,7 @@ MAPPED = {
     "workers": "dptrain/workers",
     "launch": "dptrain/launch",
 }  #: folder -> place when installed
-DATA = ("dptrain/py.typed", "dptrain/data/embedded/", "launch/recipes/")
+DATA = ("dptrain/py.typed", "dptrain/data/embedded/", "dptrain/recipes/")
 
 
 def belonging(root):
@@ -62,11 +62,11 @@ def test_the_wheel_works_without_the_repository(wheel, tmp_path):
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     code = (
         f"import sys; sys.path.insert(0, {str(tmp_path / 'site')!r})\n"
-        "import dptrain.launch.health, dptrain.config, dptrain.data, importlib.resources as r\n"
-        "print(dptrain.__file__, (r.files('dptrain.launch') / 'recipes' / 'fashion-quick.toml').is_file())"
+        "import dptrain.launch.health, dptrain.data\nfrom dptrain.configfile import resolve\n"
+        "print(dptrain.__file__, resolve('fashion-quick').training.epochs, resolve('cifar10-paper-20').training.epochs)"
     )
     shown = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert shown.stdout.split() == [str(tmp_path / "site" / "dptrain" / "__init__.py"), "True"]
+    assert shown.stdout.split() == [str(tmp_path / "site" / "dptrain" / "__init__.py"), "12", "182"]
 
 
 def test_every_module_is_found_from_any_directory_by_its_installed_name(root, tmp_path):
