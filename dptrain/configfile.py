@@ -26,7 +26,6 @@ OTHER_ENV = {
     "DPTRAIN_PYTHON": "Python that launch/ makes the environment with",
     "DPTRAIN_VENV": "where launch/ keeps the environment",
     "DPTRAIN_SHARED_DATA": "large files the tests may use",
-    "DPTRAIN_TORCH": "Python that has PyTorch, for bench and the parity tests",
 }
 RECIPE_SUFFIX = ".toml"
 

@@ -25,7 +25,7 @@ check() {
 check ruff check
 check ruff format --check
 check bash -n launch/*.sh .ci/run
-check mypy --strict dptrain workers launch tools
+check mypy --strict dptrain workers launch tools benchmarks
 check lint-imports
 check python -m pytest -n auto --maxprocesses 4 --dist loadgroup "$@"
 printf '\nall checks passed in %s s\n' "$SECONDS"

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SHARED_DATA = Path(os.environ.get("DPTRAIN_SHARED_DATA", ROOT.parent / "shared" / "data"))
 
 #: Where compiled kernels lie (a fresh place would compile them anew in every process), and where optional things are.
-KEPT = {"DPTRAIN_CACHE", "DPTRAIN_SHARED_DATA", "DPTRAIN_TORCH"}
+KEPT = {"DPTRAIN_CACHE", "DPTRAIN_SHARED_DATA"}
 
 
 #: Tests that start processes and wait for them run one after the other, in two rows where pytest has two cores or more

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDERS = ("dptrain", "workers", "launch", "tools", "tests", "docs", ".ci")
+FOLDERS = ("dptrain", "workers", "launch", "benchmarks", "tools", "tests", "docs", ".ci")
 
 #: The only files that may unpickle: three readers, each with an allow-list of its own, and what they share.
 UNPICKLERS = {f"dptrain/{at}.py" for at in ("data/unpickle", "run/pyfuntmodel", "run/torchfile", "pickles")}

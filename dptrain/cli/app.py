@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from cyclopts import App, CycloptsError
 
@@ -28,7 +28,7 @@ VERBS = {
     "reestimate": ("dptrain.cli.reestimate:reestimate", "measure a checkpoint's BatchNorm statistics anew"),
     "import": ("dptrain.cli.import_weights:import_weights", "make a checkpoint of weights from elsewhere"),
     "predict": ("dptrain.cli.predict:predict", "name what is in images"),
-    "bench": ("dptrain.cli.bench:bench", "measure a training step"),
+    "bench": ("dptrain.cli.bench:bench", "measure the throughput of this machine"),
     "coordinator": ("dptrain.cli.coordinator:coordinator", "lead a run whose workers are started elsewhere"),
     "worker": ("dptrain.cli.worker:worker", "compute gradients for a coordinator"),
     "augmenter": ("dptrain.cli.augmenter:augmenter", "prepare samples ahead of the workers"),
@@ -65,35 +65,47 @@ def build_app(*, listing: bool = True) -> App:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line (default: sys.argv) and gives the exit code; see `dptrain.errors` for what it says."""
-    logging.basicConfig(format="dptrain: %(levelname)s: %(message)s", level=logging.WARNING)
+    """Runs the command line (default: sys.argv) and returns the exit code."""
+
+    def run() -> object:
+        tokens, notes = translated(sys.argv[1:] if argv is None else argv)
+        sys.stderr.write("".join(f"dptrain: note: {note}\n" for note in notes))
+        app = build_app(listing=not tokens or tokens[0] not in VERBS)
+        return app(tokens, exit_on_error=False, print_error=False)
+
+    return guarded(run)
+
+
+def guarded(run: Callable[[], object], program: str = "dptrain") -> int:
+    """Calls `run` and returns its exit code. An error becomes one line on stderr: see `dptrain.errors`."""
+    logging.basicConfig(format=f"{program}: %(levelname)s: %(message)s", level=logging.WARNING)
     logging.addLevelName(logging.WARNING, "warning")
     logging.addLevelName(logging.ERROR, "error")
     try:
-        tokens, notes = translated(sys.argv[1:] if argv is None else argv)
-        sys.stderr.write("".join(f"dptrain: note: {note}\n" for note in notes))
-        code = build_app(listing=not tokens or tokens[0] not in VERBS)(tokens, exit_on_error=False, print_error=False)
+        code = run()
     except CycloptsError as error:
-        return complain(explained(error), USAGE)
+        return complain(explained(error, program), USAGE, program=program)
     except DptrainError as error:
-        return complain(str(error), error.exit_code, getattr(error, "__notes__", ()))
+        return complain(str(error), error.exit_code, getattr(error, "__notes__", ()), program)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except BrokenPipeError:  # `dptrain ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except MemoryError as error:
-        return complain(f"not enough memory: {error}; fewer filters and smaller shards need less", 78)
-    except OSError as error:  # what a verb opens itself, it answers for itself; this is the output, or a bug
+        text = f"not enough memory: {error}; fewer filters and smaller shards need less"
+        return complain(text, 78, program=program)
+    except OSError as error:  # a verb reports errors of the files it opens; this is the output, or a bug
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return complain(f"{error.filename or 'the output'} cannot be written: {error.strerror}", 75)
+        text = f"{error.filename or 'the output'} cannot be written: {error.strerror}"
+        return complain(text, 75, program=program)
     return code if isinstance(code, int) else 0
 
 
-def complain(text: str, code: int, notes: Sequence[str] = ()) -> int:
-    """One line on stderr, whatever is in the text, and below it one for each note."""
-    lines = [f"dptrain: error: {text}", *(f"  {note}" for note in notes)]
+def complain(text: str, code: int, notes: Sequence[str] = (), program: str = "dptrain") -> int:
+    """Writes one line to stderr, also where the text has several, and below it one for each note; returns the code."""
+    lines = [f"{program}: error: {text}", *(f"  {note}" for note in notes)]
     sys.stderr.write("".join(f"{' '.join(line.splitlines())}\n" for line in lines))
     return code

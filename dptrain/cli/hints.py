@@ -41,17 +41,17 @@ _ELSEWHERE = {
 }
 
 
-def explained(error: CycloptsError) -> str:
-    """The error in words that lead on, else in its own."""
+def explained(error: CycloptsError, program: str = "dptrain") -> str:
+    """The error with a hint at what was probably meant, or else as it is."""
     verb = " ".join(error.command_chain or ())
     hint = ""
     if isinstance(error, UnknownOptionError):
         known = {name for argument in error.argument_collection for name in argument.names}
         hint = _flag(error.token.keyword or error.token.value, known)
     elif isinstance(error, UnusedCliTokensError) and error.unused_tokens and error.target:
-        hint = _word(error.unused_tokens[0], verb, set(signature(error.target).parameters))
+        hint = _word(error.unused_tokens[0], program, verb, set(signature(error.target).parameters))
     elif isinstance(error, MissingArgumentError) and error.argument and not error.argument.name.startswith("-"):
-        hint = f"{verb} needs {error.argument.name}: {error.argument.parameter.help}; see `dptrain {verb} --help`"
+        hint = f"{verb} needs {error.argument.name}: {error.argument.parameter.help}; see `{program} {verb} --help`"
     return hint or str(error)
 
 
@@ -63,7 +63,7 @@ def _flag(given: str, known: set[str]) -> str:
     return f"Unknown option: {name}. Did you mean {ours}?" if ours in known else ""
 
 
-def _word(word: str, verb: str, fields: set[str]) -> str:
+def _word(word: str, program: str, verb: str, fields: set[str]) -> str:
     from dptrain.data.catalog import FOLDER, NAMES  # imports Numba
 
     meant = ["--recipe"] if word in shipped() or word.endswith(RECIPE_SUFFIX) else []
@@ -71,4 +71,4 @@ def _word(word: str, verb: str, fields: set[str]) -> str:
     likely = [f"{flag} {word}" for flag in meant if flag.removeprefix("--") in fields]
     if likely:
         return f"{verb} does not take the word {word!r}: did you mean {' or '.join(likely)}?"
-    return f"{verb} does not take the word {word!r}; see `dptrain {verb} --help`"
+    return f"{verb} does not take the word {word!r}; see `{program} {verb} --help`"

@@ -75,7 +75,6 @@ CASES = [
     (["train", "--resume", "runs/typo"], CONFIGURATION, "--resume runs/typo: no such directory"),
     (["doctor", "--connect", "here"], CONFIGURATION, "--connect here: must be tcp://HOST:PORT"),
     (["bench", "--image", "1"], CONFIGURATION, "--image 1: must be a whole number from 4 to 1024"),
-    (["bench", "--against", "/no/python"], CONFIGURATION, "--against /no/python: no such program"),
     (["eval"], USAGE, "eval needs CHECKPOINT: run directory, or .safetensors file; see `dptrain eval --help`"),
     (["predict", "x"], USAGE, "predict needs IMAGES: image files, or directories of them"),
     (["plot"], USAGE, "plot needs RUNS: run directories, or folders"),

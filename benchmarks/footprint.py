@@ -1,9 +1,9 @@
-"""What a run costs before it learns: seconds from the command to the first step, and a worker's memory.
+"""What a run costs before it learns: seconds from the command to the first step, and the memory of a worker.
 
-`python tools/footprint.py` measures ResNet-20 with shards of 32 on the part of Fashion-MNIST that ships, in one process
-and with 2 workers: a start with an empty cache of kernels, and some with a full one. What follows is passed on to
-`dptrain train`: `python tools/footprint.py --dataset cifar10 --data-dir DIR`. Linux (/proc). Beside nothing else, or it
-measures that.
+`python benchmarks/footprint.py` measures ResNet-20 with shards of 32 on the embedded part of Fashion-MNIST, in one
+process and with 2 workers: one start with an empty cache of kernels, several with a full one. Arguments are passed on
+to `dptrain train`: `python benchmarks/footprint.py --dataset cifar10 --data-dir DIR`. It needs Linux (/proc). Nothing
+else should run on the machine meanwhile.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-WARM = 5
-STEPS = 40  #: until memory is looked at
+WARM = 5  #: starts with a full cache
+STEPS = 40  #: of the run whose memory is read
 IDLE = "import numba; print(open('/proc/self/status').read())"
 
 
 def command(folder: Path, name: str, workers: int, steps: int) -> list[str]:
-    """A run of so many steps."""
+    """The command of a run of so many steps."""
     network = ["--n", "3", "--augment", "crop:4,flip", "--validation", "0", *sys.argv[1:]]
     place = ["--workers", str(workers), "--runs", str(folder), "--name", name, "--log-format", "quiet"]
     return [sys.executable, "-m", "dptrain", "train", *network, *place, "--max-steps", str(steps)]
 
 
 def seconds_to_first_step(folder: Path, name: str, workers: int, cache: Path) -> float:
-    """From the command to its first record of a step."""
+    """Seconds from the command to its first record of a step."""
     records = folder / name / "metrics.jsonl"
     begin = time.perf_counter()
     with subprocess.Popen(command(folder, name, workers, 1), env=os.environ | {"XDG_CACHE_HOME": str(cache)}) as run:
@@ -42,10 +42,10 @@ def seconds_to_first_step(folder: Path, name: str, workers: int, cache: Path) ->
 
 
 class Memory(NamedTuple):
-    """Of a process, MB resident."""
+    """Resident memory of a process, MB."""
 
     own: float
-    files: float  #: mapped, data sets too: once in memory, whoever maps them
+    files: float  #: mapped files, data sets too: processes share one copy
 
     @classmethod
     def of(cls, status: str) -> Memory:
@@ -55,36 +55,37 @@ class Memory(NamedTuple):
 
 
 def workers_memory(folder: Path, cache: Path) -> Memory:
-    """The largest of a worker in a run of some steps."""
+    """The largest memory of a worker in a run of STEPS steps."""
     largest = Memory(0, 0)
     with subprocess.Popen(command(folder, "memory", 2, STEPS), env=os.environ | {"XDG_CACHE_HOME": str(cache)}) as run:
         while run.poll() is None:
             for process in Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split():
                 try:
-                    said = Path(f"/proc/{process}/cmdline").read_text(), Path(f"/proc/{process}/status").read_text()
+                    command_line = Path(f"/proc/{process}/cmdline").read_text()
+                    status = Path(f"/proc/{process}/status").read_text()
                 except OSError:  # it has just ended
                     continue
-                if "dptrain.workers.gradient" in said[0].split("\0") and "RssAnon:" in said[1]:
-                    largest = max(largest, Memory.of(said[1]))
+                if "dptrain.workers.gradient" in command_line.split("\0") and "RssAnon:" in status:
+                    largest = max(largest, Memory.of(status))
             time.sleep(0.02)
     return largest
 
 
 def main() -> None:
-    """Prints a line a figure."""
+    """Prints one line per figure."""
     with tempfile.TemporaryDirectory(prefix="dptrain-footprint-") as name:
         folder = Path(name)
         for workers in (0, 2):
             cache = folder / f"cache{workers}"
             cold = seconds_to_first_step(folder, f"cold{workers}", workers, cache)
             warm = [seconds_to_first_step(folder, f"warm{workers}-{i}", workers, cache) for i in range(WARM)]
-            said = ", ".join(f"{seconds:.2f}" for seconds in sorted(warm))
-            print(f"{workers} workers: {cold:.1f} s to the first step with no compiled kernels; {said} s with them")
+            times = ", ".join(f"{seconds:.2f}" for seconds in sorted(warm))
+            print(f"{workers} workers: {cold:.1f} s to the first step with no compiled kernels; {times} s with them")
         idle = Memory.of(
             subprocess.run([sys.executable, "-c", IDLE], capture_output=True, text=True, check=True).stdout
         )
         worker = workers_memory(folder, folder / "cache2")
-        print(f"a worker: {worker.own:.0f} MB and {worker.files:.0f} MB of mapped files, data among them")
+        print(f"a worker: {worker.own:.0f} MB and {worker.files:.0f} MB of mapped files, data sets included")
         print(f"`import numba`, idle: {idle.own:.0f} MB and {idle.files:.0f} MB: {worker.own - idle.own:.0f} MB less")
 
 

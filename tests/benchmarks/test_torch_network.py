@@ -1,10 +1,9 @@
-"""`dptrain bench` measures the same network on both sides, whatever its shortcuts."""
+"""benchmarks/beside.py gives PyTorch the same network as dptrain, whatever its shortcuts."""
 
 import numpy as np
 import pytest
 
-from dptrain.cli.torch_side import told
-from dptrain.cli.torch_step import make_network
+from benchmarks.torch_step import make_network, shortcut_flags
 from dptrain.config import ModelConfig
 from dptrain.configrules import RULES
 from dptrain.nn.gradcheck import draws
@@ -26,7 +25,7 @@ def float64():
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("shortcut", RULES["shortcut"].words)
 def test_the_other_sides_network_gives_our_scores_with_our_weights(shortcut):
-    shape = {"n": 2, "filters": 4, "channels": 3, "classes": 5, "inference": 0, "bf16": 0} | told(shortcut)
+    shape = {"n": 2, "filters": 4, "channels": 3, "classes": 5, "inference": 0, "bf16": 0} | shortcut_flags(shortcut)
     theirs, scores = make_network(shape)
     network = resnet(ModelConfig(n=2, filters=4, shortcut=shortcut), ImageShape(8, 8, 3), 5).network
     ours = {spec.name: draws(spec.shape, stream) for stream, spec in enumerate(network.params)}

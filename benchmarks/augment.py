@@ -1,4 +1,4 @@
-"""Microseconds an image of every augmentation: python tests/bench/augment.py. Measures, asserts nothing."""
+"""Microseconds per image of every augmentation: python benchmarks/augment.py."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ IMAGES, ROUNDS = 128, 60
 
 
 def main() -> None:
-    """128 random images of 32 x 32 x 3, one thread; median and least of 60 rounds."""
+    """128 random images of 32 x 32 x 3, one thread; median and minimum of 60 rounds."""
     pixels = philox.words(1, 99, 0, 0, IMAGES * 32 * 32 * 3 // 4).astype("<u4").view(np.uint8)
     images, ids = pixels.reshape(IMAGES, 32, 32, 3).copy(), np.arange(IMAGES)
     for spec in SPECS:

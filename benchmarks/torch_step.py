@@ -1,9 +1,9 @@
-"""The other side of `dptrain bench --against`: a script for a Python that has PyTorch. Never imported by us.
+"""PyTorch in `python benchmarks/beside.py torch`: runs in a Python that has PyTorch and never imports dptrain.
 
-Reads one JSON line with the shape of the network, answers with one that names the versions; then for every line
-"N" runs N steps and answers with their seconds. The residual network with the shortcuts asked for, float32 or under
-autocast to bfloat16, channels_last, one thread. A training step: SGD with Nesterov momentum, batch statistics over the
-whole batch. An inference step: scores with running statistics, in inference_mode.
+Reads one JSON line with the shape of the network and answers with one that names the versions. Then it answers every
+line "N" with the seconds of N steps. The network is the residual network with the shortcuts asked for, in float32 or
+under autocast to bfloat16, channels_last, one thread. A training step is SGD with Nesterov momentum; BatchNorm uses the
+statistics of the whole batch. An inference step computes scores with running statistics, in inference_mode.
 """
 
 from __future__ import annotations
@@ -18,9 +18,20 @@ from typing import Any, TypeAlias
 Tensor: TypeAlias = Any  #: torch is imported by name, when the script runs
 
 
+def shortcut_flags(shortcut: str) -> dict[str, int]:
+    """A shortcut of dptrain.nn.shortcut as the entries of a shape that `make_network` reads."""
+    return {
+        "average": int(shortcut.startswith("avgpool")),
+        "at_end": int(shortcut.endswith("-end")),
+        "project": {"B": 1, "C": 2}.get(shortcut, 0),
+    }
+
+
 def make_network(shape: dict[str, int]) -> tuple[list[Tensor], Callable[[Tensor], Tensor]]:
-    """(weights, scores): the residual network as a function of (n, c, h, w) images. Its shortcuts: `average` 2x2 pixels
-    instead of taking every second one, zero channels `at_end`, or to `project` (1: where the shape changes, 2: always).
+    """(weights, scores): the residual network as a function of (n, c, h, w) images.
+
+    Its shortcuts: `average` 2x2 pixels instead of taking every second one; append the zero channels `at_end`; `project`
+    by 1x1 convolutions (1: where the shape changes, 2: always).
     """
     torch: Any = import_module("torch")
     functional: Any = torch.nn.functional
@@ -82,7 +93,7 @@ def make_network(shape: dict[str, int]) -> tuple[list[Tensor], Callable[[Tensor]
 
 
 def make_optimizer(weights: list[Tensor]) -> Tensor:
-    """SGD with Nesterov momentum and weight decay, all weights in one call a step."""
+    """SGD with Nesterov momentum and weight decay, all weights in one call per step."""
     torch: Any = import_module("torch")
     return torch.optim.SGD(weights, lr=0.01, momentum=0.9, weight_decay=5e-4, nesterov=True, foreach=True)
 
@@ -109,19 +120,14 @@ def make_step(shape: dict[str, int]) -> Callable[[], None]:
 
 
 def answer(value: object) -> None:
-    """One line to the other side."""
+    """Writes one JSON line to stdout."""
     sys.stdout.write(json.dumps(value) + "\n")
     sys.stdout.flush()
 
 
-def main() -> None:
-    """Serves one bench, until stdin ends."""
-    shape = json.loads(sys.stdin.readline())
-    torch: Any = import_module("torch")
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    step = make_step(shape)
-    answer({"torch": torch.__version__, "python": sys.version.split()[0]})
+def serve(step: Callable[[], object], versions: dict[str, str]) -> None:
+    """Answers with the versions; then, for every line "N" of stdin, runs N steps and answers with their seconds."""
+    answer(versions)
     for line in sys.stdin:
         seconds = []
         for _ in range(int(line)):
@@ -129,6 +135,15 @@ def main() -> None:
             step()
             seconds.append(time.perf_counter() - begin)
         answer(seconds)
+
+
+def main() -> None:
+    """Serves one comparison, until stdin ends."""
+    shape = json.loads(sys.stdin.readline())
+    torch: Any = import_module("torch")
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    serve(make_step(shape), {"torch": torch.__version__, "python": sys.version.split()[0]})
 
 
 if __name__ == "__main__":

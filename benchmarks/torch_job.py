@@ -1,9 +1,9 @@
-"""The other side of `dptrain bench --workers 1,2 --against`: a script for a Python that has PyTorch.
+"""PyTorch in `python benchmarks/beside.py torch --workers 1,2`: runs in a Python that has PyTorch.
 
-Never imported by us. Its argument is a JSON object: the shape of the network, how many processes, images and steps.
-Starts the processes, one thread each, DistributedDataParallel over gloo where there are two or more, and a DataLoader
-with one process of its own in each, which crops and flips whole batches of uint8 images as `crop:4,flip` does. Answers
-with one JSON line: the version, and the seconds of every step in the first process.
+It never imports dptrain. Its argument is a JSON object: the shape of the network, the numbers of processes, images and
+steps. It starts the processes, one thread each, with DistributedDataParallel over gloo where there are two or more.
+Each has a DataLoader with one process, which crops and flips whole batches of uint8 images as `crop:4,flip` does. The
+answer is one JSON line: the seconds of every step in the first process.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from collections.abc import Iterator
 from importlib import import_module
 from typing import Any, TypeAlias
 
+from benchmarks.torch_step import answer, make_network, make_optimizer
+
 Tensor: TypeAlias = Any  #: torch is imported by name, when the script runs
-_step: Any = import_module("torch_step")  # beside this file, which is where a script's imports come from first
 
 
 def batches(shape: dict[str, int], share: int) -> Tensor:
-    """A DataLoader without an end: (share, c, h, w) uint8 images, cropped and flipped, and their labels."""
+    """An endless DataLoader: (share, c, h, w) uint8 images, cropped and flipped, and their labels."""
     torch: Any = import_module("torch")
     height, width, images = shape["height"], shape["width"], shape["images"]
     x = torch.randint(0, 256, (images, shape["channels"], height, width), dtype=torch.uint8)
@@ -45,11 +46,11 @@ def batches(shape: dict[str, int], share: int) -> Tensor:
 
 
 def run(shape: dict[str, int]) -> list[float]:
-    """Seconds of each step of this process, as one of `processes`."""
+    """Seconds of each step of this process, which is one of `processes`."""
     torch: Any = import_module("torch")
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    weights, scores = _step.make_network(shape)
+    weights, scores = make_network(shape)
 
     class Network(torch.nn.Module):  # type: ignore[misc]  # torch is not installed where mypy runs
         def __init__(self) -> None:
@@ -63,8 +64,8 @@ def run(shape: dict[str, int]) -> list[float]:
     if processes > 1:
         torch.distributed.init_process_group("gloo")
         network = torch.nn.parallel.DistributedDataParallel(network)
-    optimizer = _step.make_optimizer(weights)
-    # Normalised as the network wants it, in the layout that PyTorch is fastest in.
+    optimizer = make_optimizer(weights)
+    # Normalised as for dptrain, in the layout in which PyTorch is fastest.
     mean = torch.full((1, shape["channels"], 1, 1), 120.0)
     loader, seconds = batches(shape, shape["batch"] // processes), []
     for _ in range(shape["steps"]):
@@ -83,19 +84,20 @@ def main() -> None:
     shape = json.loads(sys.argv[1])
     rank = int(os.environ.get("RANK", "0"))
     if rank == 0 and shape["processes"] > 1:
-        # Port 0 would be the choice of the first process alone, so the one who calls chooses it.
+        # All processes need to know the port, so the caller has chosen it.
         os.environ |= {"MASTER_ADDR": "127.0.0.1", "WORLD_SIZE": str(shape["processes"]), "RANK": "0"}
         os.environ |= {"MASTER_PORT": str(shape["port"]), "GLOO_SOCKET_IFNAME": "lo"}
     others = [
-        subprocess.Popen([sys.executable, __file__, sys.argv[1]], env=os.environ | {"RANK": str(other)})
+        subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.torch_job", sys.argv[1]], env=os.environ | {"RANK": str(other)}
+        )
         for other in range(1, shape["processes"] if rank == 0 else 1)
     ]
     seconds = run(shape)
     for other in others:
         other.wait()
     if rank == 0:
-        torch: Any = import_module("torch")
-        _step.answer({"torch": torch.__version__, "seconds": seconds})
+        answer({"seconds": seconds})
 
 
 if __name__ == "__main__":
