@@ -78,7 +78,7 @@ class TrainingConfig:
     milestones: tuple[int, ...] = ()  #: epochs at which `steps` multiplies the rate by `factor`
     factor: float = 0.1
     warmup: float = 1.0  #: epochs of linear warm-up
-    precision: str = "fp32"  #: "bf16": maps in 16 bits, on CPUs with matrix tiles (kernels/amx.py)
+    precision: str = "fp32"  #: number format of activations and gradients; "fp32" is the only one
     warmup_factor: float = later(0.0)  #: 0: the rate rises during the warm-up; else it is this times lr until its end
     rates: tuple[float, ...] = later(())  #: schedule "table": factors of lr, one an epoch; the last one stays
     bn_momentum: float = later(0.1)  #: share of a batch in BatchNorm's running statistics; 0: their mean over the epoch

@@ -11,7 +11,5 @@ F32: TypeAlias = NDArray[np.float32]
 F64: TypeAlias = NDArray[np.float64]
 Floats: TypeAlias = NDArray[np.floating]  #: float32 in training, float64 in checks
 U8: TypeAlias = NDArray[np.uint8]
-U16: TypeAlias = NDArray[np.uint16]  #: bf16: the upper half of a float32
-Maps: TypeAlias = F32 | U16  #: activations and their gradients: float32, or bf16
 U32: TypeAlias = NDArray[np.uint32]
 I64: TypeAlias = NDArray[np.int64]

@@ -20,7 +20,7 @@ from dptrain.cluster.reports import Notice
 from dptrain.cluster.state import TrainingState, layout_digest
 from dptrain.cluster.worker import Worker
 from dptrain.config import DeploymentConfig, identity, identity_json
-from dptrain.kernels import amx, isa
+from dptrain.kernels import isa
 from dptrain.optim.optimizer import make_optimizer
 from dptrain.optim.schedule import make_schedule
 from dptrain.run.reporter.texts import count, networks
@@ -122,14 +122,13 @@ def _machine(parts: Parts, life: Life) -> Coordinator:
     config, source, model = parts.config, parts.source, parts.model
     deployment, sampler, sha256 = config.deployment, source.sampler, source.dataset.sha256
     total = config.training.epochs * sampler.steps_per_epoch
-    numerics = amx.numerics(config.training.precision)
     job = Job(
         term=life.term,
-        identity=identity(config, sha256, layout_digest(model.params, model.buffers), numerics),
+        identity=identity(config, sha256, layout_digest(model.params, model.buffers), isa.NUMERICS),
         config=identity_json(config),
         dataset=sha256,
         canary=canary_digest(parts),
-        numerics=numerics,
+        numerics=isa.NUMERICS,
         sampler=sampler,
         total_steps=total,
         evaluations=_evaluations(parts),
@@ -180,7 +179,7 @@ def _hands(deployment: DeploymentConfig) -> list[Hand]:
     hands = []
     for number in range(threads(deployment)):
         name, incarnation = f"t{number}", secrets.token_hex(16)
-        hello = Hello(PROTOCOL, incarnation, name, os.getpid(), amx.spoken(), isa.level())
+        hello = Hello(PROTOCOL, incarnation, name, os.getpid(), isa.NUMERICS, isa.level())
         computer = RunComputer(deployment.data_dir, networks=deployment.networks)
         hands.append(Hand(name, incarnation, Worker(hello), computer))
     return hands

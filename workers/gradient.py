@@ -51,14 +51,14 @@ def work(options: Options) -> int:
     keys = open_keyring(options.keys, WORKER)
     address, *augmenters = _addresses(options, keys)
     os.environ["DPTRAIN_ISA"] = options.isa
-    from dptrain.kernels import amx, isa  # read the variable
+    from dptrain.kernels import isa  # read the variable
 
     from .compute import RunComputer  # imports the kernels
 
     wait_for(options.launcher)
     name = options.name or f"{socket.gethostname()}:{os.getpid()}"
     incarnation = options.incarnation or secrets.token_hex(16)
-    hello = Hello(PROTOCOL, incarnation, name, os.getpid(), amx.spoken(), isa.level())
+    hello = Hello(PROTOCOL, incarnation, name, os.getpid(), isa.NUMERICS, isa.level())
     computer = RunComputer(options.data_dir, augmenters, keys, options.networks)
     log.info("worker %s, process %d, %s: connecting to %s", name, os.getpid(), isa.level(), address)
     with StopSignals(launched=options.launcher > 0) as stop:

@@ -42,7 +42,6 @@ def open_parts(config: Config, data_dir: str) -> Parts:
         *source.standard,
         seed=config.training.seed,
         files=config.deployment.networks,
-        precision=config.training.precision,
     )
     return Parts(config, source, model, criterion)
 

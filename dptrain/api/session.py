@@ -17,7 +17,7 @@ from dptrain.cluster.reports import Notice
 from dptrain.cluster.state import TrainingState
 from dptrain.configfile import to_toml
 from dptrain.errors import RunDirectoryError
-from dptrain.kernels import amx, isa
+from dptrain.kernels import isa
 from dptrain.run import directory
 from dptrain.run.condition import diverged
 from dptrain.run.facts import RunFacts, find_facts
@@ -102,7 +102,7 @@ def _word_about_waiting(session: _Session) -> AbstractContextManager[None]:
 @contextmanager
 def _open(plan: Plan, parts: Parts) -> Iterator[_Session]:
     """The run directory, locked, and the recorder; a new directory is removed where no run has begun in it."""
-    run_facts = find_facts(parts.config, parts.source, parts.model, amx.numerics(parts.config.training.precision))
+    run_facts = find_facts(parts.config, parts.source, parts.model, isa.NUMERICS)
     place = _open_directory(plan, run_facts)
     recorder: Recorder | None = None
     try:

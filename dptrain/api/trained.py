@@ -39,8 +39,7 @@ def load_trained(target: Path, networks: tuple[str, ...] = ()) -> Trained:
     checkpoint = load(path)
     facts = checkpoint.facts
     classes, (mean, std) = len(facts.data.classes), (facts.data.mean, facts.data.std)
-    precision = facts.config.training.precision
-    model = build(facts.config.model, facts.data.image, classes, mean, std, files=networks, precision=precision)
+    model = build(facts.config.model, facts.data.image, classes, mean, std, files=networks)
     layout = layout_digest(model.params, model.buffers)
     if layout != facts.layout:
         raise CheckpointError(

@@ -100,12 +100,6 @@ def kernels(chosen_by: str) -> Iterator[Finding]:
     except UsageError as error:
         yield Finding("", ok=False, text=str(error))
         return
-    from dptrain.kernels import amx
-
-    lacks = amx.lacks()
-    yield Finding(
-        "bf16", ok=True, text=f"--precision bf16 needs {lacks}" if lacks else "--precision bf16: matrix tiles"
-    )
     from dptrain.kernels._jit import cache_directory  # imports Numba
 
     path = Path(cache_directory())

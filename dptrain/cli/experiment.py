@@ -133,8 +133,7 @@ def _refuse_impossible(runs: Iterable[_Run]) -> None:
         try:
             *image, classes = form_of(config.data, config.deployment.data_dir)
             flat = [1.0] * image[2]
-            files, precision = config.deployment.networks, config.training.precision
-            build(config.model, (image[0], image[1], image[2]), classes, flat, flat, files=files, precision=precision)
+            build(config.model, (image[0], image[1], image[2]), classes, flat, flat, files=config.deployment.networks)
         except UsageError as error:
             raise UsageError(f"{run.variant.label}: {error}") from error
 

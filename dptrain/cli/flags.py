@@ -57,7 +57,7 @@ HELP = {
     "beta2": "of adam: running mean of their squares",
     "rho": "of rmsprop and adadelta: running mean of squares",
     "epsilon": "of the adaptive rules: keeps them from dividing by 0",
-    "precision": "of activations and gradients; bf16 needs matrix tiles",
+    "precision": "number format of activations and gradients",
     "workers": "worker processes; 0: everything in this process",
     "threads": "with 0 workers: threads over shards; 0: one a core",
     "augmenters": "processes that prepare samples ahead; each wants a core of its own",

@@ -43,7 +43,7 @@ def import_weights(
     config = resolve(recipe, os.environ, given)
     os.environ["DPTRAIN_ISA"] = config.deployment.isa
     from dptrain.cli.remeasuring import checked_checkpoint, measured, write_checkpoint  # imports Numba
-    from dptrain.kernels import amx
+    from dptrain.kernels import isa
     from dptrain.run.facts import find_facts
     from dptrain.workers.parts import first_state, open_parts
 
@@ -69,7 +69,7 @@ def import_weights(
     known = {spec.name for layout in (parts.model.params, parts.model.buffers) for spec in layout.specs}
     if strange := sorted(set(tensors) - known):
         raise UsageError(f"{weights} has {strange[0]}, which this network has not (dptrain describe prints it)")
-    facts = find_facts(config, parts.source, parts.model, amx.numerics(config.training.precision))
+    facts = find_facts(config, parts.source, parts.model, isa.NUMERICS)
     write_checkpoint(state, facts, 1, file)
     sys.stdout.write(f"{file}: {facts.model}, {told}\n")
     return 0

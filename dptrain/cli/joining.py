@@ -61,10 +61,10 @@ class _Visit:
         self._me = secrets.token_hex(16)
 
     def steps(self) -> Iterator[Finding]:
-        from dptrain.kernels import amx, isa
+        from dptrain.kernels import isa
 
         self._link.open()
-        self._link.send(Hello(PROTOCOL, self._me, f"doctor:{os.getpid()}", os.getpid(), amx.spoken(), isa.level()))
+        self._link.send(Hello(PROTOCOL, self._me, f"doctor:{os.getpid()}", os.getpid(), isa.NUMERICS, isa.level()))
         answer = self._answer(Welcome)
         if isinstance(answer, str):
             yield Finding("handshake", ok=False, text=answer)

@@ -95,5 +95,4 @@ def describe(config: Config, shape: dict[str, int]) -> dict[str, Any]:
 def _model(config: Config, shape: dict[str, int]) -> Model:
     image = (shape["image"], shape["image"], shape["channels"])
     grey = [127.5] * shape["channels"]
-    precision = config.training.precision
-    return build(config.model, image, shape["classes"], grey, [64.0] * shape["channels"], precision=precision)
+    return build(config.model, image, shape["classes"], grey, [64.0] * shape["channels"])

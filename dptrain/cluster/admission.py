@@ -24,11 +24,8 @@ def hello_fault(job: Job, hello: Hello) -> str:
         return fault
     if not _INCARNATION.fullmatch(hello.incarnation):
         return f"its incarnation is {hello.incarnation[:40]!r}: must be 32 hex digits"
-    if job.numerics not in hello.numerics.split():
-        return (
-            f"it computes in {hello.numerics!r}, the run in {job.numerics!r}: install the same dptrain on both sides "
-            "(`dptrain doctor` says whether a CPU can do bf16)"
-        )
+    if hello.numerics != job.numerics:
+        return f"it computes in {hello.numerics!r}, the run in {job.numerics!r}: install the same dptrain on both sides"
     return ""
 
 

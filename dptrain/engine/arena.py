@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TypeAlias
 
 import numpy as np
 
-from dptrain.engine.arithmetic import Arithmetic
 from dptrain.engine.geometry import Map
 from dptrain.engine.plan import LARGEST_GROUP, Convolution, Plan
 from dptrain.kernels import aligned
-from dptrain.types import F32, F64, U8, Maps
+from dptrain.kernels.conv.winograd import scratch
+from dptrain.types import F32, F64, U8
 
 _Key: TypeAlias = tuple[str, int]
-_LINE = 32  #: elements of two bytes in a cache line; of four, in two
-_WIDE = 4  #: bytes of float32, which what is no map is kept in whatever the maps are
+_LINE = 32  #: float32 in two cache lines: every array begins on a multiple of that
 
 
 class Norm:
@@ -30,7 +28,7 @@ class Norm:
 class Arena:
     """Arrays for shards of up to `capacity` images, cut from one block: only a large block gets large pages."""
 
-    def __init__(self, plan: Plan, capacity: int, arithmetic: Arithmetic) -> None:
+    def __init__(self, plan: Plan, capacity: int) -> None:
         layers = plan.convolutions
         image, last = layers[0].inputs, layers[-1].outputs
         maps = list(dict.fromkeys(layer.outputs for layer in layers))
@@ -41,14 +39,11 @@ class Arena:
         sizes |= {("inner", i): capacity * where.bare for i, where in enumerate(maps)}
         sizes |= {("frame", i): LARGEST_GROUP * where.framed for i, where in enumerate(maps)}
         sizes |= {("gradient frame", i): LARGEST_GROUP * where.framed for i, where in enumerate(maps)}
-        sizes |= {("image frame", 0): image.framed, ("beyond", 0): arithmetic.beyond(plan)}
-        wide = {("gradient", i): LARGEST_GROUP * where.bare for i, where in enumerate(maps)}
-        if arithmetic.element == _WIDE:
-            arrays = _cut(sizes | wide, arithmetic.zeros)
-        else:
-            arrays = _cut(sizes, arithmetic.zeros) | _cut(wide, _zeros)
+        sizes |= {("image frame", 0): image.framed}
+        sizes |= {("gradient", i): LARGEST_GROUP * where.bare for i, where in enumerate(maps)}
+        arrays = _cut(sizes)
 
-        def by_map(name: str) -> dict[Map, Maps]:
+        def by_map(name: str) -> dict[Map, F32]:
             return {where: arrays[name, i] for i, where in enumerate(maps)}
 
         self.capacity = capacity
@@ -64,27 +59,21 @@ class Arena:
             by_map("gradient frame"),
             by_map("gradient"),
         )
-        self.image_frame, self.means = arrays["image frame", 0], _zeros(capacity * last.channels)
-        first = layers[0].outputs
-        #: of the stem's outputs: direct sums read it bare, tiles read it framed
-        self.stem_gradient = self.gradients[first] if arithmetic.element == _WIDE else self.gradient_frames[first]
+        self.image_frame, self.means = arrays["image frame", 0], aligned.zeros((capacity * last.channels,))
         self.norms = [Norm(layer.outputs.channels) for layer in layers]
-        self.scratch = arithmetic.scratch(plan)
+        #: Winograd tiles in transformed form, enough for every layer: of inputs, of gradients, of products
+        self.tiles, self.gradient_tiles, self.products = (scratch(last.channels) for _ in range(3))
 
-    def kept_input(self, layer: Convolution) -> Maps:
+    def kept_input(self, layer: Convolution) -> F32:
         """Where the layer's input map is: kept for the whole shard, or scratch of a group."""
         return self.kept[layer.index] if layer.begins_block else self.frames[layer.inputs]
 
 
-def _cut(sizes: dict[_Key, int], zeros: Callable[[int], Maps]) -> dict[_Key, Maps]:
-    """Zeros for each, on cache lines of their own, out of one allocation."""
+def _cut(sizes: dict[_Key, int]) -> dict[_Key, F32]:
+    """Zeros for each, out of one allocation; no two arrays share a cache line."""
     padded = {key: -(-size // _LINE) * _LINE for key, size in sizes.items()}
-    block, at, arrays = zeros(sum(padded.values())), 0, {}
+    block, at, arrays = aligned.zeros((sum(padded.values()),)), 0, {}
     for key, size in sizes.items():
         arrays[key] = block[at : at + size]
         at += padded[key]
     return arrays
-
-
-def _zeros(size: int) -> F32:
-    return aligned.zeros((size,))

@@ -11,8 +11,6 @@ from dptrain.config import ModelConfig
 from dptrain.engine.geometry import Map
 from dptrain.engine.model import EngineModel
 from dptrain.engine.plan import KINDS, plan
-from dptrain.errors import UsageError
-from dptrain.kernels import amx
 from dptrain.model import Model, ParamLayout
 from dptrain.nn.containers import Sequential
 from dptrain.nn.pooling import GlobalAverage
@@ -44,26 +42,16 @@ def build(  # noqa: PLR0913  # as nn.build
     *,
     seed: int = 0,
     files: tuple[str, ...] = (),
-    precision: str = "fp32",
 ) -> Model:
     """As `nn.build`. Lowered where the engine can, layer by layer elsewhere: the configuration decides, so the bits are
-    the same everywhere. bf16 is for lowered networks only; UsageError for others, and where this machine cannot.
+    the same everywhere.
     """
-    if precision == "bf16":
-        _refuse_bf16(config, image, mean)
     model = nn.build(config, image, classes, mean, std, seed=seed, files=files)
     network = model.network.network
     if obstacle(config, image) or len(mean) != image[2] or not isinstance(network, Sequential):  # a mean image
         return model
     behind = next(i for i, layer in enumerate(network.layers) if isinstance(layer, GlobalAverage)) + 1
     layouts: tuple[ParamLayout, ParamLayout] = (model.params, model.buffers)
-    lowered = plan(config, Map(*image), layouts, precision)
+    lowered = plan(config, Map(*image), layouts)
     pixels = (np.asarray(mean, np.float32), np.asarray(std, np.float32))
     return EngineModel(lowered, Sequential(network.layers[behind:]), layouts, pixels, seed)
-
-
-def _refuse_bf16(config: ModelConfig, image: tuple[int, int, int], mean: Sequence[float]) -> None:
-    reason = obstacle(config, image) or ("" if len(mean) == image[2] else "a mean image is not lowered")
-    if reason:
-        raise UsageError(f"precision bf16 is for networks of the engine, but {reason}: use --precision fp32")
-    amx.require()

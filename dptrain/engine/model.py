@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from dptrain.engine.arena import Arena
-from dptrain.engine.arithmetic import arithmetic
 from dptrain.engine.passes import Passes
 from dptrain.engine.plan import Plan
 from dptrain.engine.results import Vectors
 from dptrain.engine.weights import Weights
-from dptrain.kernels import loss
-from dptrain.kernels.fused import norm
+from dptrain.kernels import aligned, loss
+from dptrain.kernels.fused import ends, norm
 from dptrain.model import ParamLayout, ShardResult
 from dptrain.nn.containers import Sequential
 from dptrain.nn.layer import Chance, Run
@@ -33,9 +32,9 @@ class EngineModel:
     ) -> None:
         self.plan, self._head, self._seed = plan, head, seed
         self.params, self.buffers = layouts
-        self.arithmetic = arithmetic(plan.precision)
-        self._table = self.arithmetic.table(pixels)
-        self._weights = Weights([self.arithmetic.weights(layer) for layer in plan.convolutions], self.params.size)
+        self._table = aligned.empty((len(pixels[0]), 256))
+        ends.pixel_values(*pixels, self._table)
+        self._weights = Weights(plan.convolutions, self.params.size)
         self._gradients, self._statistics = Vectors(self.params.size), Vectors(self.buffers.size)
         self._bound: tuple[Arena, Passes] | None = None  #: to the largest shard so far
 
@@ -77,8 +76,8 @@ class EngineModel:
         if x.ndim != 4 or x.shape[1:] != (image.height, image.width, image.channels):
             raise ValueError(f"images of shape {x.shape[1:]}; the network was built for {image}")
         if self._bound is None or self._bound[0].capacity < len(x):
-            arena = Arena(self.plan, max(1, len(x)), self.arithmetic)
-            self._bound = arena, Passes(self.arithmetic, self.plan, arena, self._weights, self._table)
+            arena = Arena(self.plan, max(1, len(x)))
+            self._bound = arena, Passes(self.plan, arena, self._weights, self._table)
         self._weights.use(params)
         self._bound[0].pixels[: len(x)] = x
         return self._bound

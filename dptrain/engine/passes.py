@@ -6,12 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dptrain.engine.arena import Arena
-from dptrain.engine.arithmetic import Arithmetic
 from dptrain.engine.plan import Convolution, Plan
 from dptrain.engine.weights import Weights
-from dptrain.kernels.fused import ends, norm
+from dptrain.kernels.fused import convolution, ends, norm
 from dptrain.kernels.fused.image import HALVING, IDENTITY, PLAIN
-from dptrain.types import F32, Maps
+from dptrain.types import F32
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +32,8 @@ class Backward:
 class Passes:
     """Every line of the plan, with its arrays. `n` images lie in the arena's pixels."""
 
-    def __init__(self, arithmetic: Arithmetic, plan: Plan, arena: Arena, weights: Weights, table: Maps) -> None:
-        self._arithmetic, self._plan, self._arena, self._weights = arithmetic, plan, arena, weights
+    def __init__(self, plan: Plan, arena: Arena, weights: Weights, table: F32) -> None:
+        self._plan, self._arena, self._weights = plan, arena, weights
         stem, *layers = plan.convolutions
         self.forward_lines = [self._stem(stem, table), *(self._layer(layer) for layer in layers), self._tail()]
         back = [self._layer_back(layer) for layer in reversed(layers)]
@@ -65,35 +64,33 @@ class Passes:
         at, params, count = self._arena.norms[layer.index], self._weights.params, n * layer.outputs.pixels
         norm.finish(at.total, at.row, at.inverse, params, layer.norm_at, statistics, layer.statistics_at, count, n)
 
-    def _stem(self, layer: Convolution, table: Maps) -> Forward:
-        kernel, arena, at = self._arithmetic.stem(layer), self._arena, self._arena.norms[0]
+    def _stem(self, layer: Convolution, table: F32) -> Forward:
+        kernel, arena, at = ends.stem_forward(*_ends(layer)), self._arena, self._arena.norms[0]
         before = (arena.pixels, table, arena.image_frame, self._weights.layers[0].forward, arena.outputs[0])
-        scratch = arena.scratch.stem
-        return Forward(layer, lambda train, n: kernel(*before, train, at.row, at.total, n, *scratch))
+        return Forward(layer, lambda train, n: kernel(*before, train, at.row, at.total, n))
 
-    def _stem_back(self, layer: Convolution, table: Maps) -> Backward:
-        kernel, arena, at = self._arithmetic.stem_back(layer), self._arena, self._arena.norms[0]
+    def _stem_back(self, layer: Convolution, table: F32) -> Backward:
+        kernel, arena, at = ends.stem_backward(*_ends(layer)), self._arena, self._arena.norms[0]
         before = (
             arena.pixels, table, arena.image_frame, arena.outer[layer.outputs], arena.outputs[0], at.row,
-            self._weights.layers[0].sums, arena.stem_gradient,
+            self._weights.layers[0].sums, arena.gradients[layer.outputs],
         )  # fmt: skip
-        scratch = arena.scratch.stem_back
-        return Backward(layer, lambda n: kernel(*before, n, *scratch))
+        return Backward(layer, lambda n: kernel(*before, n))
 
     def _layer(self, layer: Convolution) -> Forward:
         i, wide = layer.index, self._halved_width(layer.index)
-        kernel = self._arithmetic.layer(layer, wide, self._plan.kind if wide else 0)
+        kernel = convolution.forward(*_shape(layer), wide, self._plan.kind if wide else 0, layer.group)
         arena, below, at = self._arena, self._arena.norms[i - 1], self._arena.norms[i]
         before = (
             layer.mode, int(layer.begins_block), arena.outputs[i - 1], below.row, *self._shortcut(i, layer.mode),
             arena.kept_input(layer), self._weights.layers[i].forward, arena.outputs[i],
         )  # fmt: skip
-        scratch = arena.scratch.layer
-        return Forward(layer, lambda train, n: kernel(*before, train, at.row, at.total, n, *scratch))
+        after = (arena.tiles, arena.gradient_tiles)  # there is no gradient yet: the products lie in its place
+        return Forward(layer, lambda train, n: kernel(*before, train, at.row, at.total, n, *after))
 
     def _layer_back(self, layer: Convolution) -> Backward:
         i, a = layer.index, layer.inputs
-        kernel = self._arithmetic.layer_back(layer, self._plan.kind if layer.stride == 2 else 0)
+        kernel = convolution.backward(*_shape(layer), self._plan.kind if layer.stride == 2 else 0, layer.group)
         arena, below, packed = self._arena, self._arena.norms[i - 1], self._weights.layers[i]
         outer, inner = arena.outer, arena.inner
         # The shortcut's gradient waits where the block ended; an identity's lies where this one's sum will.
@@ -104,7 +101,10 @@ class Passes:
             outer[a] if layer.begins_block else inner[a], outer[layer.outputs],
             packed.backward, packed.classes_at, packed.sums, below.total,
         )  # fmt: skip
-        after = (arena.gradient_frames[layer.outputs], arena.gradients[a], *arena.scratch.layer_back)
+        after = (
+            arena.gradient_frames[layer.outputs], arena.gradients[a],
+            arena.tiles, arena.gradient_tiles, arena.products,
+        )  # fmt: skip
         return Backward(layer, lambda n: kernel(*before, n, *after))
 
     def _tail(self) -> Forward:
@@ -130,10 +130,19 @@ class Passes:
         halving = [layer for layer in layers[:index] if layer.index and layer.stride == 2 and layer.outputs == here]
         return halving[-1].inputs.width if halving and self._plan.kind else 0
 
-    def _shortcut(self, index: int, mode: int) -> tuple[Maps, int]:
+    def _shortcut(self, index: int, mode: int) -> tuple[F32, int]:
         """The map that is added to the one in front of layer `index`, the input of the block that ends there, and its
         elements an image.
         """
         if mode == PLAIN:
             return self._arena.image_frame, 0  # not looked at
         return self._arena.kept[index - 2], self._plan.convolutions[index - 2].inputs.framed
+
+
+def _ends(stem: Convolution) -> tuple[int, int, int, int]:
+    return stem.inputs.channels, stem.outputs.channels, stem.inputs.height, stem.inputs.width
+
+
+def _shape(layer: Convolution) -> tuple[int, int, int, int, int]:
+    a = layer.inputs
+    return a.channels, layer.outputs.channels, a.height, a.width, layer.stride

@@ -41,6 +41,11 @@ class Convolution:
         return self.index % 2 == 1
 
     @property
+    def winograd(self) -> bool:
+        """Whether it runs as Winograd's F(2x2, 3x3): all but the stem and those with stride 2, which run directly."""
+        return self.index > 0 and self.stride == 1
+
+    @property
     def group(self) -> int:
         """Images that go through a pass together: as many as fill Winograd's blocks of tiles to 15/16, four at most.
 
@@ -65,10 +70,9 @@ class Plan:
     convolutions: tuple[Convolution, ...]
     tail_mode: int
     kind: int  #: of the halving shortcuts; 0: the network is plain
-    precision: str = "fp32"  #: of maps: "fp32" or "bf16" (engine/arithmetic.py)
 
 
-def plan(config: ModelConfig, image: Map, layouts: tuple[ParamLayout, ParamLayout], precision: str = "fp32") -> Plan:
+def plan(config: ModelConfig, image: Map, layouts: tuple[ParamLayout, ParamLayout]) -> Plan:
     """Lays out the 6 n + 1 convolutions of the paper's network. layouts: of params, buffers."""
     params, buffers = layouts
     weights = {spec.name: at for spec, at in params.items()}
@@ -93,4 +97,4 @@ def plan(config: ModelConfig, image: Map, layouts: tuple[ParamLayout, ParamLayou
             maps = add(f"{name}.conv1", f"{name}.bn1", maps, outputs, mode)
             maps = add(f"{name}.conv2", f"{name}.bn2", maps, maps, PLAIN)
             mode = PLAIN if not config.residual else HALVING if halves else IDENTITY
-    return Plan(tuple(layers), mode, KINDS[config.shortcut] if config.residual else 0, precision)
+    return Plan(tuple(layers), mode, KINDS[config.shortcut] if config.residual else 0)

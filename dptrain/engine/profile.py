@@ -7,11 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dptrain.engine.arithmetic import Arithmetic
 from dptrain.engine.model import EngineModel
 from dptrain.engine.plan import Convolution
 from dptrain.kernels.fused import peak
 from dptrain.types import F32, U8
+
+_WINOGRAD = 2.25  #: multiply-adds of a direct 3 x 3 convolution for one of F(2x2, 3x3)
 
 
 class Line(NamedTuple):
@@ -30,7 +31,7 @@ def profile(model: EngineModel, params: F32, x: U8, takes: int) -> list[Line]:
     n = len(x)
     passes.forward(n, np.zeros(model.buffers.size, np.float32))
     passes.backward(n, np.ones(arena.means.size, np.float32), np.zeros(model.params.size, np.float32))
-    core = _Core(model.arithmetic, model.arithmetic.peak(), peak.copy_gbytes())
+    core = _Core(peak.fma_gflops(), peak.copy_gbytes())
     lines = []
     for forward in passes.forward_lines:
         seconds = peak.best(partial(forward.run, 1, n), takes) / n
@@ -45,7 +46,6 @@ def profile(model: EngineModel, params: F32, x: U8, takes: int) -> list[Line]:
 class _Core(NamedTuple):
     """What a pass is held to."""
 
-    arithmetic: Arithmetic
     gflops: float
     gbytes: float
 
@@ -53,9 +53,10 @@ class _Core(NamedTuple):
         """ways: gradients made, or outputs."""
         if layer is None:
             return Line(f"{way} means", seconds * 1e6, 0.0, 0.0, 0.0)
-        a, y, method = layer.inputs, layer.outputs, self.arithmetic.method(layer)
-        flops, maps = layer.flops * ways, self.arithmetic.element * ways * (a.bare + y.bare)
-        floor = max(flops / method.saving / self.gflops, maps / self.gbytes) * 1e-3
+        a, y = layer.inputs, layer.outputs
+        method, saving = ("winograd", _WINOGRAD) if layer.winograd else ("direct", 1.0)
+        flops, maps = layer.flops * ways, 4 * ways * (a.bare + y.bare)
+        floor = max(flops / saving / self.gflops, maps / self.gbytes) * 1e-3
         shapes = f"{a.height}x{a.width}x{a.channels} -> {y.height}x{y.width}x{y.channels}"
-        name = f"{way} {layer.name:<16} {shapes} {method.name}"
+        name = f"{way} {layer.name:<16} {shapes} {method}"
         return Line(name, seconds * 1e6, flops / seconds * 1e-9, maps / seconds * 1e-9, floor)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -11,41 +11,27 @@ from dptrain.kernels import aligned
 from dptrain.kernels.conv.packing import pack, unpack
 from dptrain.kernels.conv.winograd import POSITIONS, transform_weights, weights_from_sums
 from dptrain.kernels.intrinsics.plan import lanes
-from dptrain.types import F32, I64, Maps
+from dptrain.types import F32, I64
 
 CLASSES = ((1, 1), (1, 2), (2, 1), (2, 2))  #: taps that reach a pixel, by the parity of its row and column
 
 
-class LayerWeights(Protocol):
-    """Of one convolution: packed for both directions, and the sums its weight gradient is made from. All flat."""
+class LayerWeights:
+    """The weights of one convolution, packed for both directions, and the sums its weight gradient is made from.
 
-    forward: Maps
-    backward: Maps
-    classes_at: I64  #: where in `backward` each of CLASSES begins
-    sums: F32
-
-    def pack(self, params: F32) -> None:
-        """Reads the layer's weights out of the flat parameters."""
-        ...
-
-    def unpack(self, gradient: F32) -> None:
-        """Writes the layer's weight gradient into the flat gradient, from the sums."""
-        ...
-
-
-class WinogradWeights:
-    """In float32: transformed for Winograd's way where the stride is 1, in register blocks elsewhere."""
+    Transformed where the convolution runs as Winograd's, in register blocks elsewhere. `forward`, `backward` and `sums`
+    are flat; the weights of each of CLASSES begin in `backward` at `classes_at`.
+    """
 
     def __init__(self, layer: Convolution) -> None:
         c, k = layer.inputs.channels, layer.outputs.channels
         self._layer, self._shape = layer, (k, c, 3, 3)
         self._slice = slice(layer.weight_at, layer.weight_at + k * c * 9)
-        self.winograd = layer.index > 0 and layer.stride == 1
-        if self.winograd:
+        if layer.winograd:
             self._forward = aligned.empty((POSITIONS, k // lanes(k), c, lanes(k)))
             self._backward = [aligned.empty((POSITIONS, c // lanes(c), k, lanes(c)))]
             self._sums = aligned.empty(self._forward.shape)
-            self.backward: Maps = self._backward[0].reshape(-1)
+            self.backward: F32 = self._backward[0].reshape(-1)
             self.classes_at: I64 = np.zeros(4, np.int64)
         else:
             self._forward = aligned.empty((k // lanes(k), 3, 3, c, lanes(k)))
@@ -53,7 +39,7 @@ class WinogradWeights:
             self._backward, self.backward, self.classes_at = [], aligned.empty((0,)), np.zeros(4, np.int64)
             if layer.index > 0:
                 self._make_classes(c, k)
-        self.forward: Maps = self._forward.reshape(-1)
+        self.forward: F32 = self._forward.reshape(-1)
         self.sums: F32 = self._sums.reshape(-1)
 
     def _make_classes(self, c: int, k: int) -> None:
@@ -67,7 +53,7 @@ class WinogradWeights:
     def pack(self, params: F32) -> None:
         """Reads the layer's weights out of the flat parameters."""
         weights = params[self._slice].reshape(self._shape)
-        if self.winograd:
+        if self._layer.winograd:
             transform_weights(weights, self._forward, False)  # noqa: FBT003
             transform_weights(weights, self._backward[0], True)  # noqa: FBT003
             return
@@ -78,7 +64,7 @@ class WinogradWeights:
     def unpack(self, gradient: F32) -> None:
         """Writes the layer's weight gradient into the flat gradient, from the sums."""
         out = gradient[self._slice].reshape(self._shape)
-        if self.winograd:
+        if self._layer.winograd:
             weights_from_sums(self._sums, out)
         else:
             unpack(self._sums, out)
@@ -87,8 +73,8 @@ class WinogradWeights:
 class Weights:
     """Of all convolutions. Parameters that are the same as last time are not packed again: most shards of a step."""
 
-    def __init__(self, layers: list[LayerWeights], size: int) -> None:
-        self.layers = layers
+    def __init__(self, convolutions: Sequence[Convolution], size: int) -> None:
+        self.layers = [LayerWeights(layer) for layer in convolutions]
         self.params: F32 = np.full(size, np.nan, np.float32)  # differs from everything, also from itself
 
     def use(self, params: F32) -> None:

@@ -6,14 +6,17 @@ from math import prod
 
 import numpy as np
 
-from dptrain.types import F32, U8, U16
+from dptrain.types import F32
 
 LINE = 64
 
 
 def empty(shape: tuple[int, ...]) -> F32:
     """Uninitialised float32 array of `shape`, C order, first element on a 64-byte boundary."""
-    return _bytes(4 * prod(shape)).view(np.float32).reshape(shape)
+    size = 4 * prod(shape)
+    raw = np.empty(size + LINE, np.uint8)
+    at = -raw.ctypes.data % LINE
+    return raw[at : at + size].view(np.float32).reshape(shape)
 
 
 def zeros(shape: tuple[int, ...]) -> F32:
@@ -21,16 +24,3 @@ def zeros(shape: tuple[int, ...]) -> F32:
     out = empty(shape)
     out.fill(0)
     return out
-
-
-def zeros_bf16(shape: tuple[int, ...]) -> U16:
-    """As `zeros`, of bf16."""
-    out = _bytes(2 * prod(shape)).view(np.uint16).reshape(shape)
-    out.fill(0)
-    return out
-
-
-def _bytes(size: int) -> U8:
-    raw = np.empty(size + LINE, np.uint8)
-    at = -raw.ctypes.data % LINE
-    return raw[at : at + size]

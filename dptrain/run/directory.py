@@ -143,7 +143,7 @@ def stored_config(path: Path) -> Config:
     except OSError as error:
         raise RunDirectoryError(f"{path} is no run directory: {file} cannot be read: {error.strerror}") from error
     except (UsageError, UnicodeDecodeError) as error:
-        raise RunDirectoryError(f"{file} is damaged: {error}") from error
+        raise RunDirectoryError(f"{file} cannot be used: {error}") from error
     return config
 
 

@@ -29,7 +29,7 @@ class Hello:
     incarnation: str  #: 32 random hex digits, new for every process
     name: str  #: for people: "w2", "host:4711"
     pid: int  #: on the worker's own host
-    numerics: str  #: fingerprints of every arithmetic it can compute in, with spaces: "fp32-v2 bf16-v1"
+    numerics: str  #: name of the arithmetic it computes in, e.g. "fp32-v2"
     isa: str  #: how it is computed there: "avx512", "avx2", "portable"; information only
 
 

@@ -259,13 +259,12 @@ def test_a_training_that_fails_otherwise_ends_the_experiment_and_is_not_told_as_
         (["depth", "--network", "mine:net"], "8 layers: network 'mine:net' comes from a Python file"),
         (["pad", "--values", "0,200"], "pad 200: "),
         (["depth", "--network", "lenet"], "n = 3 changes nothing in the network lenet"),
-        (["block", "--precision", "bf16"], "precision bf16 is for networks of the engine, but block"),
+        (["depth", "--precision", "bf16"], "precision = 'bf16': must be fp32"),
     ],
 )
 def test_a_variant_that_cannot_be_built_is_told_before_the_first_one_is_trained(
     here, capsys, monkeypatch, arguments, message
 ):
-    monkeypatch.setattr("dptrain.kernels.amx.require", lambda: None)
     monkeypatch.setattr("dptrain.cli.training.run", lambda *_, **__: pytest.fail("a variant was trained"))
     assert main(["experiment", *arguments]) == 78
     err = capsys.readouterr().err

@@ -37,7 +37,7 @@ def test_a_message_of_a_stranger_is_answered_with_who_are_you_and_nothing_else(l
 
 @pytest.mark.parametrize(
     ("change", "words"),
-    [({"protocol": 1}, ("protocol 1", f"coordinator {PROTOCOL}")), ({"numerics": "bf16"}, ("'bf16'", "'toy-v1'"))],
+    [({"protocol": 1}, ("protocol 1", f"coordinator {PROTOCOL}")), ({"numerics": "toy-v2"}, ("'toy-v2'", "'toy-v1'"))],
 )
 def test_a_worker_of_another_kind_is_refused_with_both_values(lead, change, words):
     lead = lead()

@@ -1,4 +1,4 @@
-"""Networks the engine's tests of either precision build, and how pytest names them: (config, image, samples)."""
+"""Networks that the engine's tests build, and how pytest names them: (config, image, samples)."""
 
 MEAN, STD = [120.0, 110.0, 100.0], [60.0, 64.0, 70.0]
 

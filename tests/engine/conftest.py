@@ -1,4 +1,4 @@
-"""What the engine's tests of either precision share."""
+"""What the engine's tests share."""
 
 import hashlib
 

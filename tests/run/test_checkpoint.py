@@ -94,6 +94,16 @@ def test_a_checkpoint_of_another_run_is_refused_with_what_differs(tmp_path, fact
         found.refuse_other_run(replace(facts, numerics="fp32-v2"))
 
 
+def test_a_checkpoint_of_a_precision_that_is_gone_is_refused_with_what_is_allowed(tmp_path, facts, make_state):
+    path = tmp_path / "c.safetensors"
+    config = replace(facts.config, training=replace(facts.config.training, precision="bf16"))
+    path.write_bytes(pack(make_state(), replace(facts, config=config, numerics="bf16-v1"), term=1))
+    with pytest.raises(CheckpointError, match=r"c\.safetensors: .*precision = 'bf16': must be fp32") as refused:
+        load(path)
+    assert "\n" not in str(refused.value)
+    assert refused.value.exit_code == 78
+
+
 def test_deployment_may_differ(tmp_path, facts, make_state):
     path = tmp_path / "c.safetensors"
     path.write_bytes(pack(make_state(), facts, term=1))

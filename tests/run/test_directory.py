@@ -158,10 +158,24 @@ def test_a_damaged_file_is_told_by_name_and_the_lock_given_back(tmp_path, file, 
 def test_a_damaged_configuration_is_told_by_name(tmp_path):
     run = make(tmp_path)
     (run.path / "config.toml").write_text("[training]\nlr = -1\n")
-    with pytest.raises(RunDirectoryError, match=r"config\.toml is damaged: lr = -1"):
+    with pytest.raises(RunDirectoryError, match=r"config\.toml cannot be used: lr = -1"):
         directory.stored_config(run.path)
     with pytest.raises(RunDirectoryError, match="is no run directory"):
         directory.stored_config(tmp_path)
+
+
+def test_a_run_of_a_precision_that_is_gone_is_refused_with_what_is_allowed(tmp_path):
+    run = make(tmp_path)
+    file = run.path / "config.toml"
+    text = file.read_text()
+    assert 'precision = "fp32"' in text
+    file.write_text(text.replace('precision = "fp32"', 'precision = "bf16"'))
+    with pytest.raises(
+        RunDirectoryError, match=r"config\.toml cannot be used: precision = 'bf16': must be fp32"
+    ) as refused:
+        directory.stored_config(run.path)
+    assert "\n" not in str(refused.value)
+    assert refused.value.exit_code == 78
 
 
 def test_what_a_killed_coordinator_was_writing_is_gone_when_the_run_goes_on(tmp_path):

@@ -14,13 +14,13 @@ from dptrain.kernels.intrinsics.lines import (
     moments_line,
     spread_line,
 )
-from dptrain.types import F32, F64, U8, Maps
+from dptrain.types import F32, F64, U8
 
 PLAIN, IDENTITY, HALVING = 0, 1, 2  #: no shortcut; the block's input; its half (see nn/shortcut.py)
 
 
 @kernel
-def standardise(x: U8, i: int, table: Maps, a: Maps, row: int) -> None:
+def standardise(x: U8, i: int, table: F32, a: F32, row: int) -> None:
     """Image i of x (n, h, w, c) into the frame of a, `row` elements a row."""
     _, h, w, channels = x.shape
     for p in range(h):
@@ -33,7 +33,7 @@ def standardise(x: U8, i: int, table: Maps, a: Maps, row: int) -> None:
 
 @kernel
 def apply(
-    mode: int, z: Maps, z_at: int, norm: F32, s: Maps, s_at: int, a: Maps, a_at: int,
+    mode: int, z: F32, z_at: int, norm: F32, s: F32, s_at: int, a: F32, a_at: int,
     rows: int, C: int, LINE: int, WIDTH: int, ZROW: int, AROW: int,
 ) -> None:  # fmt: skip
     """a = max(BatchNorm(z) [+ s, which lies as a does, where the mode is IDENTITY], 0)."""
@@ -47,7 +47,7 @@ def apply(
 
 @kernel
 def apply_halving(
-    z: Maps, z_at: int, norm: F32, s: Maps, s_at: int, a: Maps, a_at: int,
+    z: F32, z_at: int, norm: F32, s: F32, s_at: int, a: F32, a_at: int,
     rows: int, C: int, LINE: int, WIDTH: int, ZROW: int, AROW: int, SROW: int, KIND: int,
 ) -> None:  # fmt: skip
     """The same with a halving shortcut: s has C / 2 channels, which become the middle ones. SROW: two rows of s."""
@@ -62,7 +62,7 @@ def apply_halving(
 
 
 @kernel
-def moments(z: Maps, z_at: int, norm: F32, total: F64, rows: int, C: int, LINE: int, WIDTH: int, ZROW: int) -> None:
+def moments(z: F32, z_at: int, norm: F32, total: F64, rows: int, C: int, LINE: int, WIDTH: int, ZROW: int) -> None:
     """total (2, C) += sums of the distances from a guess of the mean, and of their squares."""
     literally(C), literally(LINE), literally(WIDTH), literally(ZROW)
     for c in range(0, C, LINE):
@@ -71,7 +71,7 @@ def moments(z: Maps, z_at: int, norm: F32, total: F64, rows: int, C: int, LINE: 
 
 @kernel
 def gradient(
-    g: Maps, z: Maps, z_at: int, norm: F32, dz: Maps, d_at: int,
+    g: F32, z: F32, z_at: int, norm: F32, dz: F32, d_at: int,
     rows: int, C: int, LINE: int, WIDTH: int, ZROW: int, DROW: int,
 ) -> None:  # fmt: skip
     """dz = the gradient before BatchNorm, of g after it."""
@@ -82,7 +82,7 @@ def gradient(
 
 @kernel
 def mask(
-    mode: int, da: Maps, da_at: int, a: Maps, a_at: int, z: Maps, g: Maps, z_at: int, norm: F32, total: F64,
+    mode: int, da: F32, da_at: int, a: F32, a_at: int, z: F32, g: F32, z_at: int, norm: F32, total: F64,
     rows: int, C: int, LINE: int, WIDTH: int, ZROW: int, AROW: int,
 ) -> None:  # fmt: skip
     """g = (da, and g where the mode is IDENTITY) where a > 0; total (2, C) += the sums BatchNorm's gradient wants."""
@@ -102,7 +102,7 @@ def mask(
 
 @kernel
 def spread(
-    g: Maps, g_at: int, da: Maps, da_at: int, rows: int, C: int, LINE: int, KIND: int, WIDTH: int, GROW: int, DROW: int
+    g: F32, g_at: int, da: F32, da_at: int, rows: int, C: int, LINE: int, KIND: int, WIDTH: int, GROW: int, DROW: int
 ) -> None:
     """da (C channels) += what comes back through a halving shortcut from g (2 C channels, rows x WIDTH pixels)."""
     literally(C), literally(LINE), literally(KIND), literally(WIDTH), literally(GROW), literally(DROW)

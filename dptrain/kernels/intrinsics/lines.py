@@ -4,8 +4,8 @@ A line is LANES neighbouring channels of every pixel of an image of `rows` x WID
 C); the last literals are the elements between rows, of each operand in turn. `norm` holds what BatchNorm needs, five
 rows of C: scale, shift, mean, mean gradient, slope (kernels/fused/norm.py). LLVM splits vectors wider than the CPU's.
 
-Maps are float32 or bf16, an array's type says which; what is summed is what is stored. Sums run in two chains, over the
-even and the odd columns of all rows, joined as even + odd, added to a float64 total.
+Activations are float32. Sums run in two chains, over the even and the odd columns of all rows; the chains are joined as
+even + odd and added to a float64 total.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ NONE, ADD, AVERAGE = 0, 1, 2  #: what a shortcut adds: nothing, a pixel, the mea
 _F64 = ir.DoubleType()
 
 
-def each_pixel(builder: ir.IRBuilder, rows: ir.Value, width: int, body: Callable[[Any, Any, int], None]) -> None:
+def _each_pixel(builder: ir.IRBuilder, rows: ir.Value, width: int, body: Callable[[Any, Any, int], None]) -> None:
     """body(row, column, column mod 2) for every pixel, row by row; two columns a turn."""
     with cgutils.for_range(builder, rows) as row:
         if width // 2:
@@ -54,11 +54,9 @@ class _Emitter:
         """The line of a pixel."""
         return self.vector.load(at(self.builder, base, (row, row_step), (column, step)), more)
 
-    def store(
-        self, value: ir.Value, base: ir.Value, row: ir.Value, row_step: int, column: ir.Value, step: int
-    ) -> ir.Value:
-        """The opposite of load. Returns the value as it is stored."""
-        return self.vector.store(value, at(self.builder, base, (row, row_step), (column, step)), 0)
+    def store(self, value: ir.Value, base: ir.Value, row: ir.Value, row_step: int, column: ir.Value, step: int) -> None:
+        """Writes the line of a pixel."""
+        self.vector.store(value, at(self.builder, base, (row, row_step), (column, step)), 0)
 
     def add_total(self, chains: list[ir.Value], total: ir.Value) -> None:
         """total (float64) += even + odd."""
@@ -104,7 +102,7 @@ def apply_line(typingctx, z, z_at, norm, n_at, s, s_at, a, a_at, rows, C, LANES,
                 )
             e.store(e.positive(y, y), ap, row, arow, column, c)
 
-        each_pixel(builder, args[8], width, pixel)
+        _each_pixel(builder, args[8], width, pixel)
         return context.get_dummy_value()
 
     signature = types.void(z, z_at, norm, n_at, s, s_at, a, a_at, rows, C, LANES, MODE, WIDTH, ZROW, SROW, SSTEP, AROW)
@@ -130,7 +128,7 @@ def moments_line(typingctx, z, z_at, norm, n_at, total, t_at, rows, C, LANES, WI
             builder.store(builder.fadd(builder.load(sums[parity]), d), sums[parity])
             e.vector.accumulate(squares[parity], d, d)
 
-        each_pixel(builder, args[6], width, pixel)
+        _each_pixel(builder, args[6], width, pixel)
         e.add_total(sums, tp)
         e.add_total(squares, builder.gep(tp, [const(c)]))
         return context.get_dummy_value()
@@ -157,7 +155,7 @@ def gradient_line(typingctx, g, g_at, z, z_at, norm, n_at, dz, d_at, rows, C, LA
             centred_g = builder.fsub(e.load(gp, row, zrow, column, c), average)
             e.store(builder.fmul(scale, e.vector.fma(centred, falling, centred_g)), dp, row, drow, column, c)
 
-        each_pixel(builder, args[8], width, pixel)
+        _each_pixel(builder, args[8], width, pixel)
         return context.get_dummy_value()
 
     return types.void(g, g_at, z, z_at, norm, n_at, dz, d_at, rows, C, LANES, WIDTH, ZROW, DROW), codegen
@@ -187,11 +185,11 @@ def mask_line(
             if mode == ADD:
                 y = builder.fadd(y, e.load(gp, row, zrow, column, c))
             y = e.positive(y, e.load(ap, row, arow, column, c))
-            y = e.store(y, gp, row, zrow, column, c)
+            e.store(y, gp, row, zrow, column, c)
             builder.store(builder.fadd(builder.load(sums[parity]), y), sums[parity])
             e.vector.accumulate(products[parity], y, builder.fsub(e.load(zp, row, zrow, column, c), mean))
 
-        each_pixel(builder, args[12], width, pixel)
+        _each_pixel(builder, args[12], width, pixel)
         e.add_total(sums, tp)
         e.add_total(products, builder.gep(tp, [const(c)]))
         return context.get_dummy_value()
@@ -226,7 +224,7 @@ def spread_line(typingctx, g, g_at, da, da_at, rows, LANES, MODE, WIDTH, GROW, D
             for place in (0, dstep, drow, drow + dstep) if mode == AVERAGE else (0,):
                 e.vector.store(builder.fadd(e.vector.load(base, place), y), base, place)
 
-        each_pixel(builder, args[4], width, pixel)
+        _each_pixel(builder, args[4], width, pixel)
         return context.get_dummy_value()
 
     return types.void(g, g_at, da, da_at, rows, LANES, MODE, WIDTH, GROW, DROW, C), codegen
@@ -248,7 +246,7 @@ def mean_line(typingctx, a, a_at, out, o_at, rows, C, LANES, PIXELS, WIDTH, AROW
         def pixel(row: Any, column: Any, parity: int) -> None:
             builder.store(builder.fadd(builder.load(sums[parity]), e.load(ap, row, arow, column, c)), sums[parity])
 
-        each_pixel(builder, args[4], width, pixel)
+        _each_pixel(builder, args[4], width, pixel)
         total = builder.fadd(builder.load(sums[0]), builder.load(sums[1]))
         e.vector.store(builder.fdiv(total, ir.Constant(e.vector.type, [float(pixels)] * lanes)), op, 0)
         return context.get_dummy_value()
@@ -268,27 +266,7 @@ def fill_line(typingctx, dy, y_at, da, da_at, rows, C, LANES, PIXELS, WIDTH, ZRO
         e = _Emitter(context, builder, signature, args, lanes)
         yp, dp = e.operand(0), e.operand(2)
         share = builder.fdiv(e.vector.load(yp, 0), ir.Constant(e.vector.type, [float(pixels)] * lanes))
-        each_pixel(builder, args[4], width, lambda row, column, _: e.store(share, dp, row, zrow, column, c))
+        _each_pixel(builder, args[4], width, lambda row, column, _: e.store(share, dp, row, zrow, column, c))
         return context.get_dummy_value()
 
     return types.void(dy, y_at, da, da_at, rows, C, LANES, PIXELS, WIDTH, ZROW), codegen
-
-
-@intrinsic
-def copy_line(typingctx, x, x_at, y, y_at, count, LANES):
-    """y = x, `count` times LANES elements; from float32 to bf16 they are rounded."""
-    shape = literals(LANES)
-    if shape is None:
-        return None
-    (lanes,) = shape
-
-    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
-        e = _Emitter(context, builder, signature, args, lanes)
-        xp, yp = e.operand(0), e.operand(2)
-        with cgutils.for_range(builder, args[4]) as loop:
-            e.vector.store(
-                e.vector.load(at(builder, xp, (loop.index, lanes)), 0), at(builder, yp, (loop.index, lanes)), 0
-            )
-        return context.get_dummy_value()
-
-    return types.void(x, x_at, y, y_at, count, LANES), codegen

@@ -1,7 +1,4 @@
-"""Small LLVM pieces shared by the register blocks: constants, pointers, vector loads, broadcasts, one fma.
-
-A line of memory is float32, or bf16 in 16-bit integers: the pointer's type says which, arithmetic is float32 in both.
-"""
+"""Small LLVM pieces shared by the register blocks: constants, pointers, vector loads, broadcasts, one fma."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-F32, I16, I32, I64 = ir.FloatType(), ir.IntType(16), ir.IntType(32), ir.IntType(64)
+F32, I32, I64 = ir.FloatType(), ir.IntType(32), ir.IntType(64)
 
 
 def const(value: int) -> ir.Constant:
@@ -45,7 +42,6 @@ class Lanes:
         self.builder = builder
         self.lanes = lanes
         self.type = ir.VectorType(F32, lanes)
-        self._ints = ir.VectorType(I32, lanes)
         self._mask = ir.Constant(ir.VectorType(I32, lanes), [0] * lanes)
         self._undefined = ir.Constant(self.type, ir.Undefined)
         signature = ir.FunctionType(self.type, [self.type] * 3)
@@ -54,42 +50,13 @@ class Lanes:
 
     def load(self, base: ir.Value, offset: int) -> ir.Value:
         """`lanes` neighbouring elements from base[offset]."""
-        b, place = self.builder, self._vector_pointer(base, offset)
-        value = b.load(place)
-        if base.type.pointee == F32:
-            value.align = 4
-            return value
-        value.align = 2
-        wide = b.shl(b.zext(value, self._ints), self._int(16))
-        return b.bitcast(wide, self.type)
+        value = self.builder.load(self._vector_pointer(base, offset))
+        value.align = 4
+        return value
 
-    def store(self, value: ir.Value, base: ir.Value, offset: int) -> ir.Value:
-        """The opposite of load. Returns what a load would now give: value itself, or value rounded to bf16."""
-        b, place = self.builder, self._vector_pointer(base, offset)
-        if base.type.pointee == F32:
-            b.store(value, place).align = 4
-            return value
-        kept = self._bf16_bits(value)
-        b.store(b.trunc(b.lshr(kept, self._int(16)), ir.VectorType(I16, self.lanes)), place).align = 2
-        return b.bitcast(kept, self.type)
-
-    def _bf16_bits(self, value: ir.Value) -> ir.Value:
-        """The upper halves of value rounded to bf16, to nearest even; the lower halves are zero.
-
-        As the SDM defines VCVTNEPS2BF16: denormals become zeros of their sign, a NaN stays one and becomes quiet.
-        """
-        b = self.builder
-        bits = b.bitcast(value, self._ints)
-        odd = b.and_(b.lshr(bits, self._int(16)), self._int(1))
-        rounded = b.add(bits, b.add(odd, self._int(0x7FFF)))
-        tiny = b.icmp_unsigned("==", b.and_(bits, self._int(0x7F800000)), self._int(0))
-        rounded = b.select(tiny, b.and_(bits, self._int(0x80000000)), rounded)
-        nan = b.fcmp_unordered("uno", value, value)
-        rounded = b.select(nan, b.or_(bits, self._int(0x00400000)), rounded)
-        return b.and_(rounded, self._int(0xFFFF0000))
-
-    def _int(self, value: int) -> ir.Constant:
-        return ir.Constant(self._ints, [value] * self.lanes)
+    def store(self, value: ir.Value, base: ir.Value, offset: int) -> None:
+        """Writes a vector to base[offset] and its neighbours."""
+        self.builder.store(value, self._vector_pointer(base, offset)).align = 4
 
     def broadcast(self, base: ir.Value, offset: int) -> ir.Value:
         """base[offset] in every lane."""
@@ -113,5 +80,4 @@ class Lanes:
         self.builder.store(self.fma(a, b, self.builder.load(slot)), slot)
 
     def _vector_pointer(self, base: ir.Value, offset: int) -> ir.Value:
-        vector = ir.VectorType(base.type.pointee, self.lanes)
-        return self.builder.bitcast(self.builder.gep(base, [const(offset)]), vector.as_pointer())
+        return self.builder.bitcast(self.builder.gep(base, [const(offset)]), self.type.as_pointer())
