@@ -29,7 +29,7 @@ from dptrain.config import Config
 from dptrain.configfile import resolve
 from dptrain.data import open_dataset
 from dptrain.errors import UsageError
-from dptrain.run.manifest import git_revision
+from dptrain.runs.manifest import git_revision
 
 PROGRAM = "benchmarks/beside.py"
 #: CPU features with which PyTorch's autocast to bfloat16 is its fastest mode; without them it is its slowest.
@@ -128,7 +128,7 @@ def _steps(
     json_lines: bool,
 ) -> int:
     """Measures steps; `script`: module and Python of the other program, `others`: its sides and their shapes."""
-    from dptrain.api.compiling import terminal_line, word_about_compiling  # imports Numba: only now is the ISA known
+    from dptrain.api.session import terminal_line, word_about_compiling  # imports Numba: only now is the ISA known
     from dptrain.cli.our_step import describe, make_runner
 
     module, python = script

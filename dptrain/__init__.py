@@ -19,11 +19,9 @@ from typing import TYPE_CHECKING, Any
 from dptrain.errors import DptrainError
 
 if TYPE_CHECKING:
-    from dptrain.api.dataset import load_data
-    from dptrain.api.fit import fit
-    from dptrain.api.network import build_network, describe_network
+    from dptrain.api.functions import build_network, describe_network, fit, load_data
     from dptrain.api.run import Run
-    from dptrain.api.scoring import Score
+    from dptrain.api.trained import Score
 
 __version__ = "0.1.0"
 
@@ -33,11 +31,11 @@ __all__ = ["DptrainError", "Run", "Score", "build_network", "describe_network", 
 #: takes half a second).
 _HOMES = {
     "Run": ("dptrain.api.run", "Run"),
-    "Score": ("dptrain.api.scoring", "Score"),
-    "build_network": ("dptrain.api.network", "build_network"),
-    "describe_network": ("dptrain.api.network", "describe_network"),
-    "fit": ("dptrain.api.fit", "fit"),
-    "load_data": ("dptrain.api.dataset", "load_data"),
+    "Score": ("dptrain.api.trained", "Score"),
+    "build_network": ("dptrain.api.functions", "build_network"),
+    "describe_network": ("dptrain.api.functions", "describe_network"),
+    "fit": ("dptrain.api.functions", "fit"),
+    "load_data": ("dptrain.api.functions", "load_data"),
 }
 
 

@@ -47,7 +47,7 @@ class ModelConfig:
 
     n: int = 1  #: blocks a stage; 6n+2 weighted layers
     filters: int = 16  #: of the first stage; doubled twice
-    shortcut: str = "A"  #: see dptrain.nn.shortcut: "A", "avgpool", "A-end", "avgpool-end", "B", "C"
+    shortcut: str = "A"  #: see dptrain.nn.block: "A", "avgpool", "A-end", "avgpool-end", "B", "C"
     residual: bool = True  #: False: the plain network of the same size
     hidden: tuple[int, ...] = ()  #: widths of affine-BatchNorm-ReLU layers before the last one
     network: str = later("resnet")  #: a network of dptrain.nn.networks, or "FILE:FUNCTION" of a file in `networks`

@@ -34,13 +34,13 @@ python=$(cd "$venv/bin" && pwd)/python
 # What is disturbed is the code as it is now, whatever happens to these files in the next hour.
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
-cp -r dptrain tests/soak "$copy"
+cp -r dptrain tests/simulation "$copy"
 cp -r workers launch "$copy/dptrain"
 export PYTHONPATH=$copy${PYTHONPATH:+:$PYTHONPATH}
 
 cd "$here"
 if [ "$1" = simulate ]; then
-    "$python" -m dptrain.cluster.soak "${@:2}"
+    "$python" -m simulation.histories "${@:2}"
 else
-    "$python" -m soak "$@"
+    "$python" -m simulation "$@"
 fi

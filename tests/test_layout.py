@@ -13,7 +13,7 @@ MANY = 400  #: lines; more needs a reason here
 
 #: Files between MANY and MOST lines, and why each is still one noun.
 LONG = {
-    "dptrain/cluster/simulation/world.py": "one world: what can happen to any of its actors, in one order of events",
+    "tests/simulation/world.py": "one world: what can happen to any of its actors, in one order of events",
     "tests/cluster/test_worker.py": "one machine: every event it can get, each with the whole list of actions",
 }
 

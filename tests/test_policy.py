@@ -12,7 +12,7 @@ FOLDERS = ("dptrain", "workers", "launch", "benchmarks", "tools", "tests", "docs
 #: The only files that may unpickle: three readers, each with an allow-list of its own, and what they share.
 UNPICKLERS = {f"dptrain/{at}.py" for at in ("data/unpickle", "run/pyfuntmodel", "run/torchfile", "pickles")}
 #: The order of arithmetic in these folders decides the bits of a run; the references define it, they don't run in it.
-TRAINING_PATH = ("dptrain/nn", "dptrain/engine", "dptrain/kernels", "dptrain/optim", "dptrain/cluster", "dptrain/wire")
+TRAINING_PATH = ("dptrain/nn", "dptrain/engine", "dptrain/kernels", "dptrain/optim", "dptrain/cluster")
 #: BLAS and friends (order depends on the CPU and on threads), and libm (bits depend on the C library).
 UNORDERED = {"dot", "vdot", "inner", "matmul", "einsum", "tensordot", "linalg", "convolve", "correlate"}
 UNPORTABLE = {
@@ -87,7 +87,7 @@ def runs_text(path, node):
 
 
 def draws_from_a_generator_with_a_position(path, node):
-    if path.startswith(("tests/", "dptrain/cluster/simulat")) or path in MEANINGLESS:
+    if path.startswith("tests/") or path in MEANINGLESS:
         return False
     numpys = isinstance(node, ast.Attribute) and ast.unparse(node) in ("np.random", "numpy.random")
     return numpys or bool({"random", "numpy.random"} & (top_levels(node) | set(imported(node))))
@@ -110,7 +110,7 @@ def asks_the_c_library_for_a_function(path, node):
 
 def prints(path, node):
     """Text for people comes from the command line and from the reporter of a run."""
-    library = path.startswith("dptrain/") and not path.startswith(("dptrain/cli/", "dptrain/run/report"))
+    library = path.startswith("dptrain/") and not path.startswith(("dptrain/cli/", "dptrain/runs/report"))
     return library and called(node) == "print"
 
 
@@ -122,7 +122,7 @@ RULES = [
     (compiles_outside_the_one_decorator, "dptrain/nn/a.py", "from numba import njit"),
     (compiles_outside_the_one_decorator, "dptrain/kernels/a.py", "f = numba.njit(g)"),
     (relaxes_float_arithmetic, "dptrain/kernels/a.py", "f = kernel(g, fastmath=True)"),
-    (unpickles, "dptrain/run/a.py", "import pickle"),
+    (unpickles, "dptrain/runs/a.py", "import pickle"),
     (unpickles, "workers/a.py", "from marshal import loads"),
     (unpickles, "dptrain/data/a.py", "np.load(f, allow_pickle=True)"),
     (runs_text, "dptrain/cli/a.py", "eval(text)"),
@@ -132,7 +132,7 @@ RULES = [
     (adds_in_an_order_not_written_down, "dptrain/kernels/conv/jit.py", "y = np.einsum('ij->i', x)"),
     (asks_the_c_library_for_a_function, "dptrain/optim/a.py", "lr = math.cos(t)"),
     (prints, "dptrain/nn/a.py", "print(1)"),
-    (imports_torch, "dptrain/run/a.py", "from torch import load"),
+    (imports_torch, "dptrain/runs/a.py", "from torch import load"),
 ]
 
 

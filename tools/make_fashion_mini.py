@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dptrain.data import fashion_mini
-from dptrain.data.idx import read_idx
+from dptrain.data.datasets import fashion_mini
+from dptrain.data.datasets.idx import read_idx
 from dptrain.errors import DataError
 from dptrain.types import U8
 

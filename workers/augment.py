@@ -11,16 +11,14 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from dptrain.cluster.events import StopRequested
+from dptrain.cluster.messages import Welcome
 from dptrain.config import from_identity_json
 from dptrain.errors import DataError, UsageError
-from dptrain.transport.address import bind_address, connect_address, warning_about
-from dptrain.transport.augmenter_loop import CoordinatorWatch, ShardServer, ask_for_run, serve
-from dptrain.transport.dealer import DealerLink
-from dptrain.transport.keys import AUGMENTER, COORDINATOR, open_keyring
-from dptrain.transport.orphan import LAUNCHER, wait_for
-from dptrain.transport.stopping import StopSignals, StopSource
-from dptrain.transport.window import Place, Window, Work
-from dptrain.wire.messages import Welcome
+from dptrain.net.address import bind_address, connect_address, warning_about
+from dptrain.net.dealer import DealerLink
+from dptrain.net.keys import AUGMENTER, COORDINATOR, open_keyring
+from dptrain.processes.augmenter_loop import CoordinatorWatch, Place, ShardServer, Window, Work, ask_for_run, serve
+from dptrain.processes.stopping import LAUNCHER, StopSignals, StopSource, wait_for
 
 from .entry import run
 

@@ -13,29 +13,26 @@ from typing import TypeVar
 
 import numpy as np
 
+from dptrain.cluster.codec import Limits
 from dptrain.cluster.coordinator import Coordinator
-from dptrain.cluster.events import Finish
+from dptrain.cluster.events import Finish, Notice
 from dptrain.cluster.job import Evaluations, Job
-from dptrain.cluster.reports import Notice
+from dptrain.cluster.messages import PROTOCOL, Hello
 from dptrain.cluster.state import TrainingState, layout_digest
 from dptrain.cluster.worker import Worker
 from dptrain.config import DeploymentConfig, identity, identity_json
 from dptrain.kernels import isa
+from dptrain.net.address import abstract_name, bind_address, warning_about
+from dptrain.net.keys import COORDINATOR, open_keyring
+from dptrain.net.router import RouterLink
+from dptrain.net.sockets import FLUSH
 from dptrain.optim.optimizer import make_optimizer
 from dptrain.optim.schedule import make_schedule
-from dptrain.run.reporter.texts import count, networks
-from dptrain.transport.address import abstract_name, bind_address, warning_about
-from dptrain.transport.children import Children, ChildSpec
-from dptrain.transport.coordinator_loop import Crew, Recorder, run_coordinator
-from dptrain.transport.inprocess import InProcessHub
-from dptrain.transport.keys import COORDINATOR, open_keyring
-from dptrain.transport.preparation import Preparation
-from dptrain.transport.router import RouterLink
-from dptrain.transport.sockets import FLUSH
-from dptrain.transport.stopping import StopSignals
-from dptrain.transport.threads import Hand, WorkerThreads
-from dptrain.wire.codec import Limits
-from dptrain.wire.messages import PROTOCOL, Hello
+from dptrain.processes.children import Children, ChildSpec
+from dptrain.processes.coordinator_loop import Crew, Recorder, run_coordinator
+from dptrain.processes.inprocess import Hand, InProcessHub, WorkerThreads
+from dptrain.processes.stopping import Preparation, StopSignals
+from dptrain.runs.texts import count, networks
 
 from .compute import RunComputer
 from .parts import Parts, canary_digest, first_state

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 
 from dptrain.errors import DptrainError
-from dptrain.transport.orphan import die_with
+from dptrain.processes.stopping import die_with
 
 
 def run(launcher: int, body: Callable[[], int]) -> int:

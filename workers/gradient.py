@@ -11,15 +11,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dptrain.cluster.messages import PROTOCOL, Hello
 from dptrain.cluster.worker import Worker
 from dptrain.errors import ConnectionLostError, RefusedError
-from dptrain.transport.address import connect_address, warning_about
-from dptrain.transport.dealer import DealerLink
-from dptrain.transport.keys import AUGMENTER, COORDINATOR, WORKER, Keyring, open_keyring
-from dptrain.transport.orphan import INCARNATION, LAUNCHER, wait_for
-from dptrain.transport.stopping import StopSignals
-from dptrain.transport.worker_loop import Ended, run_worker
-from dptrain.wire.messages import PROTOCOL, Hello
+from dptrain.net.address import connect_address, warning_about
+from dptrain.net.dealer import DealerLink
+from dptrain.net.keys import AUGMENTER, COORDINATOR, WORKER, Keyring, open_keyring
+from dptrain.processes.stopping import INCARNATION, LAUNCHER, StopSignals, wait_for
+from dptrain.processes.worker_loop import Ended, run_worker
 
 from .entry import run
 

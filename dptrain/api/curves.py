@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dptrain.run.directory import stored_config
-from dptrain.run.histories import Histories, from_records, is_folder_of_histories, read_histories
-from dptrain.run.metrics import read
+from dptrain.interop.histories import Histories, from_records, is_folder_of_histories, read_histories
+from dptrain.runs.directory import stored_config
+from dptrain.runs.metrics import read
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from dptrain.analysis.curves import Curve
+    from dptrain.explain.curves import Curve
 
 
 def histories(run: Path) -> Histories:
@@ -26,7 +26,7 @@ def histories(run: Path) -> Histories:
 
 def curve(run: Path, name: str) -> Curve:
     """What is drawn of one run. Raises RunDirectoryError, DataError."""
-    from dptrain.analysis.curves import Curve
+    from dptrain.explain.curves import Curve
 
     found = histories(run)
     return Curve(name, [(i, loss) for i, _, loss in found.loss], found.train, found.validation)
@@ -37,7 +37,7 @@ def draw(runs: Sequence[Path], smooth: int | None = None) -> Figure:
 
     `smooth`: steps the loss is averaged over; None: by the length of the training.
     """
-    from dptrain.analysis.curves import draw_curves, usual_window
+    from dptrain.explain.curves import draw_curves, usual_window
 
     names = [run.resolve().name for run in runs]
     unique = names if len(set(names)) == len(names) else [str(run) for run in runs]

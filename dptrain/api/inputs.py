@@ -9,7 +9,7 @@ from dptrain.config import DataConfig
 from dptrain.data.augment import Pipeline
 from dptrain.data.catalog import find_files
 from dptrain.errors import CheckpointError, UsageError
-from dptrain.run.facts import RunFacts
+from dptrain.runs.manifest import RunFacts
 from dptrain.types import U8
 
 

@@ -2,27 +2,147 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from dptrain.analysis.confusion import class_table, confusion_matrix, draw_confusion
-from dptrain.analysis.filters import draw_filters
-from dptrain.analysis.fooling import draw_fooled
-from dptrain.analysis.misclassified import draw_misclassified, images_of, pick
-from dptrain.analysis.saliency import draw_saliency, gradient, smooth_gradient
-from dptrain.analysis.table import Table
-from dptrain.api.explained import Explained, classified_right, fooled_images
 from dptrain.api.fooling import Fooling
-from dptrain.errors import UsageError
-from dptrain.run.checkpoint import load
-from dptrain.run.pyfuntmodel import read_pyfunt
-from dptrain.run.shelf import find
-from dptrain.types import F32
+from dptrain.api.trained import Trained, open_trained_data
+from dptrain.data.shards import ShardSource
+from dptrain.errors import DataError, UsageError
+from dptrain.explain.confusion import class_table, confusion_matrix, draw_confusion
+from dptrain.explain.fooling import Attempt, Fooled, draw_fooled, fool, noise_images
+from dptrain.explain.frozen import Frozen
+from dptrain.explain.misclassified import Scores, draw_misclassified, images_of, pick, score
+from dptrain.explain.saliency import draw_filters, draw_saliency, gradient, smooth_gradient
+from dptrain.explain.table import Table
+from dptrain.interop.pyfunt import read_pyfunt
+from dptrain.nn import ImageShape, build_network, pixel_means
+from dptrain.runs.checkpoint import load
+from dptrain.runs.shelf import find
+from dptrain.types import F32, I64, U8
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """A trained network and the data set it was trained on."""
+
+    trained: Trained
+    source: ShardSource
+    network: Frozen
+    _scored: dict[str, Scores] = field(default_factory=dict)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Their names."""
+        return self.trained.facts.data.classes
+
+    def scores(self, split: str) -> Scores:
+        """Of the whole split, computed once. Raises DataError for a split the run has not."""
+        if split in self._scored:
+            return self._scored[split]
+        size = self.source.size(split)
+        if size == 0:
+            raise DataError(f"{self.trained.path}: the run has no {split} split")
+        trained = self.trained
+        found = score(lambda x: trained.model.logits(trained.params, trained.buffers, x), self.source, split)
+        self._scored[split] = found
+        return found
+
+    def images(self, split: str) -> U8:
+        """(n, h, w, c): the whole split, as the network sees it."""
+        return self.source.evaluation(split, 0, self.source.size(split))[0]
+
+
+def open_explained(trained: Trained, data_dir: str, networks: tuple[str, ...]) -> Explained:
+    """With the data set it was trained on. `networks`: as in `load_trained`. Raises DataError, UsageError."""
+    facts = trained.facts
+    source = open_trained_data(trained, data_dir)
+    network = build_network(facts.config.model, ImageShape(*facts.data.image), len(facts.data.classes), networks)
+    standard = pixel_means(facts.data.mean, facts.data.image), np.asarray(facts.data.std, np.float32)
+    frozen = Frozen(network.network, trained.params, trained.buffers, *standard)
+    return Explained(trained, source, frozen)
+
+
+def classified_right(explained: Explained, scores: Scores, of: str) -> I64:
+    """Numbers of the samples, of each class in turn (a split may be sorted by class); `of`: only this class."""
+    right = scores.guesses == scores.labels
+    if of:
+        right &= scores.labels == class_number(explained, of)
+    numbers = np.flatnonzero(right)
+    labels = scores.labels[numbers]
+    turn = np.empty(len(numbers), np.int64)  # how many of its class come before it
+    for label in np.unique(labels):
+        own = labels == label
+        turn[own] = np.arange(own.sum())
+    return numbers[np.argsort(turn, kind="stable")]
+
+
+def class_number(explained: Explained, name: str) -> int:
+    """From a class's name (any case) or number. Raises UsageError."""
+    names = [known.lower() for known in explained.classes]
+    if name.lower() in names:
+        return names.index(name.lower())
+    if name.isdecimal() and int(name) < len(names):
+        return int(name)
+    raise UsageError(f"there is no class {name!r}: there are {', '.join(explained.classes)}, or 0 to {len(names) - 1}")
+
+
+class Tried(NamedTuple):
+    """Images that were to fool the network, and what is written over the first and the last panel of each."""
+
+    fooled: Fooled
+    before: list[str]
+    after: list[str]
+
+    def first(self, count: int) -> Tried:
+        """The first images of it."""
+        f = self.fooled
+        parts = (f.start[:count], f.end[:count], f.probabilities[:count], f.steps[:count], f.success[:count])
+        return Tried(Fooled(*parts), self.before[:count], self.after[:count])
+
+    def verdict(self, asked: Fooling) -> str:
+        """How often it succeeded, in one line."""
+        f = self.fooled
+        won = np.flatnonzero(f.success)
+        told = f"{len(won)} of {len(f.success)} succeeded ({f.rate:.0%}): p(target) >= {asked.confidence:g} within "
+        told += f"{asked.cap} steps of {asked.step:g}"
+        if not len(won):
+            return told
+        change = float(np.abs(f.end[won] - f.start[won]).mean())
+        return f"{told}; median {np.median(f.steps[won]):.0f} steps, mean change {change:.2f} of 255"
+
+
+def fooled_images(explained: Explained, split: str, asked: Fooling) -> Tried:
+    """Tries it. Without a target, each image's is the class after its own. Raises UsageError, DataError."""
+    names = explained.classes
+    if asked.start == "noise":
+        start = noise_images(asked.count, explained.trained.facts.data.image, asked.seed)
+        labels = np.argmax(explained.network.logits(start), axis=1)
+        before = ["noise"] * asked.count
+    else:
+        scores = explained.scores(split)
+        chosen = classified_right(explained, scores, "")[: asked.count]
+        start, labels = explained.images(split)[chosen].astype(np.float32), scores.labels[chosen]
+        before = [f"{names[int(i)]}\np {scores.probabilities[s, i]:.2f}" for s, i in zip(chosen, labels, strict=True)]
+    targets = (labels + 1) % len(names)
+    if asked.target:
+        targets = np.full(len(labels), class_number(explained, asked.target))
+    kept = np.flatnonzero(labels != targets)  # an image that is the target already says nothing
+    if not len(kept):
+        raise UsageError("every image tried is of the target class already: choose another --target")
+    attempt = Attempt(asked.confidence, asked.step, asked.pull, asked.cap)
+    fooled = fool(explained.network, start[kept], targets[kept], attempt)
+    after = [
+        f"{names[int(t)]}\np {p:.2f}{'' if good else ' (failed)'}"
+        for t, p, good in zip(targets[kept], fooled.probabilities, fooled.success, strict=True)
+    ]
+    return Tried(fooled, [before[int(i)] for i in kept], after)
 
 
 def confusion(explained: Explained, split: str) -> tuple[Figure, Table]:

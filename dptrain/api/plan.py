@@ -2,15 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from dptrain.config import IDENTITY_SECTIONS, SECTION_OF, Config, DeploymentConfig, build, values
 from dptrain.configfile import Given, gather
-from dptrain.configrules import Value, check
-from dptrain.errors import UsageError
-from dptrain.run.directory import stored_config, to_resume
+from dptrain.configrules import Value, check, nearest, parse
+from dptrain.errors import DptrainError, UsageError
+from dptrain.runs.directory import stored_config, to_resume
+
+Setting: TypeAlias = Value | Path | list[int] | list[float] | list[str]
+
+
+def texts(settings: Mapping[str, Setting]) -> dict[str, str]:
+    """By bare name, as `dptrain.configfile` takes them. Raises UsageError for a name or a value that cannot be."""
+    for name in settings:
+        if name not in SECTION_OF:
+            raise UsageError(f"there is no setting {name!r}{nearest(name, SECTION_OF)}")
+    found = {name: _text(value) for name, value in settings.items()}
+    for name, text in found.items():
+        parse(name, text)  # here, because later the error would name a flag
+    return found
+
+
+def _text(value: Setting) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+@contextmanager
+def in_python() -> Iterator[None]:
+    """Errors name keywords where they would name flags: `--resume runs/a` becomes `resume="runs/a"`."""
+    try:
+        yield
+    except DptrainError as error:
+        error.args = (_keywords(str(error)),)
+        raise
+
+
+def _keywords(message: str) -> str:
+    """Flags that are settings, with their value where it is a path."""
+
+    def keyword(flag: re.Match[str]) -> str:
+        name, path = flag[1].replace("-", "_"), flag[2]
+        if name not in SECTION_OF:
+            return flag[0]
+        return f'{name}="{path}"' if path else name
+
+    told = re.sub(r"--([a-z][a-z0-9-]*)(?: ([^ ,;:]*/[^ ,;:]*))?", keyword, message)
+    return told.replace("(the command line)", "(this call)")
+
 
 #: Deployment that is meant for one start only: it does not come back with --resume.
 #: `networks` is a permission to run code: a run directory, which may be a stranger's, cannot give it.

@@ -9,18 +9,17 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
-from dptrain.api.explained import Explained, open_explained
 from dptrain.api.fooling import Fooling
 from dptrain.api.inputs import inputs_of
-from dptrain.api.scoring import Score, score
-from dptrain.api.settings import in_python
-from dptrain.api.trained import Trained, load_trained
+from dptrain.api.pictures import Explained, open_explained
+from dptrain.api.plan import in_python
+from dptrain.api.trained import Score, Trained, load_trained, score
 from dptrain.config import Config
 from dptrain.data.imagefile import Picture, read_images
 from dptrain.errors import DataError, RunDirectoryError, UsageError
 from dptrain.kernels import loss
-from dptrain.run.metrics import Record, read
-from dptrain.run.shelf import find
+from dptrain.runs.metrics import Record, read
+from dptrain.runs.shelf import find
 from dptrain.types import F64, U8
 
 if TYPE_CHECKING:

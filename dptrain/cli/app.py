@@ -13,8 +13,7 @@ from cyclopts import App, CycloptsError
 
 from dptrain import __version__
 from dptrain.cli.helping import Columns
-from dptrain.cli.hints import explained
-from dptrain.cli.seedflags import translated
+from dptrain.cli.hints import explained, translated
 from dptrain.errors import DptrainError
 
 USAGE = 64  #: exit code of a command line that cannot be understood
@@ -25,13 +24,13 @@ VERBS = {
     "train": ("dptrain.cli.train:train", "train a network on this machine"),
     "recipes": ("dptrain.cli.recipes:recipes", "list recipes to start with, or all"),
     "eval": ("dptrain.cli.evaluate:evaluate", "score a checkpoint on a split of its data set"),
-    "reestimate": ("dptrain.cli.reestimate:reestimate", "measure a checkpoint's BatchNorm statistics anew"),
-    "import": ("dptrain.cli.import_weights:import_weights", "make a checkpoint of weights from elsewhere"),
+    "reestimate": ("dptrain.cli.weights:reestimate", "measure a checkpoint's BatchNorm statistics anew"),
+    "import": ("dptrain.cli.weights:import_weights", "make a checkpoint of weights from elsewhere"),
     "predict": ("dptrain.cli.predict:predict", "name what is in images"),
     "bench": ("dptrain.cli.bench:bench", "measure the throughput of this machine"),
-    "coordinator": ("dptrain.cli.coordinator:coordinator", "lead a run whose workers are started elsewhere"),
-    "worker": ("dptrain.cli.worker:worker", "compute gradients for a coordinator"),
-    "augmenter": ("dptrain.cli.augmenter:augmenter", "prepare samples ahead of the workers"),
+    "coordinator": ("dptrain.cli.processes:coordinator", "lead a run whose workers are started elsewhere"),
+    "worker": ("dptrain.cli.processes:worker", "compute gradients for a coordinator"),
+    "augmenter": ("dptrain.cli.processes:augmenter", "prepare samples ahead of the workers"),
     "keys": ("dptrain.cli.keys:keys", "make, list and revoke the keys of those who may take part over tcp"),
     "status": ("dptrain.cli.status:status", "tell how a run is doing"),
     "data": ("dptrain.cli.data:data", "list, fetch and look at data sets"),
@@ -40,7 +39,7 @@ VERBS = {
     "describe": ("dptrain.cli.describe:describe", "print a network layer by layer"),
     "gradcheck": ("dptrain.cli.gradcheck:gradcheck", "check every gradient against differences"),
     "check": ("dptrain.cli.check:check", "test a configuration before training it"),
-    "history": ("dptrain.cli.history:history", "export a run's histories as CSV"),
+    "history": ("dptrain.cli.plot:history", "export a run's histories as CSV"),
     "plot": ("dptrain.cli.plot:plot", "draw the curves of runs"),
     "explain": ("dptrain.cli.explain:explain", "draw what a trained network does"),
     "report": ("dptrain.cli.report:report", "write one HTML file about a run"),

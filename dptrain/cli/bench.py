@@ -18,7 +18,7 @@ from dptrain.cli.whole_job import Job, whole_job
 from dptrain.config import Config
 from dptrain.configfile import resolve
 from dptrain.errors import UsageError
-from dptrain.run.manifest import cpu, versions
+from dptrain.runs.manifest import cpu, versions
 
 DEFAULTS = {"n": "3", "dataset": "shapes32"}  #: ResNet-20; images of CIFAR's shape that need no download
 AUGMENT = "crop:4,flip"  #: augmentation of a whole training, unless --augment names another
@@ -171,7 +171,7 @@ def whole_text(flags: dict[str, str], steps: int) -> str:
 
 
 def _print_steps(config: Config, shape: dict[str, int], steps: int, *, json_lines: bool) -> int:
-    from dptrain.api.compiling import terminal_line, word_about_compiling  # imports Numba: only now is the ISA known
+    from dptrain.api.session import terminal_line, word_about_compiling  # imports Numba: only now is the ISA known
     from dptrain.cli.our_step import describe, make_runner
 
     run = make_runner(config, shape)

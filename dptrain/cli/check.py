@@ -13,7 +13,7 @@ from dptrain.config import SECTION_OF
 from dptrain.configfile import resolve
 
 if TYPE_CHECKING:
-    from dptrain.cli.soundness import Finding
+    from dptrain.api.soundness import Finding
 
 UNSOUND = 1
 SIGNALLED = 128  #: exit codes above it say by which signal
@@ -33,11 +33,11 @@ def check(
     config = resolve(recipe, os.environ, texts(flags))
     config = replace(config, deployment=replace(config.deployment, workers=0))
     os.environ["DPTRAIN_ISA"] = config.deployment.isa
-    from dptrain.cli.soundness import findings  # imports Numba: only now is the ISA known
+    from dptrain.api.soundness import findings  # imports Numba: only now is the ISA known
 
     bad = sum(_say(finding) for finding in findings(config))
     if images:
-        from dptrain.cli.overfit import overfit
+        from dptrain.api.soundness import overfit
 
         result = overfit(config, images, passes)
         if result.code > SIGNALLED:

@@ -1,17 +1,31 @@
-"""What `dptrain doctor` looks at: each check is a function that gives its findings. Changes nothing on the machine."""
+"""A worker's way into a run, step by step, for `dptrain doctor --connect`: handshake, Hello, data and network, canary.
+
+It is what a worker does up to its first assignment; then it leaves, and what it may have been given goes to another.
+"""
 
 from __future__ import annotations
 
+import os
+import secrets
 import shutil
 import socket
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
+from dptrain.cluster.codec import Limits
+from dptrain.cluster.events import Arrived, Failure, Prepared, PrepareTask
+from dptrain.cluster.members import layout_fault
+from dptrain.cluster.messages import PROTOCOL, Admitted, Canary, Hello, Leave, Reject, Welcome
+from dptrain.config import DeploymentConfig
 from dptrain.errors import DataError, MissingDataError, UsageError
-from dptrain.run.manifest import cpu, versions
+from dptrain.net.address import connect_address, is_near, warning_about
+from dptrain.net.dealer import DealerLink
+from dptrain.net.keys import COORDINATOR, WORKER, Keyring, open_keyring
+from dptrain.runs.manifest import cpu, versions
 
 _CGROUP = Path("/sys/fs/cgroup")
 _NEEDED_SHM = 64 << 20  #: what Docker gives unless told otherwise; less than that is a mistake
@@ -142,8 +156,7 @@ def software() -> Iterator[Finding]:
 
 def datasets(data_dir: str) -> Iterator[Finding]:
     """Which data sets are here, and where. One that is not there is no fault; a damaged one is."""
-    from dptrain.data.catalog import NAMES, data_home  # imports Numba
-    from dptrain.data.survey import standing
+    from dptrain.data.catalog import NAMES, data_home, standing  # imports Numba
 
     yield Finding("data", ok=True, text=f"looked for in {data_home(data_dir)}")
     for name in NAMES:
@@ -189,3 +202,91 @@ def connection(host: str, port: int) -> Iterator[Finding]:
         return
     zeromq = greeting == bytes([_ZMTP])
     yield Finding("greeting", zeromq, "a ZeroMQ peer" if zeromq else "something else than a coordinator listens there")
+
+
+_PATIENCE = 10.0  #: seconds for an answer
+_Wanted = TypeVar("_Wanted", Welcome, Admitted)
+_BUSY = f"no answer in {_PATIENCE:.0f} s: is the coordinator stopped, or still compiling its kernels? Try again"
+
+
+def steps(address: str, deployment: DeploymentConfig, *, insecure: bool) -> Iterator[Finding]:
+    """Each step that was taken; after one that failed there is no other."""
+    try:
+        ring = open_keyring(deployment.keys, WORKER)
+        if ring is not None:
+            ring.server(COORDINATOR)
+        yield Finding("keys", ok=True, text=_about(ring, address))
+        target = connect_address(address, insecure=insecure, keys=ring is not None)
+    except UsageError as error:
+        yield Finding("keys", ok=False, text=str(error))
+        return
+    if warning := warning_about(target, keys=ring is not None):
+        yield Finding("insecure", ok=True, text=warning)
+    link = DealerLink(target, ring)
+    try:
+        yield from _Visit(link, deployment).steps()
+    finally:
+        link.close(1.0)
+
+
+def _about(ring: Keyring | None, address: str) -> str:
+    if ring is not None:
+        return f"{ring.name} of {ring.path}"
+    return "none: not needed on this machine" if is_near(address) else "none (--keys DIRECTORY)"
+
+
+class _Visit:
+    """One connection."""
+
+    def __init__(self, link: DealerLink, deployment: DeploymentConfig) -> None:
+        self._link, self._deployment = link, deployment
+        self._me = secrets.token_hex(16)
+
+    def steps(self) -> Iterator[Finding]:
+        from dptrain.kernels import isa
+
+        self._link.open()
+        self._link.send(Hello(PROTOCOL, self._me, f"doctor:{os.getpid()}", os.getpid(), isa.NUMERICS, isa.level()))
+        answer = self._answer(Welcome)
+        if isinstance(answer, str):
+            yield Finding("handshake", ok=False, text=answer)
+            return
+        yield Finding("handshake", ok=True, text="the coordinator talks to us")
+        if isinstance(answer, Reject):
+            yield Finding("hello", ok=False, text=f"refused: {answer.reason}")
+            return
+        yield Finding("hello", ok=True, text=f"welcome to run {answer.identity[:12]}, term {answer.term}")
+        yield from self._prove(answer)
+
+    def _prove(self, welcome: Welcome) -> Iterator[Finding]:
+        from dptrain.workers.compute import RunComputer  # imports the kernels
+
+        here = self._deployment
+        made = RunComputer(here.data_dir, networks=here.networks).run(PrepareTask(welcome))
+        if isinstance(made, Failure):
+            yield Finding("data", ok=False, text=made.reason)
+            return
+        assert isinstance(made, Prepared)
+        if fault := layout_fault(made.layout, welcome):
+            yield Finding("network", ok=False, text=fault)
+            return
+        yield Finding("data", ok=True, text=f"data set {made.dataset[:12]} and network {made.layout[:12]} are there")
+        self._link.know(Limits(made.params.size, made.buffers.size, 0))
+        self._link.send(Canary(welcome.term, self._me, made.canary, made.dataset))
+        answer = self._answer(Admitted)
+        self._link.send(Leave(welcome.term, self._me, "it was only the doctor"))
+        if isinstance(answer, Admitted):
+            yield Finding("canary", ok=True, text=f"{made.canary[:12]}: the same bits; a worker would be admitted here")
+        else:
+            yield Finding("canary", ok=False, text=answer if isinstance(answer, str) else f"refused: {answer.reason}")
+
+    def _answer(self, wanted: type[_Wanted]) -> _Wanted | Reject | str:
+        """The message waited for, a refusal, or why there is none."""
+        deadline = time.monotonic() + _PATIENCE
+        while time.monotonic() < deadline:
+            for event in self._link.poll(0.25):
+                if not isinstance(event, Arrived):
+                    return event.reason
+                if isinstance(event.message, Reject | wanted):
+                    return event.message
+        return _BUSY

@@ -21,9 +21,8 @@ data = App(name="data", help_format="plaintext", result_action="return_value")
 @takes_config("data_dir")
 def show(**flags: str | bool) -> int:
     """List the data sets that have a name, and which of them are here."""
-    from dptrain.data.catalog import NAMES, data_home  # imports Numba
+    from dptrain.data.catalog import NAMES, data_home, own_folders, standing  # imports Numba
     from dptrain.data.sources import KNOWN
-    from dptrain.data.survey import own_folders, standing
 
     directory = _data_dir(flags)
     print(f"in {data_home(directory)}:")

@@ -55,6 +55,6 @@ def _way_in(connect: str, deployment: DeploymentConfig, *, insecure: bool) -> It
         yield finding
         if not finding.ok:
             return
-    from dptrain.cli import joining  # imports sockets and messages
+    from dptrain.cli import checks as joining
 
     yield from joining.steps(connect, deployment, insecure=insecure)

@@ -28,8 +28,11 @@ def evaluate(
     """Score a checkpoint on a split of the data set it was trained on: loss by its criterion, top-1, top-5."""
     deployment = resolve(environ=os.environ, flags=texts(flags)).deployment
     os.environ["DPTRAIN_ISA"] = deployment.isa
-    from dptrain.api.scoring import score  # imports Numba: only now is the ISA known
-    from dptrain.api.trained import load_trained, open_trained_data  # imports Numba: only now is the ISA known
+    from dptrain.api.trained import (  # imports Numba: only now is the ISA known
+        load_trained,
+        open_trained_data,
+        score,  # imports Numba: only now is the ISA known
+    )
 
     trained = load_trained(checkpoint, deployment.networks)
     source = open_trained_data(trained, deployment.data_dir)

@@ -17,13 +17,12 @@ from dptrain.cli.picture import checked, save, write
 from dptrain.config import SECTION_OF, Config, identity_differences
 from dptrain.configrules import Value
 from dptrain.errors import DivergedError, UsageError
-from dptrain.run.condition import diverged
-from dptrain.run.directory import stored_config
-from dptrain.run.metrics import Record, read
+from dptrain.runs.condition import diverged
+from dptrain.runs.directory import stored_config
+from dptrain.runs.metrics import Record, read
 
 if TYPE_CHECKING:
-    from dptrain.analysis.experiments import Variant
-    from dptrain.analysis.outcome import Outcome, Result
+    from dptrain.explain.experiments import Outcome, Result, Variant
 
 Name = Literal[
     "depth",
@@ -71,9 +70,8 @@ def experiment(
     base = plan(recipe, os.environ, given, {}).config
     folder = Path(base.deployment.runs).expanduser() / f"experiment-{name}"
     os.environ["DPTRAIN_ISA"] = base.deployment.isa
-    from dptrain.analysis.drawing import looks
-    from dptrain.analysis.experiments import variants
-    from dptrain.analysis.outcome import draw_outcome, outcome_table
+    from dptrain.explain.drawing import looks
+    from dptrain.explain.experiments import draw_outcome, outcome_table, variants
 
     with looks():  # without matplotlib: say so now, not after hours
         figure = checked(folder / "figure.png")
@@ -167,8 +165,7 @@ def finished(path: Path) -> bool:
 
 
 def _outcome(variant: Variant, runs: list[_Run], failed: set[Path]) -> Outcome:
-    from dptrain.analysis.outcome import Outcome
-    from dptrain.analysis.published import published
+    from dptrain.explain.experiments import Outcome, published
 
     good = [run for run in runs if run.path not in failed]
     config = runs[0].plan.config
@@ -183,8 +180,8 @@ def _outcome(variant: Variant, runs: list[_Run], failed: set[Path]) -> Outcome:
 
 def parameters(path: Path) -> int:
     """Learnable figures of a run's network."""
-    from dptrain.run.checkpoint import load
-    from dptrain.run.shelf import find
+    from dptrain.runs.checkpoint import load
+    from dptrain.runs.shelf import find
 
     tensors = load(find(path)).tensors
     buffers = (".running_mean", ".running_var")
@@ -193,7 +190,7 @@ def parameters(path: Path) -> int:
 
 def result(records: Iterable[Record], config: Config) -> Result:
     """What an experiment wants to know of one finished run."""
-    from dptrain.analysis.outcome import Result
+    from dptrain.explain.experiments import Result
 
     by_kind: dict[str, list[Record]] = {"epoch": [], "val": [], "test": []}
     for record in records:

@@ -17,7 +17,7 @@ from dptrain.configfile import resolve
 from dptrain.errors import UsageError
 
 if TYPE_CHECKING:
-    from dptrain.api.explained import Explained
+    from dptrain.api.pictures import Explained
 
 explain = App(
     name="explain",
@@ -139,7 +139,7 @@ def opened(checkpoint: Path, flags: Mapping[str, str | bool]) -> Explained:
     """Reads the flags every picture has, then the checkpoint and its data."""
     deployment = resolve(environ=os.environ, flags=texts(flags)).deployment
     os.environ["DPTRAIN_ISA"] = deployment.isa
-    from dptrain.api.explained import open_explained  # imports Numba: only now is the ISA known
+    from dptrain.api.pictures import open_explained  # imports Numba: only now is the ISA known
     from dptrain.api.trained import load_trained  # the same
 
     return open_explained(load_trained(checkpoint, deployment.networks), deployment.data_dir, deployment.networks)

@@ -46,8 +46,7 @@ def gradcheck(
 
 def _library() -> Iterator[tuple[str, float]]:
     from dptrain.nn.criterion import MEASURES, make_criterion
-    from dptrain.nn.examples import EXAMPLES
-    from dptrain.nn.gradcheck import check_criterion, check_layer, draws
+    from dptrain.nn.gradcheck import EXAMPLES, check_criterion, check_layer, draws
 
     for name, (layer, shape) in EXAMPLES.items():
         yield name, check_layer(layer, draws(shape))

@@ -8,8 +8,8 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from dptrain.transport import keystore
-from dptrain.transport.keys import COORDINATOR, PUBLIC
+from dptrain.net import keystore
+from dptrain.net.keys import COORDINATOR, PUBLIC
 
 keys = App(name="keys", help_format="plaintext", result_action="return_value")
 _STORE = Annotated[str, Parameter("--store", help="directory of key directories; default $DPTRAIN_KEYSTORE, else keys")]

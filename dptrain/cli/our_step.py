@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dptrain.api.compiling import terminal_line, word_about_compiling
+from dptrain.api.session import terminal_line, word_about_compiling
 from dptrain.cluster.state import TrainingState
 from dptrain.cluster.tree import Tree
 from dptrain.cluster.update import apply

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dptrain.atomic import write_atomically
 from dptrain.errors import UsageError
-from dptrain.run.atomic import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,7 +26,7 @@ def checked(path: Path) -> Path:
 
 def save(drawn: Figure, path: Path) -> None:
     """Writes it as its suffix says, and tells where. Raises UsageError where that is impossible."""
-    from dptrain.analysis.drawing import render
+    from dptrain.explain.drawing import render
 
     write(path, render(drawn, _KINDS[path.suffix.lower()]))
     sys.stdout.write(f"{path}\n")

@@ -16,13 +16,12 @@ from dptrain.cli.flags import takes_config, texts
 from dptrain.cli.picture import write
 from dptrain.configfile import resolve
 from dptrain.errors import UsageError
-from dptrain.run.directory import read_manifest, stored_config
-from dptrain.run.metrics import Record, read
-from dptrain.run.summary import to_csv
+from dptrain.runs.directory import read_manifest, stored_config
+from dptrain.runs.metrics import Record, read, to_csv
 
 if TYPE_CHECKING:
-    from dptrain.analysis.page import Page
-    from dptrain.api.explained import Explained
+    from dptrain.api.pictures import Explained
+    from dptrain.explain.page import Page
 
 _COUNT = 24  #: mistakes shown
 
@@ -43,11 +42,11 @@ def report(
     stored_config(run)  # is it a run directory at all?
     deployment = resolve(environ=os.environ, flags=texts(flags)).deployment
     os.environ["DPTRAIN_ISA"] = deployment.isa
-    from dptrain.analysis.drawing import looks
-    from dptrain.analysis.page import Page
+    from dptrain.explain.drawing import looks
+    from dptrain.explain.page import Page
 
     with looks():  # without matplotlib: say so before the network is scored
-        from dptrain.api.explained import open_explained  # imports Numba: only now is the ISA known
+        from dptrain.api.pictures import open_explained  # imports Numba: only now is the ISA known
         from dptrain.api.trained import load_trained  # the same
 
     trained = load_trained(run, deployment.networks)
@@ -89,8 +88,8 @@ def _result(page: Page, explained: Explained, records: list[Record]) -> None:
 
 
 def _curves(page: Page, run: Path, records: list[Record]) -> None:
-    from dptrain.analysis.curves import draw_curves, usual_window
-    from dptrain.analysis.table import Table
+    from dptrain.explain.curves import draw_curves, usual_window
+    from dptrain.explain.table import Table
 
     page.section("Training")
     drawn = curve(run, run.resolve().name)
@@ -139,7 +138,7 @@ def _pictures(page: Page, explained: Explained, split: str) -> None:
 
 
 def _origin(page: Page, run: Path) -> None:
-    from dptrain.analysis.table import Table
+    from dptrain.explain.table import Table
 
     page.section("Settings")
     page.verbatim((run / "config.toml").read_text(encoding="utf-8"))

@@ -11,10 +11,10 @@ from cyclopts import Parameter
 from dptrain.cli.flags import takes_config, texts
 from dptrain.configfile import resolve
 from dptrain.errors import RunDirectoryError
-from dptrain.run.condition import Condition, condition
-from dptrain.run.directory import LATEST, stored_config
-from dptrain.run.metrics import Record
-from dptrain.run.reporter.texts import duration, resuming
+from dptrain.runs.condition import Condition, condition
+from dptrain.runs.directory import LATEST, stored_config
+from dptrain.runs.metrics import Record
+from dptrain.runs.texts import duration, resuming
 
 _QUIET = 30.0  #: seconds without a step after which it is said
 

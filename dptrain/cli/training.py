@@ -8,8 +8,7 @@ from pathlib import Path
 from dptrain.api.plan import Plan
 from dptrain.api.session import train
 from dptrain.cli.app import complain
-from dptrain.transport.preparation import Preparation
-from dptrain.transport.stopping import Interrupted
+from dptrain.processes.stopping import Interrupted, Preparation
 
 
 def run(plan: Plan, *, launch: bool) -> int:

@@ -10,8 +10,8 @@ from cyclopts import Parameter
 
 from dptrain.config import identity_differences
 from dptrain.errors import RunDirectoryError, UsageError
-from dptrain.run.directory import stored_config
-from dptrain.run.metrics import Record, read
+from dptrain.runs.directory import stored_config
+from dptrain.runs.metrics import Record, read
 
 SAME, DIFFERENT, INCOMPARABLE = 0, 1, 2
 

@@ -58,7 +58,7 @@ def whole_job(
 
 def _run(workers: int, flags: dict[str, str], steps: int) -> tuple[float, list[float]]:
     """Images/s, and the seconds of each step that workers waited for the coordinator."""
-    from dptrain.api.compiling import terminal_line, word_about_compiling  # imports Numba
+    from dptrain.api.session import terminal_line, word_about_compiling  # imports Numba
 
     given = flags | {"workers": str(workers), "max_steps": str(steps + SKIPPED), "name": "bench"}
     with tempfile.TemporaryDirectory(prefix="dptrain-bench-") as folder:

@@ -10,7 +10,6 @@ from typing import TypeAlias
 
 import numpy as np
 
-from dptrain.cluster.admission import canary_fault, hello_fault, protocol_fault
 from dptrain.cluster.course import Course, Ending
 from dptrain.cluster.events import (
     CoordinatorAction,
@@ -18,6 +17,7 @@ from dptrain.cluster.events import (
     CrewExit,
     Drop,
     Finish,
+    Notice,
     Peer,
     PeerGone,
     Received,
@@ -25,16 +25,11 @@ from dptrain.cluster.events import (
     StopRequested,
     Tell,
     Tick,
+    WorkerJoined,
 )
 from dptrain.cluster.job import Job
-from dptrain.cluster.membership import Member, Membership
-from dptrain.cluster.reports import Notice, WorkerJoined
-from dptrain.cluster.state import TrainingState, layout_digest
-from dptrain.cluster.work import Counters, Work
-from dptrain.errors import TrainingError
-from dptrain.optim.optimizer import Optimizer
-from dptrain.optim.schedule import Schedule
-from dptrain.wire.messages import (
+from dptrain.cluster.members import Member, Membership, canary_fault, hello_fault, protocol_fault
+from dptrain.cluster.messages import (
     Admitted,
     AskConfig,
     Canary,
@@ -51,6 +46,11 @@ from dptrain.wire.messages import (
     Welcome,
     WhoAreYou,
 )
+from dptrain.cluster.state import TrainingState, layout_digest
+from dptrain.cluster.work import Counters, Work
+from dptrain.errors import TrainingError
+from dptrain.optim.optimizer import Optimizer
+from dptrain.optim.schedule import Schedule
 
 Signed: TypeAlias = Canary | NodeDone | EvaluationDone | Progress | NonFinite | Leave  #: with term and incarnation
 

@@ -9,15 +9,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dptrain.cluster.applied import Applied
-from dptrain.cluster.events import CoordinatorAction, SaveCheckpoint, Tell
-from dptrain.cluster.finite import fault_of, first_not_finite
+from dptrain.cluster.doubt import Opinion, fault_of, first_not_finite
+from dptrain.cluster.events import (
+    DIVERGED,
+    CoordinatorAction,
+    EpochDone,
+    Evaluated,
+    Notice,
+    RunStarted,
+    SaveCheckpoint,
+    StepDone,
+    TakenBack,
+    Tell,
+)
 from dptrain.cluster.job import End, Job, Score, Train, next_phase
-from dptrain.cluster.jury import Opinion
-from dptrain.cluster.lease import Lease
-from dptrain.cluster.pace import Pace
-from dptrain.cluster.reports import DIVERGED, EpochDone, Evaluated, Notice, RunStarted, StepDone, TakenBack
-from dptrain.cluster.rounds import Round, ScoreRound, StepRound
+from dptrain.cluster.members import Lease, Pace
+from dptrain.cluster.round import Applied, Round, ScoreRound, StepRound
 from dptrain.cluster.state import TrainingState
 from dptrain.cluster.tree import Node
 from dptrain.cluster.update import apply

@@ -9,11 +9,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from math import inf
 
-from dptrain.cluster.assignment import Terms
-from dptrain.cluster.jury import MOST
-from dptrain.cluster.membership import Member
-from dptrain.cluster.pace import LATE, WORTH
-from dptrain.cluster.rounds import Round
+from dptrain.cluster.doubt import MOST
+from dptrain.cluster.members import LATE, WORTH, Member
+from dptrain.cluster.round import Round, Terms
 from dptrain.cluster.tree import Node
 
 IN_FLIGHT = 2  #: assignments a worker: one computed, one waiting. More would only make deaths dearer

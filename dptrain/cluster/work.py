@@ -11,17 +11,14 @@ from typing import Any
 
 from dptrain.cluster.course import Course, Ending
 from dptrain.cluster.dispatch import IN_FLIGHT, Dispatch
-from dptrain.cluster.events import CoordinatorAction, Drop, Send, Tell
-from dptrain.cluster.finite import fault_of
-from dptrain.cluster.jury import Opinion, Verdict
-from dptrain.cluster.membership import Member, Membership
-from dptrain.cluster.poison import Death
-from dptrain.cluster.reports import Notice, WorkerLost, WorkerSilent
-from dptrain.cluster.rounds import Round, ScoreRound, StepRound, score_digest
+from dptrain.cluster.doubt import Death, Opinion, Verdict, fault_of
+from dptrain.cluster.events import CoordinatorAction, Drop, Notice, Send, Tell, WorkerLost, WorkerSilent
+from dptrain.cluster.members import Member, Membership
+from dptrain.cluster.messages import EvaluationDone, NodeDone, NonFinite, Progress, Reject, WhoAreYou
+from dptrain.cluster.round import Round, ScoreRound, StepRound, score_digest
 from dptrain.cluster.tree import Node
 from dptrain.errors import DptrainError
 from dptrain.model import ShardResult
-from dptrain.wire.messages import EvaluationDone, NodeDone, NonFinite, Progress, Reject, WhoAreYou
 
 STALEMATE_EVERY = 10.0  #: seconds between notices that nobody can settle a dispute
 

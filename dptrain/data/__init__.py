@@ -2,10 +2,9 @@
 
 from dptrain.data.augment import Pipeline
 from dptrain.data.catalog import NAMES, data_home, open_dataset
-from dptrain.data.dataset import Dataset
+from dptrain.data.dataset import Dataset, Split, split
 from dptrain.data.sampler import Sampler, permutation
 from dptrain.data.shards import ShardSource, open_source
-from dptrain.data.split import Split, split
 
 __all__ = [
     "NAMES",

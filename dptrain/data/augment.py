@@ -4,14 +4,376 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields, replace
+from typing import ClassVar, Self
 
 import numpy as np
 
-from dptrain.data.operations import OPERATIONS, VIEWS, Crop, Operation, Shape, Window
 from dptrain.errors import UsageError
-from dptrain.kernels import philox
-from dptrain.types import I64, U8
+from dptrain.kernels import augment, colour, noise, philox, warp
+from dptrain.kernels.warp import tables
+from dptrain.types import I64, U8, U32
+
+Shape = tuple[int, int, int]
+BYTE = (0, 255)
+#: What evaluation can look at: the middle of an image, or its four corners beside it.
+VIEWS = ("centre", "upper left", "upper right", "lower left", "lower right")
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One step of the chain. The draws of a sample depend on (seed, epoch, sample id, domain) and on nothing else."""
+
+    name: ClassVar[str]
+    domain: ClassVar[int]  #: of its random words; 0: it draws none
+    #: What may follow the name, in order: field -> least and greatest (None: no limit). Those with a default come last.
+    numbers: ClassVar[dict[str, tuple[int, int | None]]] = {}
+
+    @classmethod
+    def usage(cls) -> str:
+        """E.g. "crop:PAD[:FILL]"."""
+        needed, all_names = cls._needed(), [name.upper() for name in cls.numbers]
+        optional = "".join(f"[:{name}" for name in all_names[needed:]) + "]" * (len(all_names) - needed)
+        return ":".join([cls.name, *all_names[:needed]]) + optional
+
+    @classmethod
+    def parse(cls, arguments: list[int]) -> Self:
+        """From the numbers after the name. Raises ValueError."""
+        least, most = cls._needed(), len(cls.numbers)
+        if not least <= len(arguments) <= most:
+            words = ("no", "one", "two", "three", "four")
+            count = (
+                words[least] if least == most else f"{words[least]} {'or' if most == least + 1 else 'to'} {words[most]}"
+            )
+            raise ValueError(f"it takes {count} number{'s' * (most > 1)}")
+        for (name, (low, high)), value in zip(cls.numbers.items(), arguments, strict=False):
+            if value < low or (high is not None and value > high):
+                allowed = f"be {low} or more" if high is None else f"lie in {low} ... {high}"
+                raise ValueError(f"{name.upper()} must {allowed}")
+        return cls(*arguments)
+
+    @classmethod
+    def _needed(cls) -> int:
+        return sum(1 for f in fields(cls) if f.name in cls.numbers and f.default is MISSING)
+
+    def check(self, shape: Shape) -> None:
+        """Raises UsageError for images (h, w, c) it cannot be applied to."""
+
+    def output(self, shape: Shape) -> Shape:
+        """Size and channels (h, w, c) of what it makes of such images."""
+        return shape
+
+    def fit(self, images: U8) -> Operation:  # noqa: ARG002  # for those that override it
+        """The operation with what it has to know about the training images (n, h, w, c)."""
+        return self
+
+    def apply(self, images: U8, words: U32, out: U8) -> None:
+        """images, out: (n, h, w, c), C order, not overlapping; words: (n, 4). Overwrites `out`."""
+        raise NotImplementedError
+
+    def still(self, images: U8, view: str) -> U8:  # noqa: ARG002  # for those that override it
+        """What evaluation sees instead, without chance: by default the images as they are. view: one of VIEWS."""
+        return images
+
+
+@dataclass(frozen=True, slots=True)
+class Flip(Operation):
+    """Mirrors left to right with p = 1/2."""
+
+    name: ClassVar[str] = "flip"
+    domain: ClassVar[int] = philox.domains.AUGMENT_FLIP
+
+    def apply(self, images: U8, words: U32, out: U8) -> None:
+        """See Operation."""
+        augment.flip(images, words, out)
+
+
+@dataclass(frozen=True, slots=True)
+class FlipVertical(Operation):
+    """Turns upside down with p = 1/2."""
+
+    name: ClassVar[str] = "vflip"
+    domain: ClassVar[int] = philox.domains.AUGMENT_FLIP_VERTICAL
+
+    def apply(self, images: U8, words: U32, out: U8) -> None:
+        """See Operation."""
+        augment.flip_vertical(images, words, out)
+
+
+@dataclass(frozen=True, slots=True)
+class Crop(Operation):
+    """Pads on all sides, then cuts out the old size at any offset, each equally likely."""
+
+    name: ClassVar[str] = "crop"
+    domain: ClassVar[int] = philox.domains.AUGMENT_CROP
+    numbers: ClassVar[dict[str, tuple[int, int | None]]] = {"pad": (1, None), "fill": BYTE}
+
+    pad: int
+    fill: int = 0  #: value of the padding pixels, before normalisation
+
+    def check(self, shape: Shape) -> None:
+        """The padding must be smaller than the image, or some crops would show nothing of it."""
+        h, w, _ = shape
+        if self.pad >= min(h, w):
+            raise UsageError(
+                f"augmentation crop:{self.pad}: images are {h} x {w}; PAD must lie in 1 ... {min(h, w) - 1}"
+            )
+
+    def apply(self, images: U8, words: U32, out: U8) -> None:
+        """See Operation."""
+        augment.crop(images, words, self.pad, self.fill, out)
+
+    def still(self, images: U8, view: str) -> U8:
+        """Corners are the outermost crops."""
+        if view == "centre":
+            return images
+        return _cut(_padded(images, self.pad, self.fill), (images.shape[1], images.shape[2]), view)
+
+
+@dataclass(frozen=True, slots=True)
+class Window(Operation):
+    """Pads on all sides, then cuts a smaller image out at any offset; evaluation sees the middle, without padding."""
+
+    name: ClassVar[str] = "window"
+    domain: ClassVar[int] = philox.domains.AUGMENT_WINDOW
+    numbers: ClassVar[dict[str, tuple[int, int | None]]] = {
+        "height": (1, None),
+        "width": (1, None),
+        "pad": (0, None),
+        "fill": BYTE,
+    }
+
+    height: int
+    width: int
+    pad: int = 0
+    fill: int = 0
+
+    def check(self, shape: Shape) -> None:
+        """It must fit into the image, and not into the padding alone."""
+        h, w, _ = shape
+        if self.height > h or self.width > w or self.pad >= min(self.height, self.width):
+            raise UsageError(
+                f"augmentation window:{self.height}:{self.width}:{self.pad}: images are {h} x {w}; HEIGHT must lie in "
+                f"1 ... {h}, WIDTH in 1 ... {w}, PAD below both"
+            )
+
+    def output(self, shape: Shape) -> Shape:
+        """See Operation."""
+        return self.height, self.width, shape[2]
+
+    def apply(self, images: U8, words: U32, out: U8) -> None:
+        """See Operation."""
+        augment.crop(images, words, self.pad, self.fill, out)
+
+    def still(self, images: U8, view: str) -> U8:
+        """The middle, or a corner."""
+        return _cut(images, (self.height, self.width), view)
+
+
+@dataclass(frozen=True, slots=True)
+class Pad(Operation):
+    """Puts a frame around every image, in evaluation, too (MNIST: 28 x 28 -> 32 x 32)."""
+
+    name: ClassVar[str] = "pad"
+    domain: ClassVar[int] = 0
+    numbers: ClassVar[dict[str, tuple[int, int | None]]] = {"pad": (1, 256), "fill": BYTE}
+
+    pad: int
+    fill: int = 0
+
+    def output(self, shape: Shape) -> Shape:
+        """See Operation."""
+        return shape[0] + 2 * self.pad, shape[1] + 2 * self.pad, shape[2]
+
+    def apply(self, images: U8, words: U32, out: U8) -> None:  # noqa: ARG002  # nothing is drawn
+        """See Operation."""
+        out[...] = self.fill
+        out[:, self.pad : -self.pad, self.pad : -self.pad] = images
+
+    def still(self, images: U8, view: str) -> U8:  # noqa: ARG002  # a frame looks the same from everywhere
+        """The same."""
+        return _padded(images, self.pad, self.fill)
+
+
+@dataclass(frozen=True, slots=True)
+class Rotate(Operation):
+    """Turns by up to DEGREES either way, bilinear; what comes in from outside is FILL."""
+
+    name: ClassVar[str] = "rotate"
+    domain: ClassVar[int] = philox.domains.AUGMENT_ROTATE
+    numbers: ClassVar[dict[str, tuple[int, int | None]]] = {"degrees": (1, 180), "fill": BYTE}
+
+    degrees: int
+    fill: int = 0
+
+    def apply(self, images: U8, words: U32, out: U8) -> None:
+        """See Operation."""
+        warp.rotate(images, words, self.degrees, self.fill, out)
+
+
+@dataclass(frozen=True, slots=True)
+class Elastic(Operation):
+    """Moves pixels along a smooth random field: ALPHA times a Gaussian of SIGMA pixels over -1, 0 and 1."""
+
+    name: ClassVar[str] = "elastic"
+    domain: ClassVar[int] = philox.domains.AUGMENT_ELASTIC
+    numbers: ClassVar[dict[str, tuple[int, int | None]]] = {"alpha": (1, 1000), "sigma": (1, 1000), "fill": BYTE}
+
+    alpha: int = 36  #: this and sigma are the defaults of the seeds' elastic_transform
+    sigma: int = 6
+    fill: int = 0
+
+    def apply(self, images: U8, words: U32, out: U8) -> None:
+        """See Operation."""
+        warp.elastic(images, words, self.alpha, tables.gaussian(self.sigma), self.fill, out)
+
+
+@dataclass(frozen=True, slots=True)
+class Contrast(Operation):
+    """Stretches values about the image's own mean by up to PERCENT more or less."""
+
+    name: ClassVar[str] = "contrast"
+    domain: ClassVar[int] = philox.domains.AUGMENT_CONTRAST
+    numbers: ClassVar[dict[str, tuple[int, int | None]]] = {"percent": (1, 100)}
+
+    percent: int = 20
+
+    def apply(self, images: U8, words: U32, out: U8) -> None:
+        """See Operation."""
+        colour.contrast(images, words, self.percent, out)
+
+
+@dataclass(frozen=True, slots=True)
+class Tint(Operation):
+    """Adds up to AMOUNT, of 255, more or less, to each channel apart."""
+
+    name: ClassVar[str] = "tint"
+    domain: ClassVar[int] = philox.domains.AUGMENT_TINT
+    numbers: ClassVar[dict[str, tuple[int, int | None]]] = {"amount": (1, 255)}
+
+    amount: int = 10
+
+    def check(self, shape: Shape) -> None:
+        """One random word a channel."""
+        if shape[2] > 4:
+            raise UsageError(f"augmentation tint: images have {shape[2]} channels; it takes at most 4")
+
+    def apply(self, images: U8, words: U32, out: U8) -> None:
+        """See Operation."""
+        colour.tint(images, words, self.amount, out)
+
+
+@dataclass(frozen=True, slots=True)
+class Pca(Operation):
+    """Moves all colours of an image along the principal components of the training set's colours.
+
+    AlexNet adds sum p_i a_i l_i with eigenvectors p_i and eigenvalues l_i of the covariance C, a_i normal with standard
+    deviation PERCENT / 100. That is a normal vector of covariance (PERCENT / 100)^2 C C, and so is PERCENT / 100 * C z
+    with three independent normal z: the same distribution, without eigenvectors (whose bits no library promises).
+    """
+
+    name: ClassVar[str] = "pca"
+    domain: ClassVar[int] = philox.domains.AUGMENT_PCA
+    numbers: ClassVar[dict[str, tuple[int, int | None]]] = {"percent": (1, 100)}
+
+    percent: int = 10
+    matrix: tuple[tuple[int, ...], ...] = ()  #: C * PERCENT / 100, colours in 0 ... 1, times 255, in units of 2^-16
+
+    def check(self, shape: Shape) -> None:
+        """Colours have three channels."""
+        if shape[2] != 3:
+            raise UsageError(f"augmentation pca: images have {shape[2]} channel(s); it is for 3")
+
+    def fit(self, images: U8) -> Pca:
+        """Measures the covariance of the colours: whole-number sums, so exact, rounded once."""
+        n = images.size // 3
+        sums, products = np.zeros(3, np.int64), np.zeros((3, 3), np.int64)
+        for at in range(0, len(images), 500):
+            planes = images[at : at + 500].reshape(-1, 3).T.astype(np.int64)
+            sums += planes.sum(axis=1)
+            for a in range(3):
+                for b in range(a + 1):
+                    products[a, b] += (planes[a] * planes[b]).sum()
+        s, q = sums.tolist(), products.tolist()
+        scaled = [
+            [(n * q[max(a, b)][min(a, b)] - s[a] * s[b]) * self.percent * 65536 for b in range(3)] for a in range(3)
+        ]
+        unit = n * n * 255 * 100
+        return replace(self, matrix=tuple(tuple((2 * v + unit) // (2 * unit) for v in row) for row in scaled))
+
+    def apply(self, images: U8, words: U32, out: U8) -> None:
+        """See Operation."""
+        if not self.matrix:
+            raise ValueError("pca has not seen the training images: call fit")
+        colour.shift(images, words, np.array(self.matrix, np.int64), out)
+
+
+@dataclass(frozen=True, slots=True)
+class Noise(Operation):
+    """One of three kinds an image: SALT percent of values become 0 or 255; GAUSSIAN of that deviation; SPECKLE percent.
+
+    The defaults are those of the library the seeds used; a strength of 0 leaves the kind out.
+    """
+
+    name: ClassVar[str] = "noise"
+    domain: ClassVar[int] = philox.domains.AUGMENT_NOISE
+    numbers: ClassVar[dict[str, tuple[int, int | None]]] = {"salt": (0, 100), "gaussian": BYTE, "speckle": (0, 100)}
+
+    salt: int = 5
+    gaussian: int = 26
+    speckle: int = 10
+
+    def check(self, shape: Shape) -> None:  # noqa: ARG002  # any image will do
+        """One kind must be left."""
+        if not (self.salt or self.gaussian or self.speckle):
+            raise UsageError("augmentation noise:0:0:0: one of the three must be more than 0")
+
+    def apply(self, images: U8, words: U32, out: U8) -> None:
+        """See Operation."""
+        noise.noise(images, words, (self.salt, self.gaussian, self.speckle), out)
+
+
+@dataclass(frozen=True, slots=True)
+class Cutout(Operation):
+    """Paints a square over the image, its middle anywhere in it."""
+
+    name: ClassVar[str] = "cutout"
+    domain: ClassVar[int] = philox.domains.AUGMENT_CUTOUT
+    numbers: ClassVar[dict[str, tuple[int, int | None]]] = {"side": (1, None), "fill": BYTE}
+
+    side: int
+    fill: int = 0
+
+    def check(self, shape: Shape) -> None:
+        """A square as large as the image would leave nothing."""
+        h, w, _ = shape
+        if self.side >= min(h, w):
+            raise UsageError(
+                f"augmentation cutout:{self.side}: images are {h} x {w}; SIDE must lie in 1 ... {min(h, w) - 1}"
+            )
+
+    def apply(self, images: U8, words: U32, out: U8) -> None:
+        """See Operation."""
+        augment.cutout(images, words, self.side, self.fill, out)
+
+
+OPERATIONS: dict[str, type[Operation]] = {
+    operation.name: operation
+    for operation in (Flip, FlipVertical, Crop, Window, Pad, Rotate, Elastic, Contrast, Tint, Pca, Noise, Cutout)
+}
+
+
+def _padded(images: U8, pad: int, fill: int) -> U8:
+    padded: U8 = np.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)), constant_values=fill)
+    return padded
+
+
+def _cut(images: U8, size: tuple[int, int], view: str) -> U8:
+    """The middle (of an odd rest the greater part goes below and right) or a corner."""
+    _, h, w, _ = images.shape
+    top = (h - size[0]) // 2 if view == "centre" else 0 if "upper" in view else h - size[0]
+    left = (w - size[1]) // 2 if view == "centre" else 0 if "left" in view else w - size[1]
+    return np.ascontiguousarray(images[:, top : top + size[0], left : left + size[1]])
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,16 +1,19 @@
-"""A data set in memory (or mapped into it): images, labels, and the figures that name it. No file formats."""
+"""What is subtracted from pixels and divided by before the network sees them: measured on the training set."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from dataclasses import dataclass
 from math import sqrt
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from dptrain.errors import DataError
+from dptrain.data.augment import Pipeline
+from dptrain.errors import DataError, UsageError
+from dptrain.kernels import philox
 from dptrain.types import F64, I64, U8
 
 _SHOWN = 10  #: classes that a set names where it is printed
@@ -133,3 +136,132 @@ def _moments(images: U8) -> tuple[tuple[float, ...], tuple[float, ...]]:
     ]
     variances = [(n * q - s * s) / (n * n) for s, q in sums]
     return tuple(s / n for s, _ in sums), tuple(sqrt(v) if v > 0 else 1.0 for v in variances)
+
+
+_holdout_log = logging.getLogger(__name__)
+
+
+def hold_out(name: str, classes: tuple[str, ...], part: Part) -> tuple[Part, Part]:
+    """Training and test part, in their old order; whole groups where there are groups, else single samples (warned).
+
+    A class that one of the two lacks is warned about, too. Raises DataError where nothing would be left to train on.
+    """
+    n = part.labels.size
+    count = -(-n // 10)
+    if part.groups is None:
+        order = philox.permutation(0, philox.domains.HOLD_OUT, 0, n)
+        _holdout_log.warning(
+            "%s has no test set: a random tenth (%d images) is held out; where pictures are alike (one scene, one "
+            "person), the test accuracy will be too good",
+            name,
+            count,
+        )
+    else:
+        order, count = by_group(part.groups, count, philox.domains.HOLD_OUT)
+    if count >= n:
+        raise DataError(f"{name}: {n} images are too few (or of one person only) to hold out a test set")
+    train, test = np.sort(order[count:]), np.sort(order[:count])
+    for which, taken in (("test", test), ("training", train)):
+        warn_of_lost(name, classes, part.labels, taken, which, "give more pictures, or a test set of your own")
+    groups = None if part.groups is None else part.groups[train]
+    return Part(part.images[train], part.labels[train], groups), Part(part.images[test], part.labels[test])
+
+
+_LOST_SHOWN = 10  #: classes that a warning names
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Split:
+    """Positions in the data set's training part, ascending; none is in both."""
+
+    train: I64
+    validation: I64
+
+
+def split(dataset: Dataset, validation: int, samples: int = 0) -> Split:
+    """Sets `validation` samples aside (-1: a tenth, rounded down; 0: none), and takes `samples` of the rest (0: all).
+
+    The rule: validation samples are the first ones of the Philox order with seed 0 in the domain SPLIT, training
+    samples the next ones. So every run over the same set has the same ones, a larger split contains a smaller one, and
+    sorted or striped files do no harm. Where samples come in groups (one driver's pictures), the order is that of the
+    groups, and a group begun is set aside as a whole: nobody is validated on whom it was trained on.
+    A class that one of the two lacks is warned about.
+    Raises UsageError where nothing, or not `samples`, would be left to train on.
+    """
+    n = dataset.train_labels.size
+    if validation < -1 or validation >= n:
+        raise UsageError(
+            f"validation is {validation}; {dataset.name} has {n} training samples: "
+            f"allowed are 0 ... {n - 1}, or -1 for a tenth"
+        )
+    count = n // 10 if validation == -1 else validation
+    order = philox.permutation(0, philox.domains.SPLIT, 0, n)
+    if dataset.train_groups is not None:
+        order, count = by_group(dataset.train_groups, count, philox.domains.SPLIT)
+    rest = order[count:]
+    if rest.size == 0 or samples > rest.size:
+        raise UsageError(
+            f"samples is {samples}: of the {n} training samples of {dataset.name}, {rest.size} are left to train on"
+        )
+    if count:
+        told = (dataset.name, dataset.classes, dataset.train_labels)
+        warn_of_lost(*told, order[:count], "validation", "a larger validation split, or more pictures, may have all")
+        warn_of_lost(*told, rest, "training", "a smaller validation split, or more pictures, may leave all")
+    return Split(train=np.sort(rest[: samples or rest.size]), validation=np.sort(order[:count]))
+
+
+def warn_of_lost(name: str, classes: tuple[str, ...], labels: I64, taken: I64, which: str, remedy: str) -> None:
+    """One warning where the samples `taken` have none of a class that is among `labels`."""
+    lost = [classes[label] for label in np.setdiff1d(labels, labels[taken])]
+    if not lost:
+        return
+    more = f" and {len(lost) - _SHOWN} more classes" if len(lost) > _LOST_SHOWN else ""
+    _log.warning(
+        "%s: the %s set (%d image%s) has none of %s%s: %s; %s",
+        name,
+        which,
+        taken.size,
+        "" if taken.size == 1 else "s",
+        ", ".join(map(repr, lost[:_LOST_SHOWN])),
+        more,
+        "they cannot be learned" if which == "training" else "its accuracy says nothing about them",
+        remedy,
+    )
+
+
+def by_group(groups: I64, count: int, domain: int) -> tuple[I64, int]:
+    """Positions ordered group by group, the groups in Philox order; and `count` rounded up to whole groups."""
+    names = np.unique(groups)
+    shuffled = names[philox.permutation(0, domain, 1, names.size)]
+    order = np.concatenate([np.flatnonzero(groups == name) for name in shuffled])
+    ends = np.cumsum([0, *(int((groups == name).sum()) for name in shuffled)])
+    return order, int(ends[np.searchsorted(ends, count)])
+
+
+_BLOCK = 500  #: images: 500 * 255 fits in 32 bits
+_DIGITS = 4  #: of a mean image, which every checkpoint holds in full
+
+
+class Standard(NamedTuple):
+    """Both in units of 0 ... 255, and what the network subtracts from an image after it is augmented and cut."""
+
+    mean: tuple[float, ...]  #: one a channel; or an image (h, w, c) in C order
+    std: tuple[float, ...]  #: one a channel
+
+
+def find_standard(dataset: Dataset, pipeline: Pipeline, how: str) -> Standard:
+    """how: "channel", mean and deviation of each; "mean-image", the mean of every pixel, and one deviation of all."""
+    if how == "channel":
+        return Standard(tuple(dataset.mean.tolist()), tuple(dataset.std.tolist()))
+    square = np.square(dataset.std) + np.square(dataset.mean)  # exact enough: of a few channels
+    std = sqrt(float(square.mean() - np.square(dataset.mean.mean())))
+    return Standard(_mean_image(dataset, pipeline), (std,) * dataset.mean.size)
+
+
+def _mean_image(dataset: Dataset, pipeline: Pipeline) -> tuple[float, ...]:
+    """Of the training images as evaluation sees them. Sums of integers, so exact in any order; rounded once."""
+    total = np.zeros(pipeline.output(dataset.image_shape), np.int64)
+    for at in range(0, len(dataset.train_images), _BLOCK):
+        total += pipeline.still(dataset.train_images[at : at + _BLOCK]).sum(axis=0, dtype=np.int32)
+    return tuple(round(pixel / len(dataset.train_images), _DIGITS) for pixel in total.reshape(-1).tolist())

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from dptrain import __version__
-from dptrain.data import checksum
+from dptrain.data import sources as checksum
 from dptrain.data.sources import Source
 from dptrain.errors import DataError
 

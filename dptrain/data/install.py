@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
 from dptrain.configrules import nearest
-from dptrain.data import checksum
+from dptrain.data import sources as checksum
 from dptrain.data.catalog import FOLDER, path_and_size
 from dptrain.data.fetch import Watcher, fetch
 from dptrain.data.sources import KNOWN, Known, Source, by_hand

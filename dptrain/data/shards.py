@@ -7,13 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from dptrain.config import DataConfig, TrainingConfig
-from dptrain.data.augment import Pipeline
+from dptrain.data.augment import VIEWS, Pipeline
 from dptrain.data.catalog import open_dataset
-from dptrain.data.dataset import Dataset
-from dptrain.data.operations import VIEWS
+from dptrain.data.dataset import Dataset, Split, Standard, find_standard, split
 from dptrain.data.sampler import Sampler
-from dptrain.data.split import Split, split
-from dptrain.data.standard import Standard, find_standard
 from dptrain.errors import UsageError
 from dptrain.types import I64, U8
 

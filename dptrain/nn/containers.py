@@ -1,9 +1,10 @@
-"""Networks out of layers: one after the other, and side by side with a sum. Tables of branches: table.py."""
+"""Branches: one input to many layers, many inputs to a sum, slices of an input to a layer each."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 
@@ -91,3 +92,58 @@ class Residual:
             return total
 
         return np.add(y, carried), backward
+
+
+@dataclass(frozen=True, slots=True)
+class ConcatTable(Container):
+    """x -> (layer 0 of x, layer 1 of x, ...)."""
+
+    def __call__(self, run: Run, x: Floats) -> tuple[Signal, Backward]:
+        """See the class."""
+        ys, backwards = zip(*(layer(run, x) for layer in self.layers), strict=True)
+
+        def backward(dy: Signal, gradients: dict[str, Floats]) -> Floats:
+            parts = [back(own, gradients) for back, own in zip(backwards, dy, strict=True)]
+            total: Floats = reduce(np.add, parts)  # from the first branch to the last
+            return total
+
+        return ys, backward
+
+
+@dataclass(frozen=True, slots=True)
+class CAddTable:
+    """(x0, x1, ...) of one shape -> their sum, from the first to the last."""
+
+    params: tuple[ParamSpec, ...] = ()
+    buffers: tuple[ParamSpec, ...] = ()
+
+    def __call__(self, run: Run, x: Signal) -> tuple[Floats, Backward]:  # noqa: ARG002  # every layer gets the run
+        """See the class."""
+        y: Floats = reduce(np.add, x)
+        return y, lambda dy, gradients: (dy,) * len(x)  # noqa: ARG005
+
+
+@dataclass(frozen=True, slots=True)
+class Parallel(Container):
+    """Layer i on slice i of x along axis `split`; the results, stacked along axis `join` (0 is the sample).
+
+    Torch's Parallel: a slice loses the axis, so x must be as long there as there are layers.
+    """
+
+    split: int = -1
+    join: int = -1
+
+    def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:
+        """See the class."""
+        if x.shape[self.split] != len(self.layers):
+            raise ValueError(f"axis {self.split} of {x.shape} has no slice for each of {len(self.layers)} layers")
+        slices = [np.ascontiguousarray(part) for part in np.moveaxis(x, self.split, 0)]
+        ys, backwards = zip(*(layer(run, part) for layer, part in zip(self.layers, slices, strict=True)), strict=True)
+        ends = np.add.accumulate([y.shape[self.join] for y in ys])
+
+        def backward(dy: Floats, gradients: dict[str, Floats]) -> Floats:
+            parts = np.split(dy, ends[:-1], axis=self.join)
+            dxs = [back(np.ascontiguousarray(p), gradients) for back, p in zip(backwards, parts, strict=True)]
+            return np.ascontiguousarray(np.stack(dxs, axis=self.split))
+
+        return np.concatenate(ys, axis=self.join), backward

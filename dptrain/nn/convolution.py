@@ -1,16 +1,16 @@
-"""Two-dimensional convolution and its transpose ("full" convolution)."""
+"""Affine layer. Computed as a 1 x 1 convolution over images of one pixel: one set of kernels, one order of sums."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 from math import prod
 
 import numpy as np
 
 from dptrain.kernels import conv
 from dptrain.model import ParamSpec
-from dptrain.nn.geometry import Pair, channel_sums, cropped, dilated, framed, pair
-from dptrain.nn.layer import Backward, Run
+from dptrain.nn.layer import Backward, Pair, Run, channel_sums, cropped, dilated, framed, pair
 from dptrain.types import Floats
 
 
@@ -125,3 +125,42 @@ def _step(stride: Pair) -> tuple[int, Pair]:
 def _frame(pad: Pair) -> tuple[int, Pair]:
     """(pad the kernels take, frame put around the image before): they know one pad for both axes."""
     return (pad[0], (0, 0)) if pad[0] == pad[1] else (0, pad)
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """(n, inputs) -> (n, outputs): x w' + b. Weights (outputs, inputs), bias (outputs,)."""
+
+    name: str
+    inputs: int
+    outputs: int
+    init: str = "torch"  #: of the weights; the shift is drawn like them with "torch", and 0 otherwise
+
+    @property
+    def params(self) -> tuple[ParamSpec, ...]:
+        """Weights and bias."""
+        fan = (self.inputs, self.outputs)
+        shift = "torch" if self.init == "torch" else "zeros"
+        return (
+            ParamSpec(f"{self.name}.weight", (self.outputs, self.inputs), init=self.init, fan=fan),
+            ParamSpec(f"{self.name}.bias", (self.outputs,), decay=False, init=shift, fan=fan),
+        )
+
+    @property
+    def buffers(self) -> tuple[ParamSpec, ...]:
+        """None."""
+        return ()
+
+    def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:
+        """See the class."""
+        weights = run.params[f"{self.name}.weight"][:, :, None, None]
+        pixel = x[:, None, None, :]
+        y = conv.forward(pixel, weights, 1, 0)[:, 0, 0] + run.params[f"{self.name}.bias"]
+
+        def backward(dy: Floats, gradients: dict[str, Floats]) -> Floats:
+            out = dy[:, None, None, :]
+            gradients[f"{self.name}.weight"][...] = conv.weight_gradient(pixel, out, (1, 1), 1, 0)[:, :, 0, 0]
+            gradients[f"{self.name}.bias"][...] = reduce(np.add, dy)  # sample after sample
+            return conv.input_gradient(out, weights, (1, 1), 1, 0)[:, 0, 0]
+
+        return y, backward

@@ -1,11 +1,17 @@
-"""A network and what it was built for, whoever built it."""
+"""A network as the trainer sees it: uint8 in, sums over the shard out (the seam `dptrain.model.Model`)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, is_dataclass
 
-from dptrain.nn.layer import Layer
+import numpy as np
+
+from dptrain.kernels import loss, pixels
+from dptrain.model import ParamLayout, ShardResult
+from dptrain.nn.criterion import PLAIN, Criterion
+from dptrain.nn.layer import Chance, Layer, Run
+from dptrain.types import F32, I64, U8
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,3 +49,62 @@ def leaves(layer: Layer) -> Iterator[Layer]:
         yield layer
     for child in inner:
         yield from leaves(child)
+
+
+_CHUNK = 32  #: samples scored at a time: activations stay in the cache
+
+
+class NetworkModel:
+    """Layer by layer, readable; one thread at a time. Pixel mean, (c,) or (h, w, c), and std, (c,): of 0..255."""
+
+    def __init__(
+        self,
+        network: Network,
+        standard: tuple[F32, F32],
+        criterion: Criterion = PLAIN,
+        l2: float = 0.0,
+        seed: int = 0,
+    ) -> None:
+        self.network = network
+        self.params = ParamLayout(network.network.params, network.origin)
+        self.buffers = ParamLayout(network.network.buffers)
+        self._mean, self._std = (part.astype(np.float32) for part in standard)
+        self._criterion = criterion
+        self._l2 = l2  #: l2 / 2 times the sum of the squared weights is part of every sample's loss
+        self._seed = seed  #: of what is drawn by chance
+
+    def gradient(self, params: F32, x: U8, y: I64, step: int = 0, shard: int = 0) -> ShardResult:
+        """Forward and backward of one shard. x: (n, h, w, c) uint8, y: (n,). BatchNorm over the shard. Sums."""
+        flat, statistics = np.zeros(self.params.size, np.float32), np.zeros(self.buffers.size, np.float32)
+        run = Run(self.params.views(params), {}, training=True, chance=Chance(self._seed, step, shard))
+        logits, backward = self.network.network(run, self._standardise(x))
+        losses, dlogits = self._criterion(logits, y)
+        backward(dlogits, self.params.views(flat))
+        samples, total = len(y), sum(losses.tolist())
+        if self._l2:
+            counted = self._criterion.count(y)  # what the sums are divided by in the end
+            total += counted * (self._l2 / 2) * _sum_of_squares(params)
+            flat += np.float32(counted * self._l2) * params
+        for name, view in self.buffers.views(statistics).items():
+            view[...] = run.statistics[name] * np.float32(samples)
+        hits = int((loss.ranks(logits, y) == 0).sum())
+        return ShardResult(flat, statistics, total, hits, samples)
+
+    def logits(self, params: F32, buffers: F32, x: U8) -> F32:
+        """(n, h, w, c) uint8 -> (n, classes), with running statistics: a score never depends on its batch mates."""
+        run = Run(self.params.views(params), self.buffers.views(buffers), training=False)
+        out = np.empty((len(x), self.network.classes), np.float32)
+        for at in range(0, len(x), _CHUNK):
+            out[at : at + _CHUNK], _ = self.network.network(run, self._standardise(x[at : at + _CHUNK]))
+        return out
+
+    def _standardise(self, x: U8) -> F32:
+        image = self.network.image
+        if x.ndim != 4 or x.shape[1:] != (image.height, image.width, image.channels):
+            raise ValueError(f"images of shape {x.shape[1:]}; the network was built for {image}")
+        return pixels.standardise(x, self._mean, self._std)
+
+
+def _sum_of_squares(params: F32) -> float:
+    """From the first to the last, float64: np.sum's order depends on the CPU."""
+    return float(np.add.accumulate(np.square(params, dtype=np.float64))[-1])

@@ -21,12 +21,59 @@ from dptrain.config import ModelConfig
 from dptrain.configrules import nearest
 from dptrain.errors import UsageError
 from dptrain.model import ParamLayout
+from dptrain.nn.activations import ReLU, Reshape
+from dptrain.nn.containers import Sequential
+from dptrain.nn.convolution import Convolution
 from dptrain.nn.initialise import initial_params
 from dptrain.nn.layer import Layer, Run
-from dptrain.nn.lenet import lenet
 from dptrain.nn.network import ImageShape, Network
-from dptrain.nn.resnet import resnet
-from dptrain.nn.vgg import vgg
+from dptrain.nn.norm import BatchNorm
+from dptrain.nn.pooling import GlobalAverage, MaxPooling
+from dptrain.nn.resnet import head, resnet
+
+
+def lenet(config: ModelConfig, image: ImageShape, classes: int) -> Network:
+    """Two times 5 x 5 convolution, ReLU, maximum of 2 x 2 (F, then 2F channels); hidden affine layers; scores.
+
+    Of the configuration it takes filters, hidden, dropout and the initialisers. Raises UsageError for tiny images.
+    """
+    if min(image.height, image.width) < 4:
+        raise UsageError(f"images of {image.height}x{image.width} do not fit lenet: both sides must be at least 4")
+    width, init = config.filters, config.conv_init
+    layers: tuple[Layer, ...] = (
+        Convolution("conv1", image.channels, width, taps=5, pad=2, first=True, bias=True, init=init),
+        ReLU(),
+        MaxPooling(),
+        Convolution("conv2", width, 2 * width, taps=5, pad=2, bias=True, init=init),
+        ReLU(),
+        MaxPooling(),
+        Reshape(),
+    )
+    inputs = (image.height // 4) * (image.width // 4) * 2 * width
+    return Network(image, classes, Sequential((*layers, *head(config, inputs, classes))))
+
+
+def vgg(config: ModelConfig, image: ImageShape, classes: int) -> Network:
+    """Three stages of n times conv, BatchNorm, ReLU at F, 2F, 4F channels; global average; hidden layers; scores.
+
+    Of the configuration it takes n, filters, hidden, dropout and the initialisers. Raises UsageError for tiny images.
+    """
+    if min(image.height, image.width) < 4:
+        raise UsageError(f"images of {image.height}x{image.width} do not fit vgg: both sides must be at least 4")
+    layers: list[Layer] = []
+    inputs = image.channels
+    for stage in range(3):
+        outputs = config.filters << stage
+        layers += [MaxPooling()] if stage else []
+        for block in range(config.n):
+            name = f"stage{stage + 1}.{block}"
+            first = not layers
+            convolution = Convolution(f"{name}.conv", inputs, outputs, first=first, init=config.conv_init)
+            layers += [convolution, BatchNorm(f"{name}.bn", outputs, init=config.gamma), ReLU()]
+            inputs = outputs
+    layers += [GlobalAverage(), *head(config, inputs, classes)]
+    return Network(image, classes, Sequential(tuple(layers)))
+
 
 #: What a file offers: (configuration, shape of an image, classes) -> a layer (n, h, w, c) -> (n, classes).
 Builder: TypeAlias = Callable[[ModelConfig, ImageShape, int], Layer]

@@ -1,14 +1,15 @@
-"""Pooling: over the whole image, and over any windows (maximum, average)."""
+"""Frames around images: of a constant along any axis, of the mirrored image, of its repeated edge."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from dptrain.kernels import pool, window
 from dptrain.model import ParamSpec
-from dptrain.nn.geometry import Pair, pair
-from dptrain.nn.layer import Backward, Run
-from dptrain.types import Floats
+from dptrain.nn.layer import Backward, Pair, Run, pair
+from dptrain.types import I64, Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,3 +77,97 @@ def _window(size: int | Pair, stride: int | Pair, pad: int | Pair, x: Floats, *,
         if length + 2 * made.pad[axis] < made.size[axis]:
             raise ValueError(f"a window of {made.size} does not fit an image of {x.shape[1:3]} with pad {made.pad}")
     return made
+
+
+@dataclass(frozen=True, slots=True)
+class UpSampling:
+    """(n, h, w, c) -> (n, scale h, scale w, c): every pixel scale x scale times."""
+
+    scale: int
+    params: tuple[ParamSpec, ...] = ()
+    buffers: tuple[ParamSpec, ...] = ()
+
+    def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:  # noqa: ARG002
+        """See the class."""
+
+        def backward(dy: Floats, gradients: dict[str, Floats]) -> Floats:  # noqa: ARG001
+            dx = np.zeros(x.shape, dy.dtype)
+            for i in range(self.scale):
+                for j in range(self.scale):
+                    dx += dy[:, i :: self.scale, j :: self.scale]
+            return dx
+
+        return np.repeat(np.repeat(x, self.scale, axis=1), self.scale, axis=2), backward
+
+
+@dataclass(frozen=True, slots=True)
+class Padding:
+    """`before` and `after` times `value` along `axis` (1 is the first after the sample)."""
+
+    axis: int
+    before: int = 0
+    after: int = 0
+    value: float = 0.0
+    params: tuple[ParamSpec, ...] = ()
+    buffers: tuple[ParamSpec, ...] = ()
+
+    def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:  # noqa: ARG002
+        """See the class."""
+        shape, axis = list(x.shape), self.axis % x.ndim
+        shape[axis] += self.before + self.after
+        own = (slice(None),) * axis + (slice(self.before, self.before + x.shape[axis]),)
+        y = np.full(shape, self.value, x.dtype)
+        y[own] = x
+        return y, lambda dy, gradients: np.ascontiguousarray(dy[own])  # noqa: ARG005
+
+
+@dataclass(frozen=True, slots=True)
+class _Sides:
+    """How much on each side of an image."""
+
+    left: int
+    right: int
+    top: int
+    bottom: int
+    params: tuple[ParamSpec, ...] = ()
+    buffers: tuple[ParamSpec, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ReflectionPadding(_Sides):
+    """(n, h, w, c) with rows and columns mirrored at the edge, which is not repeated: d c b | a b c d | c b a."""
+
+    def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:  # noqa: ARG002
+        """See the class."""
+        _, h, w, _ = x.shape
+        if max(self.top, self.bottom) >= h or max(self.left, self.right) >= w:
+            raise ValueError(f"a reflection of {self} needs an image of more rows and columns than {h}x{w}")
+        rows = np.abs(np.arange(-self.top, h + self.bottom))
+        columns = np.abs(np.arange(-self.left, w + self.right))
+        return _taken(x, np.minimum(rows, 2 * (h - 1) - rows), np.minimum(columns, 2 * (w - 1) - columns))
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicationPadding(_Sides):
+    """(n, h, w, c) with its edge repeated: a a a | a b c d | d d d."""
+
+    def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:  # noqa: ARG002
+        """See the class."""
+        _, h, w, _ = x.shape
+        rows = np.clip(np.arange(-self.top, h + self.bottom), 0, h - 1)
+        return _taken(x, rows, np.clip(np.arange(-self.left, w + self.right), 0, w - 1))
+
+
+def _taken(x: Floats, rows: I64, columns: I64) -> tuple[Floats, Backward]:
+    """Rows and columns of x by number, some more than once; their gradients are added from the first to the last."""
+
+    def backward(dy: Floats, gradients: dict[str, Floats]) -> Floats:  # noqa: ARG001
+        across = np.zeros((*dy.shape[:2], *x.shape[2:]), dy.dtype)
+        for at, column in enumerate(columns):
+            across[:, :, column] += dy[:, :, at]
+        dx = np.zeros(x.shape, dy.dtype)
+        for at, row in enumerate(rows):
+            dx[:, row] += across[:, at]
+        return dx
+
+    return np.ascontiguousarray(x[:, rows][:, :, columns]), backward

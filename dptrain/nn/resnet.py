@@ -7,17 +7,14 @@ from dataclasses import dataclass
 
 from dptrain.config import ModelConfig
 from dptrain.errors import UsageError
-from dptrain.nn.batchnorm import BatchNorm
-from dptrain.nn.block import BLOCKS, Block
+from dptrain.nn.activations import ReLU
+from dptrain.nn.block import BLOCKS, AveragePool, Block, Identity, Subsample, projection
 from dptrain.nn.containers import Sequential
-from dptrain.nn.convolution import Convolution
-from dptrain.nn.dropout import Dropout
+from dptrain.nn.convolution import Convolution, Linear
 from dptrain.nn.layer import Layer
-from dptrain.nn.linear import Linear
 from dptrain.nn.network import ImageShape, Network
+from dptrain.nn.norm import BatchNorm, Dropout
 from dptrain.nn.pooling import GlobalAverage
-from dptrain.nn.relu import ReLU
-from dptrain.nn.shortcut import AveragePool, Identity, Subsample, projection
 
 __all__ = ["ImageShape", "ResNet", "resnet"]
 

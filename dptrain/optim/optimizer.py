@@ -3,17 +3,204 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import sqrt
 from typing import Protocol
+
+import numpy as np
 
 from dptrain.config import TrainingConfig
 from dptrain.errors import UsageError
+from dptrain.kernels.descent import descend
 from dptrain.model import ParamLayout
-from dptrain.optim.adadelta import Adadelta
-from dptrain.optim.adagrad import Adagrad
-from dptrain.optim.adam import Adam
-from dptrain.optim.rmsprop import RMSprop
-from dptrain.optim.sgd import SGD
 from dptrain.types import F32
+
+
+def move(mean: F32, rate: float, value: F32, scratch: F32) -> None:
+    """mean = rate * mean + (1 - rate) * value."""
+    np.multiply(mean, np.float32(rate), out=mean)
+    np.multiply(value, np.float32(1.0 - rate), out=scratch)
+    np.add(mean, scratch, out=mean)
+
+
+def move_square(mean: F32, rate: float, value: F32, scratch: F32) -> None:
+    """mean = rate * mean + (1 - rate) * value * value; the factor is multiplied first, as in PyTorch."""
+    np.multiply(mean, np.float32(rate), out=mean)
+    np.multiply(value, np.float32(1.0 - rate), out=scratch)
+    np.multiply(scratch, value, out=scratch)
+    np.add(mean, scratch, out=mean)
+
+
+def power(base: float, exponent: int) -> float:
+    """base ** exponent by squaring: libm's pow differs between machines in the last bit."""
+    result = 1.0
+    while exponent:
+        if exponent & 1:
+            result *= base
+        base *= base
+        exponent >>= 1
+    return result
+
+
+class Decay:
+    """gradient + weight_decay * params, for all parameters or for weights only. One instance serves one thread."""
+
+    def __init__(self, training: TrainingConfig, layout: ParamLayout) -> None:
+        if training.decay not in ("all", "weights"):
+            raise UsageError(f"decay {training.decay!r} is unknown; allowed are 'all' and 'weights'")
+        #: (layout.size,), a factor for each parameter; (0,) without decay
+        self.factors: F32 = np.full(layout.size if training.weight_decay else 0, training.weight_decay, np.float32)
+        if training.decay == "weights" and training.weight_decay:
+            for spec, offset in layout.items():
+                if not spec.decay:
+                    self.factors[offset : offset + spec.size] = 0.0
+        self._sum: F32 = np.zeros(layout.size, np.float32)  #: handed out; overwritten by the next call
+
+    def added(self, params: F32, gradient: F32) -> F32:
+        """(layout.size,), which the caller may change until the next call."""
+        if self.factors.size:
+            np.multiply(params, self.factors, out=self._sum)
+            np.add(gradient, self._sum, out=self._sum)
+        else:
+            np.copyto(self._sum, gradient)
+        return self._sum
+
+
+class SGD:
+    """g += decay * p;  v = momentum * v + g;  p -= lr * (g + momentum * v if Nesterov else v).
+
+    v is 0 before the first update, so the first v is g, as in PyTorch. Without momentum there is no v.
+    """
+
+    def __init__(self, training: TrainingConfig, layout: ParamLayout) -> None:
+        self._momentum = np.float32(training.momentum)
+        self._nesterov = training.nesterov
+        self._decay = Decay(training, layout)
+        self._none: F32 = np.zeros(0, np.float32)
+
+    def init(self, size: int) -> dict[str, F32]:
+        """{"velocity": zeros}, or nothing without momentum."""
+        return {"velocity": np.zeros(size, np.float32)} if self._momentum else {}
+
+    def update(self, params: F32, gradient: F32, state: dict[str, F32], lr: float, step: int) -> None:  # noqa: ARG002
+        """See the class. All arrays: (layout.size,)."""
+        velocity, decay = state.get("velocity", self._none), self._decay.factors
+        descend(params, gradient, velocity, decay, np.float32(lr), self._momentum, nesterov=self._nesterov)
+
+
+class Adam:
+    """m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;  p -= lr / (1 - b1^t) m / (sqrt(v) / sqrt(1 - b2^t) + epsilon).
+
+    t = step + 1. Without the correction the first step would be (1 - b1) / sqrt(1 - b2) = 3.2 times lr.
+    Every operation is one float32 rounding an element. One instance serves one thread.
+    """
+
+    def __init__(self, training: TrainingConfig, layout: ParamLayout) -> None:
+        self._betas = training.beta1, training.beta2
+        self._epsilon = np.float32(training.epsilon)
+        self._decay = Decay(training, layout)
+        self._scratch: F32 = np.zeros(layout.size, np.float32)
+
+    def init(self, size: int) -> dict[str, F32]:
+        """Running means of the gradient and of its squares, 0."""
+        return {"mean": np.zeros(size, np.float32), "square": np.zeros(size, np.float32)}
+
+    def update(self, params: F32, gradient: F32, state: dict[str, F32], lr: float, step: int) -> None:
+        """See the class. All arrays: (layout.size,)."""
+        g, scratch = self._decay.added(params, gradient), self._scratch
+        (beta1, beta2), mean, square = self._betas, state["mean"], state["square"]
+        move(mean, beta1, g, scratch)
+        move_square(square, beta2, g, scratch)
+        np.sqrt(square, out=scratch)
+        np.divide(scratch, np.float32(sqrt(1.0 - power(beta2, step + 1))), out=scratch)
+        np.add(scratch, self._epsilon, out=scratch)
+        np.divide(mean, scratch, out=scratch)
+        np.multiply(scratch, np.float32(lr / (1.0 - power(beta1, step + 1))), out=scratch)
+        np.subtract(params, scratch, out=params)
+
+
+class Adagrad:
+    """s += g^2;  p -= lr * g / (sqrt(s) + epsilon).
+
+    Every operation is one float32 rounding an element. One instance serves one thread.
+    """
+
+    def __init__(self, training: TrainingConfig, layout: ParamLayout) -> None:
+        self._epsilon = np.float32(training.epsilon)
+        self._decay = Decay(training, layout)
+        self._scratch: F32 = np.zeros(layout.size, np.float32)
+
+    def init(self, size: int) -> dict[str, F32]:
+        """Sum of squares, 0."""
+        return {"squares": np.zeros(size, np.float32)}
+
+    def update(self, params: F32, gradient: F32, state: dict[str, F32], lr: float, step: int) -> None:  # noqa: ARG002
+        """See the class. All arrays: (layout.size,)."""
+        g, scratch, squares = self._decay.added(params, gradient), self._scratch, state["squares"]
+        np.multiply(g, g, out=scratch)
+        np.add(squares, scratch, out=squares)
+        np.sqrt(squares, out=scratch)
+        np.add(scratch, self._epsilon, out=scratch)
+        np.divide(g, scratch, out=scratch)
+        np.multiply(scratch, np.float32(lr), out=scratch)
+        np.subtract(params, scratch, out=params)
+
+
+class Adadelta:
+    """s = rho s + (1 - rho) g^2;  d = sqrt(u + epsilon) / sqrt(s + epsilon) g;  u = rho u + (1 - rho) d^2;  p -= lr d.
+
+    The paper has lr = 1. Every operation is one float32 rounding an element. One instance serves one thread.
+    """
+
+    def __init__(self, training: TrainingConfig, layout: ParamLayout) -> None:
+        self._rho, self._epsilon = training.rho, np.float32(training.epsilon)
+        self._decay = Decay(training, layout)
+        self._delta: F32 = np.zeros(layout.size, np.float32)  #: scratch
+        self._scratch: F32 = np.zeros(layout.size, np.float32)
+
+    def init(self, size: int) -> dict[str, F32]:
+        """Running means of the squared gradient and of the squared change, 0."""
+        return {"square": np.zeros(size, np.float32), "change": np.zeros(size, np.float32)}
+
+    def update(self, params: F32, gradient: F32, state: dict[str, F32], lr: float, step: int) -> None:  # noqa: ARG002
+        """See the class. All arrays: (layout.size,)."""
+        g, delta, scratch = self._decay.added(params, gradient), self._delta, self._scratch
+        square, change = state["square"], state["change"]
+        move_square(square, self._rho, g, scratch)
+        np.add(change, self._epsilon, out=delta)
+        np.sqrt(delta, out=delta)
+        np.add(square, self._epsilon, out=scratch)
+        np.sqrt(scratch, out=scratch)
+        np.divide(delta, scratch, out=delta)
+        np.multiply(delta, g, out=delta)
+        move_square(change, self._rho, delta, scratch)
+        np.multiply(delta, np.float32(lr), out=delta)
+        np.subtract(params, delta, out=params)
+
+
+class RMSprop:
+    """s = rho s + (1 - rho) g^2;  p -= lr * g / (sqrt(s) + epsilon).
+
+    Every operation is one float32 rounding an element. One instance serves one thread.
+    """
+
+    def __init__(self, training: TrainingConfig, layout: ParamLayout) -> None:
+        self._rho, self._epsilon = training.rho, np.float32(training.epsilon)
+        self._decay = Decay(training, layout)
+        self._scratch: F32 = np.zeros(layout.size, np.float32)
+
+    def init(self, size: int) -> dict[str, F32]:
+        """Running mean of squares, 0."""
+        return {"square": np.zeros(size, np.float32)}
+
+    def update(self, params: F32, gradient: F32, state: dict[str, F32], lr: float, step: int) -> None:  # noqa: ARG002
+        """See the class. All arrays: (layout.size,)."""
+        g, scratch = self._decay.added(params, gradient), self._scratch
+        move_square(state["square"], self._rho, g, scratch)
+        np.sqrt(state["square"], out=scratch)
+        np.add(scratch, self._epsilon, out=scratch)
+        np.divide(g, scratch, out=scratch)
+        np.multiply(scratch, np.float32(lr), out=scratch)
+        np.subtract(params, scratch, out=params)
 
 
 class Optimizer(Protocol):

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from dptrain.config import TrainingConfig
 from dptrain.errors import UsageError
-from dptrain.optim.cosine import cos_pi
+from dptrain.optim.exact import cos_pi
 
 Schedule: TypeAlias = Callable[[int], float]  #: step (0 for the first update) -> rate, or a factor of it
 

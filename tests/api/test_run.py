@@ -78,7 +78,7 @@ def test_a_network_predicts_where_its_data_set_is_not(run, data, monkeypatch):
     def lost(*_):
         raise DataError("the data set is elsewhere")
 
-    monkeypatch.setattr("dptrain.api.explained.open_trained_data", lost)
+    monkeypatch.setattr("dptrain.api.pictures.open_trained_data", lost)
     alone = dptrain.Run(run.path)
     assert alone.predict(data.test_images[:2]) == run.predict(data.test_images[:2])
     assert alone.classes == data.classes

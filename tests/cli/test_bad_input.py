@@ -17,10 +17,10 @@ from dptrain.config import build
 from dptrain.configfile import to_toml
 from dptrain.nn import build as build_network
 from dptrain.nn import initial_buffers, initial_params
-from dptrain.run import directory
-from dptrain.run.checkpoint import pack
-from dptrain.run.facts import DataFacts, RunFacts
-from dptrain.run.metrics import JsonLines, hash_record
+from dptrain.runs import directory
+from dptrain.runs.checkpoint import pack
+from dptrain.runs.manifest import DataFacts, RunFacts
+from dptrain.runs.metrics import JsonLines, hash_record
 
 USAGE, CONFIGURATION = 64, 78
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from dptrain.cli import main
+from dptrain.nn.activations import MulConstant
 from dptrain.nn.criterion import MEASURES
-from dptrain.nn.examples import EXAMPLES
-from dptrain.nn.scale import MulConstant
+from dptrain.nn.gradcheck import EXAMPLES
 
 
 def test_gradcheck_goes_through_every_layer_and_criterion_and_the_network(capsys):
@@ -121,7 +121,7 @@ def test_check_finds_a_parameter_without_a_gradient(tmp_path, capsys):
     (tmp_path / "stuck.py").write_text(
         "from dptrain.nn import build_network\n"
         "from dptrain.nn.containers import Sequential\n"
-        "from dptrain.nn.scale import MulConstant\n"
+        "from dptrain.nn.activations import MulConstant\n"
         "def net(config, image, classes):\n"
         "    from dataclasses import replace\n"
         "    ours = build_network(replace(config, network='vgg'), image, classes).network\n"
@@ -135,7 +135,7 @@ def test_check_finds_a_parameter_without_a_gradient(tmp_path, capsys):
 def test_check_finds_scores_that_start_too_far_from_zero(tmp_path, capsys):
     (tmp_path / "loud.py").write_text(
         "from dptrain.nn import build_network\n"
-        "from dptrain.nn.scale import MulConstant\n"
+        "from dptrain.nn.activations import MulConstant\n"
         "def net(config, image, classes):\n"
         "    from dataclasses import replace\n"
         "    ours = build_network(replace(config, network='vgg'), image, classes).network\n"

@@ -10,7 +10,7 @@ from safetensors.numpy import load_file
 
 from dptrain.api.trained import load_trained, open_trained_data
 from dptrain.cli import main
-from dptrain.run.metrics import read
+from dptrain.runs.metrics import read
 
 DATA = ["--dataset", "shapes32", "--validation", "500", "--samples", "256", "--batch-size", "128", "--shard-size", "32"]
 

@@ -11,7 +11,7 @@ from PIL import Image
 from dptrain.cli import main
 from dptrain.cli.experiment import finished
 from dptrain.data.catalog import open_dataset
-from dptrain.run.metrics import read
+from dptrain.runs.metrics import read
 
 pytestmark = pytest.mark.system
 
@@ -327,8 +327,8 @@ def test_a_picture_of_no_image_is_refused_in_one_line(run, here, capsys, picture
 
 
 def test_images_to_explain_come_from_each_class_in_turn():
-    from dptrain.analysis.scores import Scores
-    from dptrain.api.explained import classified_right
+    from dptrain.api.pictures import classified_right
+    from dptrain.explain.misclassified import Scores
 
     labels = np.array([0, 0, 0, 1, 1, 2, 1])
     probabilities = np.eye(3)[[0, 0, 1, 1, 1, 2, 1]]

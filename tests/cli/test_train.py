@@ -15,8 +15,8 @@ from dptrain.cli import main
 from dptrain.config import values
 from dptrain.configfile import resolve
 from dptrain.data.catalog import open_dataset
-from dptrain.run.directory import stored_config
-from dptrain.run.metrics import TIMING_KEYS, read
+from dptrain.runs.directory import stored_config
+from dptrain.runs.metrics import TIMING_KEYS, read
 
 pytestmark = pytest.mark.system
 

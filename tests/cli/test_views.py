@@ -7,8 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from dptrain.api.trained import load_trained, open_trained_data
-from dptrain.api.views import combined
+from dptrain.api.trained import combined, load_trained, open_trained_data
 from dptrain.cli import main
 
 

@@ -1,7 +1,7 @@
 """What the tests of the coordinator read off a list of its actions."""
 
 from dptrain.cluster.events import Drop, Send
-from dptrain.wire.messages import Assign
+from dptrain.cluster.messages import Assign
 
 
 def assigned(actions):

@@ -7,12 +7,7 @@ import pytest
 
 from dptrain.cluster.coordinator import Coordinator
 from dptrain.cluster.events import Arrived, Computed, Connected, CrewExit, Received, Send
-from dptrain.cluster.rounds import snapshot
-from dptrain.cluster.state import layout_digest
-from dptrain.cluster.toy import BUFFERS, CANARY, DATASET, NUMERICS, PARAMS, Toy, gradient, score
-from dptrain.cluster.tree import split
-from dptrain.cluster.worker import Worker
-from dptrain.wire.messages import (
+from dptrain.cluster.messages import (
     PROTOCOL,
     Admitted,
     Assign,
@@ -24,6 +19,11 @@ from dptrain.wire.messages import (
     NonFinite,
     Welcome,
 )
+from dptrain.cluster.round import snapshot
+from dptrain.cluster.state import layout_digest
+from dptrain.cluster.tree import split
+from dptrain.cluster.worker import Worker
+from simulation.toy import BUFFERS, CANARY, DATASET, NUMERICS, PARAMS, Toy, gradient, score
 
 TERM = 3
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dptrain.cluster.assignment import Book, Terms
-from dptrain.cluster.lease import Lease
+from dptrain.cluster.members import Lease
+from dptrain.cluster.round import Book, Terms
 from dptrain.cluster.tree import Node, is_node
 
 

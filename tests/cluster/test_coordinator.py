@@ -2,9 +2,8 @@
 
 import pytest
 
-from dptrain.cluster.events import Finish, PeerGone, SaveCheckpoint, Send, StopRequested, Tell, Tick
-from dptrain.cluster.reports import Notice
-from dptrain.wire.messages import PROTOCOL, AskConfig, Leave, Ping, Stop
+from dptrain.cluster.events import Finish, Notice, PeerGone, SaveCheckpoint, Send, StopRequested, Tell, Tick
+from dptrain.cluster.messages import PROTOCOL, AskConfig, Leave, Ping, Stop
 
 T = 3  #: the term of conftest's Lead
 

@@ -9,20 +9,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dptrain.cluster.coordinator import Coordinator
-from dptrain.cluster.events import Finish, Received, SaveCheckpoint, Send, StopRequested, Tell, Tick
-from dptrain.cluster.reports import EpochDone, Evaluated, RunStarted, StepDone, WorkerJoined
-from dptrain.cluster.toy import CANARY, DATASET, NUMERICS, Toy, gradient, oracle, score
-from dptrain.wire.messages import (
-    PROTOCOL,
-    Assign,
-    Canary,
-    Evaluate,
-    EvaluationDone,
-    Hello,
-    NodeDone,
-    Params,
-    Stop,
+from dptrain.cluster.events import (
+    EpochDone,
+    Evaluated,
+    Finish,
+    Received,
+    RunStarted,
+    SaveCheckpoint,
+    Send,
+    StepDone,
+    StopRequested,
+    Tell,
+    Tick,
+    WorkerJoined,
 )
+from dptrain.cluster.messages import PROTOCOL, Assign, Canary, Evaluate, EvaluationDone, Hello, NodeDone, Params, Stop
+from simulation.toy import CANARY, DATASET, NUMERICS, Toy, gradient, oracle, score
 
 NAME = "b" * 32
 RUN = (StepDone, EpochDone, Evaluated)

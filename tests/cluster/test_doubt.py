@@ -5,11 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dptrain.cluster.events import Finish, PeerGone, SaveCheckpoint, Send, Tell, Tick
-from dptrain.cluster.jury import audited
-from dptrain.cluster.reports import Notice, StepDone, TakenBack
-from dptrain.cluster.toy import oracle
-from dptrain.wire.messages import Assign, Evaluate, Leave, NonFinite, Progress, Reject, WhoAreYou
+from dptrain.cluster.doubt import audited
+from dptrain.cluster.events import Finish, Notice, PeerGone, SaveCheckpoint, Send, StepDone, TakenBack, Tell, Tick
+from dptrain.cluster.messages import Assign, Evaluate, Leave, NonFinite, Progress, Reject, WhoAreYou
+from simulation.toy import oracle
 
 T = 3  #: the term of conftest's Lead
 

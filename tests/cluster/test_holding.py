@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dptrain.cluster.holding import Holding
-from dptrain.cluster.toy import PARAMS, gradient
 from dptrain.cluster.tree import Node, children, is_node, sibling
+from simulation.toy import PARAMS, gradient
 
 
 @st.composite

@@ -5,11 +5,10 @@ from dataclasses import replace
 import pytest
 
 from cluster.actions import refusals
-from dptrain.cluster.events import Drop, Received, Send, Tell, Tick
-from dptrain.cluster.reports import Notice, RunStarted, WorkerJoined, WorkerLost
+from dptrain.cluster.events import Drop, Notice, Received, RunStarted, Send, Tell, Tick, WorkerJoined, WorkerLost
+from dptrain.cluster.messages import PROTOCOL, Admitted, AskConfig, Reject, Welcome, WhoAreYou
 from dptrain.cluster.state import layout_digest
-from dptrain.cluster.toy import BUFFERS, CANARY, DATASET, PARAMS
-from dptrain.wire.messages import PROTOCOL, Admitted, AskConfig, Reject, Welcome, WhoAreYou
+from simulation.toy import BUFFERS, CANARY, DATASET, PARAMS
 
 T = 3  #: the term of conftest's Lead
 WELCOME = Welcome(T, "toy", "{}", DATASET, layout_digest(PARAMS, BUFFERS))

@@ -1,9 +1,8 @@
 """Workers that go, are silent, come back; leases. Events in, whole lists of actions out."""
 
 from cluster.actions import assigned
-from dptrain.cluster.events import CrewExit, PeerGone, Send, Tell, Tick
-from dptrain.cluster.reports import Notice, WorkerLost, WorkerSilent
-from dptrain.wire.messages import Leave, Ping, Progress
+from dptrain.cluster.events import CrewExit, Notice, PeerGone, Send, Tell, Tick, WorkerLost, WorkerSilent
+from dptrain.cluster.messages import Leave, Ping, Progress
 
 T = 3  #: the term of conftest's Lead
 

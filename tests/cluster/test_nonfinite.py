@@ -3,10 +3,9 @@
 import numpy as np
 
 from cluster.actions import assigned, refusals
-from dptrain.cluster.events import Finish, SaveCheckpoint, Send, Tell
-from dptrain.cluster.reports import Notice
-from dptrain.cluster.toy import PARAMS, oracle
-from dptrain.wire.messages import Reject, Stop
+from dptrain.cluster.events import Finish, Notice, SaveCheckpoint, Send, Tell
+from dptrain.cluster.messages import Reject, Stop
+from simulation.toy import PARAMS, oracle
 
 T = 3  #: the term of conftest's Lead
 NAMED = "step 1, shard 1: bn.weight is not finite"

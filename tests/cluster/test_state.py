@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dptrain.cluster.toy import Toy
+from simulation.toy import Toy
 
 
 @pytest.mark.parametrize("part", ["params", "buffers", "velocity"])

@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dptrain.cluster.toy import PARAMS, Toy
 from dptrain.cluster.tree import Tree
 from dptrain.cluster.update import apply
 from dptrain.config import TrainingConfig
 from dptrain.model import ShardResult
 from dptrain.optim.optimizer import make_optimizer
+from simulation.toy import PARAMS, Toy
 
 
 def result(state, seed, samples=4):

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from cluster.actions import assigned, refusals
-from dptrain.cluster.events import Drop, Send, Tell, Tick
-from dptrain.cluster.reports import StepDone, WorkerLost
-from dptrain.wire.messages import Progress
+from dptrain.cluster.events import Drop, Send, StepDone, Tell, Tick, WorkerLost
+from dptrain.cluster.messages import Progress
 
 T = 3  #: the term of conftest's Lead
 

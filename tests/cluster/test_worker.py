@@ -23,8 +23,7 @@ from dptrain.cluster.events import (
     StopRequested,
     Tick,
 )
-from dptrain.cluster.toy import CANARY, DATASET, PARAMS
-from dptrain.wire.messages import (
+from dptrain.cluster.messages import (
     PROTOCOL,
     Admitted,
     Assign,
@@ -41,6 +40,7 @@ from dptrain.wire.messages import (
     Stop,
     WhoAreYou,
 )
+from simulation.toy import CANARY, DATASET, PARAMS
 
 T = 3  #: the term of conftest's Hand
 ME = "0123456789abcdef" * 2

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from dptrain.configrules import parse
-from dptrain.data import catalog, cifar10
+from dptrain.data import catalog
 from dptrain.data.catalog import data_home, open_dataset
+from dptrain.data.datasets import cifar10
 from dptrain.errors import DataError, UsageError
 
 

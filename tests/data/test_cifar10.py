@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dptrain.data import cifar10
 from dptrain.data.catalog import open_dataset
+from dptrain.data.datasets import cifar10
 from dptrain.errors import DataError
 
 

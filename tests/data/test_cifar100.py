@@ -7,8 +7,8 @@ import pickle
 import numpy as np
 import pytest
 
-from dptrain.data import cifar100
 from dptrain.data.catalog import open_dataset
+from dptrain.data.datasets import cifar100
 from dptrain.errors import DataError
 
 

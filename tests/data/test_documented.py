@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from dptrain.data.augment import OPERATIONS
 from dptrain.data.catalog import NAMES
-from dptrain.data.operations import OPERATIONS
 
 
 def test_every_data_set_and_every_operation_is_in_the_page(root):

@@ -10,7 +10,7 @@ from importlib.resources import files
 import numpy as np
 import pytest
 
-from dptrain.data import fashion_mini
+from dptrain.data.datasets import fashion_mini
 from dptrain.errors import DataError
 
 EMBEDDED = files("dptrain.data") / "embedded"

@@ -7,8 +7,8 @@ import gzip
 import numpy as np
 import pytest
 
-from dptrain.data import idx
-from dptrain.data.idx import read_idx
+from dptrain.data.datasets import idx
+from dptrain.data.datasets.idx import read_idx
 from dptrain.errors import DataError
 
 IMAGES = np.arange(60, dtype=np.uint8).reshape(5, 4, 3)

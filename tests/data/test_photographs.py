@@ -11,9 +11,9 @@ from PIL import Image
 from dptrain.config import build
 from dptrain.configfile import from_toml, to_toml
 from dptrain.configrules import parse
-from dptrain.data import gtsrb, sfddd
 from dptrain.data.catalog import open_dataset
-from dptrain.data.split import split
+from dptrain.data.dataset import split
+from dptrain.data.datasets import gtsrb, sfddd
 from dptrain.errors import DataError, UsageError
 
 

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dptrain.data.augment import Pipeline
-from dptrain.data.operations import OPERATIONS, VIEWS, Crop, Flip, Noise, Pca, Window
+from dptrain.data.augment import OPERATIONS, VIEWS, Crop, Flip, Noise, Pca, Pipeline, Window
 from dptrain.errors import UsageError
 from dptrain.kernels import philox
 from dptrain.kernels.augment import reference

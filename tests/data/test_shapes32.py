@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dptrain.data import shapes32
+from dptrain.data.datasets import shapes32
 
 
 @pytest.fixture(scope="module")

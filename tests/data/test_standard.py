@@ -7,7 +7,7 @@ import pytest
 
 from dptrain.data.augment import Pipeline
 from dptrain.data.catalog import open_dataset
-from dptrain.data.standard import find_standard
+from dptrain.data.dataset import find_standard
 
 
 @pytest.fixture(scope="module")

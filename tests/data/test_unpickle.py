@@ -10,7 +10,7 @@ import struct
 import numpy as np
 import pytest
 
-from dptrain.data.unpickle import load_batch
+from dptrain.data.datasets.cifar10 import load_batch
 from dptrain.errors import DataError
 
 Y = [3, 0, 9, 3]
@@ -154,7 +154,7 @@ def test_the_standard_unpickler_would_have_run_it():
 
 
 def test_a_file_that_is_far_too_long_is_not_read(tmp_path, monkeypatch):
-    monkeypatch.setattr("dptrain.data.unpickle._MOST_BYTES", 1000)
+    monkeypatch.setattr("dptrain.data.datasets.cifar10._MOST_BYTES", 1000)
     (tmp_path / "batch").write_bytes(bytes(1001))
     with pytest.raises(DataError, match="batch has 1,001 bytes; at most 1,000 are read"):
         load_batch(tmp_path / "batch")

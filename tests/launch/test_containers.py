@@ -10,7 +10,7 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from dptrain.cli.app import build_app, main
-from dptrain.transport.keys import open_keyring
+from dptrain.net.keys import open_keyring
 
 ROLES = ["augmenter", "coordinator", "worker"]
 

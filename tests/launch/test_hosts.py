@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from dptrain.cli import main
-from dptrain.cluster.contact import GIVE_UP
+from dptrain.cluster.worker import GIVE_UP
 
 pytestmark = pytest.mark.system
 

@@ -10,24 +10,15 @@ from dptrain import nn
 from dptrain.kernels import loss
 from dptrain.model import ParamLayout
 from dptrain.nn import initial_params
-from dptrain.nn.batchnorm import BatchNorm
-from dptrain.nn.containers import Sequential
-from dptrain.nn.convolution import Convolution, FullConvolution
+from dptrain.nn.activations import LogSoftMax, MulConstant, ReLU, Sigmoid, Tanh, Threshold
+from dptrain.nn.block import Identity
+from dptrain.nn.containers import Parallel, Sequential
+from dptrain.nn.convolution import Convolution, FullConvolution, Linear
 from dptrain.nn.criterion import MEASURES, make_criterion
-from dptrain.nn.dropout import Dropout
-from dptrain.nn.examples import EXAMPLES
-from dptrain.nn.gradcheck import TOLERANCE, check_criterion, check_layer, draws
+from dptrain.nn.gradcheck import EXAMPLES, TOLERANCE, check_criterion, check_layer, draws
 from dptrain.nn.layer import Chance, Run
-from dptrain.nn.linear import Linear
-from dptrain.nn.padding import Padding, ReflectionPadding, ReplicationPadding
-from dptrain.nn.pooling import MaxPooling
-from dptrain.nn.relu import ReLU
-from dptrain.nn.scale import MulConstant
-from dptrain.nn.shortcut import Identity
-from dptrain.nn.squash import LogSoftMax, Sigmoid, Tanh
-from dptrain.nn.table import Parallel
-from dptrain.nn.threshold import Threshold
-from dptrain.nn.upsampling import UpSampling
+from dptrain.nn.norm import BatchNorm, Dropout
+from dptrain.nn.pooling import MaxPooling, Padding, ReflectionPadding, ReplicationPadding, UpSampling
 
 NOBODY = Chance()
 

@@ -13,23 +13,21 @@ from dptrain.config import ModelConfig
 from dptrain.configrules import RULES
 from dptrain.errors import UsageError
 from dptrain.model import ParamLayout, ParamSpec
-from dptrain.nn.block import BLOCKS
-from dptrain.nn.convolution import Convolution
+from dptrain.nn.block import BLOCKS, AveragePool, Subsample
+from dptrain.nn.convolution import Convolution, Linear
 from dptrain.nn.criterion import MEASURES, PLAIN, make_criterion
 from dptrain.nn.gradcheck import TOLERANCE, check_network, draws
 from dptrain.nn.initialise import INITIALISERS
 from dptrain.nn.layer import Run
-from dptrain.nn.linear import Linear
 from dptrain.nn.network import leaves
 from dptrain.nn.networks import NETWORKS
-from dptrain.nn.shortcut import AveragePool, Subsample
 from dptrain.optim.optimizer import OPTIMIZERS
 
 IMAGE, CLASSES = (8, 8, 3), 5
 SOURCE = """
 from dptrain.nn.containers import Sequential
-from dptrain.nn.linear import Linear
-from dptrain.nn.reshape import Reshape
+from dptrain.nn.convolution import Linear
+from dptrain.nn.activations import Reshape
 
 def net(config, image, classes):
     size = image.height * image.width * image.channels

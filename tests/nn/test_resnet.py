@@ -6,8 +6,7 @@ import pytest
 from dptrain import nn
 from dptrain.config import ModelConfig
 from dptrain.errors import UsageError
-from dptrain.nn.convolution import Convolution
-from dptrain.nn.linear import Linear
+from dptrain.nn.convolution import Convolution, Linear
 
 
 def leaves(layer):

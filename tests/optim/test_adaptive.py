@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 
 from dptrain.config import TrainingConfig
 from dptrain.errors import UsageError
-from dptrain.optim.mean import power
-from dptrain.optim.optimizer import OPTIMIZERS, make_optimizer
+from dptrain.optim.optimizer import OPTIMIZERS, make_optimizer, power
 from optim.trajectory import LAYOUT, trajectory
 
 SIZE = LAYOUT.size

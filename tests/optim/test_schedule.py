@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from dptrain.config import TrainingConfig
 from dptrain.errors import UsageError
-from dptrain.optim.cosine import cos_pi
+from dptrain.optim.exact import cos_pi
 from dptrain.optim.schedule import make_schedule
 
 

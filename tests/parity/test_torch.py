@@ -7,8 +7,8 @@ import pytest
 
 from dptrain import engine, nn
 from dptrain.config import ModelConfig, TrainingConfig
+from dptrain.interop.torchfile import read_torch
 from dptrain.optim.optimizer import make_optimizer
-from dptrain.run.torchfile import read_torch
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'dptrain[parity]'")
 

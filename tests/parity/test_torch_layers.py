@@ -6,19 +6,21 @@ import pytest
 from dptrain.config import TrainingConfig
 from dptrain.model import ParamLayout, ParamSpec
 from dptrain.nn import initial_params
-from dptrain.nn.batchnorm import BatchNorm
-from dptrain.nn.convolution import Convolution, FullConvolution
+from dptrain.nn.activations import LogSoftMax, MulConstant, ReLU, Sigmoid, SoftMax, Tanh, Threshold
+from dptrain.nn.convolution import Convolution, FullConvolution, Linear
 from dptrain.nn.criterion import make_criterion
 from dptrain.nn.gradcheck import draws
 from dptrain.nn.layer import Run
-from dptrain.nn.linear import Linear
-from dptrain.nn.padding import Padding, ReflectionPadding, ReplicationPadding
-from dptrain.nn.pooling import AveragePooling, GlobalAverage, MaxPooling
-from dptrain.nn.relu import ReLU
-from dptrain.nn.scale import MulConstant
-from dptrain.nn.squash import LogSoftMax, Sigmoid, SoftMax, Tanh
-from dptrain.nn.threshold import Threshold
-from dptrain.nn.upsampling import UpSampling
+from dptrain.nn.norm import BatchNorm
+from dptrain.nn.pooling import (
+    AveragePooling,
+    GlobalAverage,
+    MaxPooling,
+    Padding,
+    ReflectionPadding,
+    ReplicationPadding,
+    UpSampling,
+)
 from dptrain.optim.optimizer import make_optimizer
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'dptrain[parity]'")

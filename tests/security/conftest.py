@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import zmq
 
+from dptrain.cluster.codec import Limits
 from dptrain.cluster.events import Arrived, LinkLost
-from dptrain.cluster.toy import BUFFERS, PARAMS
-from dptrain.transport import keystore
-from dptrain.transport.dealer import DealerLink
-from dptrain.transport.keys import open_keyring
-from dptrain.transport.router import RouterLink
-from dptrain.wire.codec import Limits
-from dptrain.wire.messages import PROTOCOL, Hello, Params, Ping
+from dptrain.cluster.messages import PROTOCOL, Hello, Params, Ping
+from dptrain.net import keystore
+from dptrain.net.dealer import DealerLink
+from dptrain.net.keys import open_keyring
+from dptrain.net.router import RouterLink
+from simulation.toy import BUFFERS, PARAMS
 from waiting import until
 
 LIMITS = Limits(PARAMS.size, BUFFERS.size, 0)

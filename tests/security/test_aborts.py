@@ -15,15 +15,15 @@ from pathlib import Path
 import pytest
 import zmq
 
-from dptrain.wire.codec import encode
-from dptrain.wire.messages import PROTOCOL, AskConfig
+from dptrain.cluster.codec import encode
+from dptrain.cluster.messages import PROTOCOL, AskConfig
 
 FIRST_NAME = 0x6B8B4567  #: rand() of a process that has not called srand()
 VICTIM = """
 import sys, time
-from dptrain.transport.router import RouterLink
-from dptrain.wire.codec import Limits
-from dptrain.wire.messages import Ping
+from dptrain.net.router import RouterLink
+from dptrain.cluster.codec import Limits
+from dptrain.cluster.messages import Ping
 link = RouterLink("tcp://127.0.0.1:0", Limits(1000, 10, 0))
 print(link.endpoint, flush=True)
 while True:

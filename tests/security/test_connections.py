@@ -2,7 +2,7 @@
 
 import pytest
 
-from dptrain.transport.connections import BURST, FIRST_BYTES, HELLO_DEADLINE, MOST, MOST_UNKNOWN, RATE, Connections
+from dptrain.net.connections import BURST, FIRST_BYTES, HELLO_DEADLINE, MOST, MOST_UNKNOWN, RATE, Connections
 
 MUCH = 1_000_000
 

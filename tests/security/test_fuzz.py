@@ -5,11 +5,11 @@ import time
 
 import pytest
 
-from dptrain.data.unpickle import load_batch
+from dptrain.data.datasets.cifar10 import load_batch
 from dptrain.errors import DataError
-from soak import mutations
-from soak.fuzz import fuzz
-from soak.targets import TARGETS, Target
+from simulation import mutations
+from simulation.fuzz import fuzz
+from simulation.targets import TARGETS, Target
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -70,7 +70,7 @@ def test_an_error_of_two_lines_is_a_finding(tmp_path):
 
 
 def test_a_file_that_takes_long_is_a_finding(tmp_path, monkeypatch):
-    monkeypatch.setattr("soak.fuzz.SLOW", 0.02)
+    monkeypatch.setattr("simulation.fuzz.SLOW", 0.02)
 
     def read(path):
         end = time.process_time() + 0.05 * odd(path)
@@ -81,7 +81,7 @@ def test_a_file_that_takes_long_is_a_finding(tmp_path, monkeypatch):
 
 
 def test_memory_that_grows_is_a_finding(tmp_path, monkeypatch):
-    monkeypatch.setattr("soak.fuzz.GROWTH", 8 << 20)
+    monkeypatch.setattr("simulation.fuzz.GROWTH", 8 << 20)
     kept = []
 
     def read(path):

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import zmq
 
+from dptrain.cluster.codec import Limits, encode
 from dptrain.cluster.events import PeerGone
-from dptrain.cluster.toy import BUFFERS, PARAMS
-from dptrain.transport import connections, keystore
-from dptrain.wire.codec import Limits, encode
-from dptrain.wire.messages import PROTOCOL, AskConfig, Leave, NodeDone, Params, Ping, Welcome
+from dptrain.cluster.messages import PROTOCOL, AskConfig, Leave, NodeDone, Params, Ping, Welcome
+from dptrain.net import connections, keystore
+from simulation.toy import BUFFERS, PARAMS
 
 #: The greeting of ZMTP 3.1: signature, version, mechanism (20 bytes), as-server, filler.
 SIGNATURE = b"\xff" + bytes(8) + b"\x7f\x03\x01"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from dptrain.transport import keystore
+from dptrain.net import keystore
 
 _spec = importlib.util.spec_from_file_location("network", Path(__file__).with_name("network.py"))
 network = importlib.util.module_from_spec(_spec)

@@ -7,8 +7,8 @@ import pytest
 import zmq
 
 from dptrain.errors import UsageError
-from dptrain.transport import keystore
-from dptrain.transport.keys import AUGMENTER, COORDINATOR, WORKER, open_keyring, public_keys, role_of
+from dptrain.net import keystore
+from dptrain.net.keys import AUGMENTER, COORDINATOR, WORKER, open_keyring, public_keys, role_of
 
 
 def modes(store):

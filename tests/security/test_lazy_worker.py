@@ -5,10 +5,10 @@ import os
 import numpy as np
 import pytest
 
+from dptrain.cluster.codec import Limits
 from dptrain.cluster.events import PeerGone
-from dptrain.transport.sockets import HIGH_WATER
-from dptrain.wire.codec import Limits
-from dptrain.wire.messages import Params
+from dptrain.cluster.messages import Params
+from dptrain.net.sockets import HIGH_WATER
 
 SIZE = 75_000  #: parameters of a ResNet-8; 300 kB
 STEPS = 10_000

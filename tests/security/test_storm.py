@@ -2,7 +2,7 @@
 
 import pytest
 
-from soak.storm import BOUND, storm
+from simulation.storm import BOUND, storm
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(400)]
 

@@ -9,9 +9,9 @@ import time
 
 import pytest
 
-from dptrain.cli import joining
+from dptrain.cli import checks as joining
 from dptrain.config import DeploymentConfig
-from dptrain.transport import keystore
+from dptrain.net import keystore
 
 pytestmark = pytest.mark.system
 
@@ -31,8 +31,8 @@ RECIPE = [
 ]
 NETWORK = """
 from dptrain.nn.containers import Sequential
-from dptrain.nn.linear import Linear
-from dptrain.nn.reshape import Reshape
+from dptrain.nn.convolution import Linear
+from dptrain.nn.activations import Reshape
 
 
 def net(config, image, classes):

@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from zmq.utils import z85
 
-from dptrain.transport.keys import WORKER
-from dptrain.transport.zap import judge
+from dptrain.net.guard import judge
+from dptrain.net.keys import WORKER
 
 KEY, OTHER, AUGMENTERS = bytes(range(32)), bytes(range(1, 33)), bytes(range(2, 34))
 LISTED = {z85.encode(KEY): "worker-1", z85.encode(AUGMENTERS): "augmenter"}

@@ -7,8 +7,8 @@ import socket
 
 import pytest
 
-from soak import traces
-from soak.processes import Group, until
+from simulation import traces
+from simulation.processes import Group, until
 
 #: 60 steps, a validation after the 36th, 4 shards a step and a short last one in the epoch; seconds once compiled.
 TOTAL = 60

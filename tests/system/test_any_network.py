@@ -13,7 +13,7 @@ from dptrain.cli import main
 from dptrain.config import build, identity_json
 from dptrain.errors import UsageError
 from dptrain.nn import initial_params
-from dptrain.run.metrics import read
+from dptrain.runs.metrics import read
 from dptrain.workers.compute import RunComputer
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
@@ -22,12 +22,12 @@ NETWORK = '''
 """LeNet's shape with tanh and dropout, two branches, no BatchNorm anywhere."""
 from dptrain.nn.containers import Sequential
 from dptrain.nn.convolution import Convolution
-from dptrain.nn.dropout import Dropout
-from dptrain.nn.linear import Linear
+from dptrain.nn.norm import Dropout
+from dptrain.nn.convolution import Linear
 from dptrain.nn.pooling import AveragePooling, MaxPooling
-from dptrain.nn.reshape import Reshape
-from dptrain.nn.squash import LogSoftMax, Tanh
-from dptrain.nn.table import CAddTable, ConcatTable
+from dptrain.nn.activations import Reshape
+from dptrain.nn.activations import LogSoftMax, Tanh
+from dptrain.nn.containers import CAddTable, ConcatTable
 
 def net(config, image, classes):
     f = config.filters
@@ -49,9 +49,9 @@ BUGGY = """
 from dataclasses import dataclass
 
 from dptrain.nn.containers import Sequential
-from dptrain.nn.linear import Linear
-from dptrain.nn.reshape import Reshape
-from dptrain.nn.squash import LogSoftMax
+from dptrain.nn.convolution import Linear
+from dptrain.nn.activations import Reshape
+from dptrain.nn.activations import LogSoftMax
 
 CALLS = []
 

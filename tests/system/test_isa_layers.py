@@ -15,7 +15,7 @@ from dptrain.kernels import isa
 from dptrain.model import ParamLayout
 from dptrain.nn import initial_params
 from dptrain.nn.criterion import MEASURES
-from dptrain.nn.examples import EXAMPLES
+from dptrain.nn.gradcheck import EXAMPLES
 from dptrain.nn.gradcheck import draws
 from dptrain.nn.layer import Run
 out = {}

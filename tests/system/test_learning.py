@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dptrain.cli import main
-from dptrain.run.metrics import read
+from dptrain.runs.metrics import read
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 

@@ -7,8 +7,8 @@ import struct
 import pytest
 
 from dptrain.workers.coordinator import surplus
-from soak import traces
-from soak.processes import hit, until
+from simulation import traces
+from simulation.processes import hit, until
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 

@@ -9,8 +9,8 @@ import signal
 import pytest
 
 from dptrain.kernels import isa
-from soak import traces
-from soak.processes import until
+from simulation import traces
+from simulation.processes import until
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 

@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from dptrain.transport.stopping import ECHO
-from soak import traces
-from soak.processes import hit, until
+from dptrain.processes.stopping import ECHO
+from simulation import traces
+from simulation.processes import hit, until
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 

@@ -44,7 +44,7 @@ def _affine(norm: F32, c: int, gamma: np.float32, beta: np.float32, mean: float,
 def finish(
     total: F64, norm: F32, inverse: F64, params: F32, p_at: int, statistics: F32, s_at: int, count: int, samples: int
 ) -> None:
-    """Scale, shift and mean from the moments; statistics: mean and unbiased variance, times samples (nn/batchnorm.py).
+    """Scale, shift and mean from the moments; statistics: mean and unbiased variance, times samples (nn/norm.py).
 
     gamma and beta lie at params[p_at:], c each; mean and variance likewise.
     """

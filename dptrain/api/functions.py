@@ -1,0 +1,90 @@
+"""Networks by their settings, without data and training."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+from dptrain.api.plan import Setting, in_python, plan, refuse_unused_address, texts
+from dptrain.api.run import Run
+from dptrain.api.session import train
+from dptrain.config import SECTION_OF
+from dptrain.configfile import resolve
+from dptrain.data.catalog import open_dataset
+from dptrain.data.dataset import Dataset
+from dptrain.errors import DivergedError, TrainingError, UsageError
+from dptrain.kernels import isa
+from dptrain.nn import ImageShape, describe
+from dptrain.nn import build_network as build
+from dptrain.nn.network import Network
+from dptrain.processes.stopping import Interrupted, Preparation
+from dptrain.runs.condition import diverged
+
+
+@in_python()
+def fit(recipe: str | Path = "", /, **settings: Setting) -> Run:
+    """Trains as `dptrain train --recipe RECIPE` with the settings as flags (`batch_size=64` is `--batch-size 64`), and
+    gives back the run. Progress goes to stdout; `log_format="quiet"` keeps it away.
+
+    Main thread only: Ctrl-C (SIGTERM, SIGHUP) ends it between two steps, writes a checkpoint and raises
+    KeyboardInterrupt; the same call with `name=NAME, resume="auto"` goes on. Raises UsageError or DataError before
+    anything is trained; DivergedError where the loss became NaN; TrainingError where the workers failed.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        raise UsageError("fit wants the main thread: only that one hears Ctrl-C and SIGTERM")
+    chosen = plan(str(recipe), os.environ, texts(settings), {})
+    refuse_unused_address(chosen)
+    if chosen.config.deployment.isa not in ("auto", isa.level()):
+        raise UsageError(
+            f"isa = {chosen.config.deployment.isa!r}, but the kernels of this process are for {isa.level()!r} already: "
+            "set DPTRAIN_ISA before the first use of dptrain"
+        )
+    preparation = Preparation()
+    try:
+        finished = train(chosen, preparation, launch=True)
+    except Interrupted as interrupted:
+        raise KeyboardInterrupt from interrupted
+    if finished.failure:
+        wild = finished.code == DivergedError.exit_code and diverged(finished.path)
+        error = (DivergedError if wild else TrainingError)(finished.failure)
+        error.exit_code = finished.code
+        raise error
+    if finished.code:
+        raise KeyboardInterrupt
+    deployment = chosen.config.deployment
+    return Run(finished.path, data_dir=deployment.data_dir, networks=deployment.networks)
+
+
+@in_python()
+def load_data(name: str, data_dir: str = "") -> Dataset:
+    """As `--dataset` and `--data-dir` name it: `fashion-mini`, `cifar100:coarse`, `folder:./pictures`.
+
+    Raises UsageError for an unknown name or option, DataError where files are missing or not what they should be.
+    """
+    return open_dataset(name, data_dir)
+
+
+@in_python()
+def build_network(*, image: tuple[int, int, int], classes: int, **settings: Setting) -> Network:
+    """`image`: (height, width, channels); settings are those of [model] and `networks`, as `fit` takes them.
+
+    Raises UsageError for a network that cannot be. `fit` builds its own, from the same settings.
+    """
+    for name in settings:
+        if SECTION_OF.get(name, "model") != "model" and name != "networks":
+            raise UsageError(f"{name} = {settings[name]!r} is no setting of a network: leave it to `fit`")
+    config = resolve(flags=texts(settings))
+    return build(config.model, _shape(image), classes, config.deployment.networks)
+
+
+def _shape(image: object) -> ImageShape:
+    match image:
+        case [int(height), int(width), int(channels)] if min(height, width, channels) > 0:
+            return ImageShape(height, width, channels)
+    raise UsageError(f"image = {image!r}: must be (height, width, channels), such as (28, 28, 1)")
+
+
+def describe_network(network: Network) -> str:
+    """A line a layer: what goes in, what comes out, what it learns; and their sum."""
+    return "\n".join(describe.table(describe.describe(network)))

@@ -1,0 +1,1 @@
+"""Weights and histories of other programs: PyTorch and PyFunt."""

@@ -1,0 +1,247 @@
+"""Stands at a listening tcp socket: lets in who is listed, cuts off who is too many or too silent, says so. A thread.
+
+A thread of its own, because the process behind it may be compiling or computing: a stranger must not wait for that,
+nor a worker. It reads libzmq's monitor for what happens to connections, and answers libzmq's questions about keys. A
+connection is cut by shutting its file descriptor down: libzmq has no other way for one connection of a ROUTER.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket as posix
+import struct
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from typing import NamedTuple
+
+import zmq
+from zmq.utils import z85
+from zmq.utils.monitor import parse_monitor_message
+
+from dptrain.net.connections import Connections, Cut
+from dptrain.net.keys import Keyring, role_of
+from dptrain.net.sockets import FAILED, servers_fault
+from dptrain.net.wakeup import Wakeup
+
+VERSION = b"1.0"
+_RAW = 32  #: bytes of a public key
+
+
+class ZapVerdict(NamedTuple):
+    """On one request."""
+
+    name: str  #: of the key that is let in; "": nobody
+    reason: str  #: why not, for people; "" where it is let in
+    address: str  #: of the peer
+
+    def reply(self, request: Sequence[bytes]) -> list[bytes]:
+        """The frames of the answer. A peer that is refused learns nothing but that."""
+        number = request[1] if len(request) > 1 else b""
+        if not self.name:
+            return [VERSION, number, b"400", b"not admitted", b"", b""]
+        return [VERSION, number, b"200", b"", self.name.encode(), b""]
+
+
+def judge(request: Sequence[bytes], listed: Callable[[], Mapping[bytes, str]], roles: Collection[str]) -> ZapVerdict:
+    """Lets in whoever shows a key that is listed now, under a name of one of these roles. What is odd is refused."""
+    if len(request) < 6 or request[0] != VERSION:
+        return ZapVerdict("", "a request that is no ZAP 1.0", "")
+    address = request[3].decode(errors="replace")
+    if request[5] != b"CURVE" or len(request) != 7 or len(request[6]) != _RAW:
+        return ZapVerdict("", "it shows no CURVE key", address)
+    key = z85.encode(request[6])
+    name = listed().get(key)
+    if name is None:
+        return ZapVerdict("", f"its key {key.decode()} is not listed", address)
+    if role_of(name) not in roles:
+        return ZapVerdict("", f"its key is {name}'s, which has no business here", address)
+    return ZapVerdict(name, "", address)
+
+
+ZAP = "inproc://zeromq.zap.01"
+SILENT = 60.0  #: seconds in which the same complaint about the same address is not repeated
+REMEMBERED = 256  #: complaints; somebody with many addresses must not fill our memory, nor the log
+_LOOK = 250  #: milliseconds between looks at deadlines and bytes
+_BYTES_RECEIVED, _TCP_INFO_BYTES = 128, 136  #: tcpi_bytes_received of struct tcp_info (linux/tcp.h, since 4.1)
+_WATCHED = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | FAILED
+log = logging.getLogger("dptrain.guard")
+
+
+class Guard:
+    """Of one ROUTER; made before it is bound to tcp, closed before it is. Without a keyring everybody is let in."""
+
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        socket: zmq.Socket[bytes],
+        keys: Keyring | None,
+        admits: Collection[str],
+        most_bytes: int,
+    ) -> None:
+        """`admits`: roles. `most_bytes`: see `Connections`."""
+        self._socket, self._keys, self._admits = socket, keys, admits
+        self._connections = Connections(most_bytes)
+        self._lock = threading.Lock()
+        self._complaints: OrderedDict[tuple[str, str], float] = OrderedDict()
+        self._fault = ""  #: of the handshake that has just failed, until its connection's end is told
+        self._stop = Wakeup()
+        self._zap: zmq.Socket[bytes] | None = None
+        if keys is not None:
+            self._zap = context.socket(zmq.REP)
+            self._zap.linger = 0
+            self._zap.bind(ZAP)
+            socket.curve_server = True
+            socket.curve_secretkey, socket.curve_publickey = keys.secret, keys.public
+            socket.zap_domain = b"dptrain"
+        self._monitor = socket.get_monitor_socket(_WATCHED)
+        self._thread = threading.Thread(target=self._run, name="guard", daemon=True)
+        self._thread.start()
+
+    # --- called by the owner of the socket
+
+    def heard(self, frame: zmq.Frame) -> None:
+        """A valid message came, of which this is a frame."""
+        fd = _source(frame)
+        with self._lock:
+            self._connections.heard(fd, _received(fd))
+
+    def reading(self) -> None:
+        """Messages are being read: from now on whoever connects has to say something soon."""
+        assert self._thread.is_alive(), "the guard has died, and nobody could come in any more"
+        with self._lock:
+            self._connections.reading(time.monotonic())
+
+    def cut(self, frame: zmq.Frame, *, first: bool) -> None:
+        """Ends the connection this frame has come over; `first`: it is the first thing that is wrong with it."""
+        fd = _source(frame)
+        with self._lock:
+            cut = self._connections.condemn(fd, first=first)
+        if cut is not None:
+            _shut_down(cut.fd, cut.address)
+
+    def close(self) -> None:
+        """Blocks until the thread has ended. The socket is still open."""
+        self._stop.set()
+        self._thread.join()
+        self._stop.close()
+        self._socket.disable_monitor()
+        self._monitor.close(linger=0)
+        if self._zap is not None:
+            self._zap.close(linger=0)
+
+    # --- the thread
+
+    def _run(self) -> None:
+        poller = zmq.Poller()
+        poller.register(self._stop.fileno(), zmq.POLLIN)
+        poller.register(self._monitor, zmq.POLLIN)
+        if self._zap is not None:
+            poller.register(self._zap, zmq.POLLIN)
+        while True:
+            ready = dict(poller.poll(_LOOK))
+            if self._stop.fileno() in ready:
+                return
+            if self._zap is not None and self._zap in ready:
+                self._answer(self._zap)
+            with self._lock:
+                early = self._connections.early()
+            self._watch()
+            with self._lock:
+                self._connections.settle(early)
+                cuts = [*self._connections.overdue(time.monotonic()), *self._connections.swollen(_received)]
+                for cut in cuts:
+                    self._cut_off(cut)
+
+    def _answer(self, zap: zmq.Socket[bytes]) -> None:
+        assert self._keys is not None
+        request = zap.recv_multipart()
+        verdict = judge(request, self._keys.listed, self._admits)
+        zap.send_multipart(verdict.reply(request))
+        if not verdict.name:
+            self._complain(verdict.address, f"{verdict.reason}; those admitted are in {self._keys.path}")
+
+    def _watch(self) -> None:
+        """All events that wait. After a handshake's failure comes the end of its connection: one thread tells both."""
+        while self._monitor.poll(0):
+            event = parse_monitor_message(self._monitor.recv_multipart())
+            kind, value = event["event"], event["value"]
+            with self._lock:
+                if kind == zmq.EVENT_ACCEPTED:
+                    self._accepted(value)
+                elif kind == zmq.EVENT_DISCONNECTED:
+                    address = self._connections.address(value)
+                    self._connections.closed(value)
+                    if self._fault:
+                        self._complain(address, self._fault)
+                    self._fault = ""
+                elif kind != zmq.EVENT_HANDSHAKE_FAILED_AUTH:  # about which `_answer` has said more
+                    self._fault = servers_fault(kind, value, keyed=self._keys is not None)
+
+    def _accepted(self, fd: int) -> None:
+        """Our own children's Unix sockets do not count; nor does who is gone already."""
+        address = _address(fd)
+        cut = self._connections.accepted(fd, address, time.monotonic()) if address else None
+        if cut is not None:
+            self._cut_off(cut)
+
+    def _cut_off(self, cut: Cut) -> None:
+        _shut_down(cut.fd, cut.address)
+        self._complain(cut.address, cut.reason)
+
+    def _complain(self, address: str, reason: str) -> None:
+        now = time.monotonic()
+        key = address, reason
+        same = [key] if address else [known for known in self._complaints if known[1] == reason]
+        if any(now - self._complaints.get(known, -SILENT) < SILENT for known in same):
+            return
+        self._complaints[key] = now
+        self._complaints.move_to_end(key)
+        if len(self._complaints) > REMEMBERED:
+            self._complaints.popitem(last=False)
+        log.warning("a connection from %s was refused: %s", address or "somewhere", reason)
+
+
+def _source(frame: zmq.Frame) -> int:
+    """The descriptor of the connection a frame has come over; -1 where libzmq does not tell: from a ZMTP 1.0 peer."""
+    try:
+        return int(frame.get(zmq.SRCFD))
+    except zmq.ZMQError:
+        return -1
+
+
+def _received(fd: int) -> int:
+    """Bytes that have come over a tcp connection since it began; 0 where it is gone."""
+    with suppress(OSError), _own(fd) as connection:
+        info = connection.getsockopt(posix.IPPROTO_TCP, posix.TCP_INFO, _TCP_INFO_BYTES)
+        if len(info) == _TCP_INFO_BYTES:
+            return int(struct.unpack_from("=Q", info, _BYTES_RECEIVED)[0])
+    return 0
+
+
+def _address(fd: int) -> str:
+    """Of the other end of a tcp connection; "" where it is gone, or is none."""
+    with suppress(OSError), _own(fd) as connection:
+        if connection.family in (posix.AF_INET, posix.AF_INET6):
+            return str(connection.getpeername()[0])
+    return ""
+
+
+def _shut_down(fd: int, address: str) -> None:
+    """Ends a connection for both sides, if it is still that of this address."""
+    if _address(fd) == address:
+        with suppress(OSError), _own(fd) as connection:
+            connection.shutdown(posix.SHUT_RDWR)
+
+
+def _own(fd: int) -> posix.socket:
+    """A second descriptor of a connection of libzmq's, which may close its own at any moment. Raises OSError."""
+    own = os.dup(fd)
+    try:
+        return posix.socket(fileno=own)
+    except OSError:
+        os.close(own)
+        raise

@@ -1,0 +1,120 @@
+"""The same values in another shape; the sample stays the first axis."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dptrain.kernels import activation, squash
+from dptrain.model import ParamSpec
+from dptrain.nn.layer import Backward, Run
+from dptrain.types import Floats
+
+
+@dataclass(frozen=True, slots=True)
+class ReLU:
+    """max(x, 0), any shape."""
+
+    params: tuple[ParamSpec, ...] = ()
+    buffers: tuple[ParamSpec, ...] = ()
+
+    def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:  # noqa: ARG002  # every layer gets the run
+        """See the class."""
+        y = activation.relu(x)
+        return y, lambda dy, gradients: activation.relu_gradient(dy, y)  # noqa: ARG005
+
+
+@dataclass(frozen=True, slots=True)
+class Sigmoid:
+    """1 / (1 + exp(-x)), any shape."""
+
+    params: tuple[ParamSpec, ...] = ()
+    buffers: tuple[ParamSpec, ...] = ()
+
+    def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:  # noqa: ARG002
+        """See the class."""
+        y = squash.sigmoid(x)
+        return y, lambda dy, gradients: squash.sigmoid_gradient(dy, y)  # noqa: ARG005
+
+
+@dataclass(frozen=True, slots=True)
+class Tanh:
+    """Hyperbolic tangent, any shape."""
+
+    params: tuple[ParamSpec, ...] = ()
+    buffers: tuple[ParamSpec, ...] = ()
+
+    def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:  # noqa: ARG002
+        """See the class."""
+        y = squash.tanh(x)
+        return y, lambda dy, gradients: squash.tanh_gradient(dy, y)  # noqa: ARG005
+
+
+@dataclass(frozen=True, slots=True)
+class SoftMax:
+    """exp(x) over its sum along the last axis: over classes, or over the channels of each pixel."""
+
+    params: tuple[ParamSpec, ...] = ()
+    buffers: tuple[ParamSpec, ...] = ()
+
+    def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:  # noqa: ARG002
+        """See the class."""
+        y = squash.softmax(x)
+        return y, lambda dy, gradients: squash.softmax_gradient(dy, y)  # noqa: ARG005
+
+
+@dataclass(frozen=True, slots=True)
+class LogSoftMax:
+    """The logarithm of SoftMax, without overflow."""
+
+    params: tuple[ParamSpec, ...] = ()
+    buffers: tuple[ParamSpec, ...] = ()
+
+    def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:  # noqa: ARG002
+        """See the class."""
+        y = squash.log_softmax(x)
+        return y, lambda dy, gradients: squash.log_softmax_gradient(dy, y)  # noqa: ARG005
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """x where x > threshold (or NaN), else `value`; any shape. Torch's Threshold."""
+
+    threshold: float = 1e-6
+    value: float = 0.0
+    params: tuple[ParamSpec, ...] = ()
+    buffers: tuple[ParamSpec, ...] = ()
+
+    def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:  # noqa: ARG002
+        """See the class."""
+        below = x <= x.dtype.type(self.threshold)
+        y = np.where(below, x.dtype.type(self.value), x)
+        return y, lambda dy, gradients: np.where(below, dy.dtype.type(0), dy)  # noqa: ARG005
+
+
+@dataclass(frozen=True, slots=True)
+class MulConstant:
+    """factor * x, any shape."""
+
+    factor: float
+    params: tuple[ParamSpec, ...] = ()
+    buffers: tuple[ParamSpec, ...] = ()
+
+    def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:  # noqa: ARG002
+        """See the class."""
+        factor = x.dtype.type(self.factor)
+        return x * factor, lambda dy, gradients: dy * factor  # noqa: ARG005
+
+
+@dataclass(frozen=True, slots=True)
+class Reshape:
+    """(n, ...) -> (n, *shape), Torch's View, too; one -1 is what is left. C order: rows, columns, channels."""
+
+    shape: tuple[int, ...] = (-1,)
+    params: tuple[ParamSpec, ...] = ()
+    buffers: tuple[ParamSpec, ...] = ()
+
+    def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:  # noqa: ARG002
+        """See the class. Raises ValueError for a shape of another size."""
+        return x.reshape(x.shape[0], *self.shape), lambda dy, gradients: dy.reshape(x.shape)  # noqa: ARG005

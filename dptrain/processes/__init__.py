@@ -1,0 +1,1 @@
+"""Loops that carry out what the state machines of `cluster/` ask for; child processes, signals, threads."""

@@ -1,0 +1,237 @@
+"""The workers of `--workers 0`: threads of this process over an in-process link."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from math import inf
+
+from dptrain.cluster.codec import Limits
+from dptrain.cluster.events import Arrived, CrewExit, LinkLost, Peer, PeerGone, Received
+from dptrain.cluster.messages import FromCoordinator, FromWorker
+from dptrain.cluster.worker import Worker
+from dptrain.errors import DptrainError
+from dptrain.net.wakeup import Wakeup, wait
+from dptrain.processes.compute_thread import Computer
+from dptrain.processes.stopping import StopFlag
+from dptrain.processes.worker_loop import Ended, run_worker
+
+
+class InProcessHub:
+    """A `CoordinatorLink`; `InProcessLink(hub)` is the other end, one a worker thread."""
+
+    endpoint = "this process"
+    traffic = (0, 0)  #: nothing leaves it
+
+    def __init__(self) -> None:
+        self._wakeup = Wakeup()
+        self._inbox: deque[Received | PeerGone] = deque()
+        self._lock = threading.Lock()
+        self._connections: dict[Peer, InProcessLink] = {}
+        self._dropped: set[Peer] = set()
+        self._opened = 0
+        self._closed = False
+        self.woken = time.monotonic()
+
+    def poll(self, timeout: float, watch: Sequence[int] = ()) -> list[Received | PeerGone]:
+        """Everything that has come in."""
+        if not self._inbox:
+            wait((self._wakeup.fileno(), *watch), timeout)
+        self.woken = time.monotonic()
+        self._wakeup.clear()
+        events: list[Received | PeerGone] = []
+        while self._inbox:
+            event = self._inbox.popleft()
+            if event.peer not in self._dropped:
+                events.append(event)
+        return events
+
+    def send(self, peer: Peer, message: FromCoordinator) -> PeerGone | None:
+        """Into the worker's queue."""
+        with self._lock:
+            link = self._connections.get(peer)
+        if link is None:
+            return PeerGone(peer, "the connection is closed")
+        link.put(Arrived(message))
+        return None
+
+    def drop(self, peer: Peer) -> None:
+        """Ignores the peer from now on."""
+        self._dropped.add(peer)
+
+    def close(self, flush: float = 0.0) -> None:  # noqa: ARG002  # queues have nothing to flush
+        """Tells every worker that is still there, and whoever comes later."""
+        with self._lock:
+            links, self._connections = list(self._connections.values()), {}
+            self._closed = True
+        for link in links:
+            link.put(LinkLost("the coordinator has closed the connection"))
+        self._wakeup.close()
+
+    # --- for InProcessLink, from its thread
+
+    def connect(self, link: InProcessLink) -> Peer | None:
+        """A new connection's name; None where the coordinator has gone."""
+        with self._lock:
+            if self._closed:
+                return None
+            self._opened += 1
+            peer = b"thread-%d" % self._opened
+            self._connections[peer] = link
+            return peer
+
+    def put(self, event: Received | PeerGone) -> None:
+        """Into the coordinator's queue, unless the connection is closed."""
+        with self._lock:
+            if event.peer not in self._connections:
+                return
+            if isinstance(event, PeerGone):
+                del self._connections[event.peer]
+            self._inbox.append(event)
+        self._wakeup.set()
+
+
+class InProcessLink:
+    """A `WorkerLink` to a hub in this process."""
+
+    elsewhere = False
+
+    def __init__(self, hub: InProcessHub) -> None:
+        self._hub, self.endpoint = hub, hub.endpoint
+        self._wakeup = Wakeup()
+        self._inbox: deque[Arrived | LinkLost] = deque()
+        self._peer: Peer | None = None
+
+    def open(self) -> None:
+        """A new, unused connection."""
+        self._inbox.clear()
+        self._peer = self._hub.connect(self)
+        if self._peer is None:
+            self.put(LinkLost("the coordinator is gone"))
+
+    def poll(self, timeout: float, watch: Sequence[int] = ()) -> list[Arrived | LinkLost]:
+        """Everything that has come in."""
+        if not self._inbox:
+            wait((self._wakeup.fileno(), *watch), timeout)
+        self._wakeup.clear()
+        events: list[Arrived | LinkLost] = []
+        while self._inbox:
+            events.append(self._inbox.popleft())
+        return events
+
+    def put(self, event: Arrived | LinkLost) -> None:
+        """For the hub, from its thread."""
+        self._inbox.append(event)
+        self._wakeup.set()
+
+    def send(self, message: FromWorker) -> None:
+        """Into the coordinator's queue."""
+        if self._peer is not None:
+            self._hub.put(Received(self._peer, message))
+
+    def know(self, limits: Limits) -> None:
+        """Nothing to check: what arrives was never bytes."""
+
+    def shut(self, flush: float = 0.0) -> None:  # noqa: ARG002  # queues have nothing to flush
+        """Ends the connection; the coordinator is told."""
+        if self._peer is not None:
+            self._hub.put(PeerGone(self._peer, "the worker has closed the connection"))
+            self._peer = None
+
+    def close(self, flush: float = 0.0) -> None:
+        """As `shut`, for good."""
+        self.shut(flush)
+        self._wakeup.close()
+
+
+log = logging.getLogger("dptrain.worker")
+
+
+@dataclass(frozen=True, slots=True)
+class Hand:
+    """One worker of the crew. A computer, and the network in it, belongs to one thread."""
+
+    name: str
+    incarnation: str
+    machine: Worker
+    computer: Computer
+
+
+class WorkerThreads:
+    """A `Crew` of threads. A context manager: leaving the block ends them all."""
+
+    def __init__(self, hub: InProcessHub, hands: Sequence[Hand]) -> None:
+        self._hub = hub
+        self._hands = hands
+        self._stop = [StopFlag() for _ in hands]
+        self._ended = Wakeup()
+        self._executor = ThreadPoolExecutor(len(hands), thread_name_prefix="worker")
+        self._lives: dict[str, Future[Ended]] = {}
+        self._told: set[str] = set()
+        self._last: Ended | None = None
+
+    def __enter__(self) -> WorkerThreads:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Starts all of them."""
+        for hand, flag in zip(self._hands, self._stop, strict=True):
+            life = self._executor.submit(run_worker, hand.machine, InProcessLink(self._hub), hand.computer, flag, inf)
+            life.add_done_callback(lambda _: self._ended.set())
+            self._lives[hand.name] = life
+
+    @property
+    def filenos(self) -> Sequence[int]:
+        """Readable when somebody has ended."""
+        return (self._ended.fileno(),)
+
+    def exits(self) -> list[CrewExit]:
+        """Who has ended since the last call. Raises what a worker has raised where its words are meant for people.
+
+        A bug, in a network of one's own for example, is logged, and ends this worker as it ends a process.
+        """
+        self._ended.clear()
+        exits = []
+        for hand in self._hands:
+            if hand.name not in self._told and self._lives[hand.name].done():
+                self._told.add(hand.name)
+                self._last = _end_of(hand.name, self._lives[hand.name])
+                exits.append(CrewExit(hand.name, hand.incarnation, f"ended: {self._last.reason}"))
+        return exits
+
+    @property
+    def failure(self) -> tuple[int, str] | None:
+        """When all have ended."""
+        if self._last is None or len(self._told) < len(self._hands):
+            return None
+        return self._last.code, f"no worker is left: {self._last.reason}"
+
+    @property
+    def last_words(self) -> list[str]:
+        """None: a thread writes no log of its own."""
+        return []
+
+    def stop(self) -> None:
+        """Lets each finish the shard it is computing."""
+        for flag in self._stop:
+            flag.set("the run is over")
+        self._executor.shutdown(wait=True)
+        for flag in self._stop:
+            flag.close()
+        self._ended.close()
+
+
+def _end_of(name: str, life: Future[Ended]) -> Ended:
+    error = life.exception()
+    if error is None or isinstance(error, DptrainError | MemoryError) or not isinstance(error, Exception):
+        return life.result()
+    log.error("worker %s has failed", name, exc_info=error)
+    return Ended(DptrainError.exit_code, f"{type(error).__name__}: {' '.join(str(error).split())}", idle=True)

@@ -1,0 +1,225 @@
+"""Where the wish to stop comes from: signals, a launcher that has gone, another thread. What to do is the machine's."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from threading import Event, Thread
+from types import FrameType, TracebackType
+from typing import Protocol, TypeVar
+
+from dptrain.cluster.events import StopRequested
+from dptrain.net.wakeup import Wakeup
+
+LAUNCHER = "--launcher"  #: flag of every child: the launcher's process id
+INCARNATION = "--incarnation"  #: flag of a worker: the 32 hex digits it signs with
+
+_PR_SET_PDEATHSIG = 1
+
+
+def die_with(launcher: int) -> None:
+    """From now on the kernel kills us when the launcher ends, however it ends; exits where it has ended already.
+
+    Its main thread must have started us: the kernel watches that thread. SIGINT is ignored from here on: at a Ctrl-C
+    the coordinator ends, and then ends its workers.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
+    if os.getppid() != launcher:
+        sys.exit("dptrain: the launcher has gone")
+
+
+def wait_for(launcher: int) -> None:
+    """Until the launcher says that it is ready: a line on standard input. Exits where the launcher has gone instead.
+
+    What takes long and needs nobody, importing above all, is done before.
+    """
+    if launcher and not sys.stdin.buffer.readline():
+        sys.exit("dptrain: the launcher has gone")
+
+
+T = TypeVar("T")
+
+_GLANCE = 0.1  #: seconds
+
+
+class Preparation:
+    """Reading data and compiling kernels. An exception that a signal raises must not unwind the compiler, which
+    swallows some, or is aborted in LLVM's callbacks (seen: exit codes 1 and -6).
+    """
+
+    def __init__(self) -> None:
+        self._over = Event()  # Thread.is_alive is False after a join that an exception left (CPython 3.11, gh-90882)
+        self._over.set()
+
+    def run(self, work: Callable[[], T]) -> T:
+        """What `work` returns or raises. Main thread only: what a signal's handler raises comes out of here."""
+        future: Future[T] = Future()
+
+        def body() -> None:
+            try:
+                future.set_result(work())
+            except BaseException as error:  # noqa: BLE001  # whatever it is, it belongs to who waits
+                future.set_exception(error)
+            self._over.set()
+
+        self._over.clear()
+        Thread(target=body, name="preparation", daemon=True).start()
+        while not self._over.wait(_GLANCE):  # a signal may hit the other thread: the handler runs when this one wakes
+            pass
+        return future.result()
+
+    def leave(self, code: int) -> int:
+        """The exit code; does not come back, but ends the process, where the work still goes on."""
+        if self._over.is_set():
+            return code
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+ECHO = 0.25  #: seconds; `timeout` signals the process and its group, a terminal and a launcher both: one wish, not two
+
+
+class StopSource(Protocol):
+    """One thread asks it, after each poll."""
+
+    @property
+    def filenos(self) -> Sequence[int]:
+        """Readable when there may be something to take."""
+        ...
+
+    def take(self) -> StopRequested | None:
+        """The wish to stop, once."""
+        ...
+
+
+class StopFlag:
+    """Set by another thread."""
+
+    def __init__(self) -> None:
+        self._wakeup = Wakeup()
+        self._reason = ""
+
+    def set(self, reason: str) -> None:
+        """From any thread; the first reason counts."""
+        self._reason = self._reason or reason
+        self._wakeup.set()
+
+    @property
+    def filenos(self) -> Sequence[int]:
+        """Readable from `set` until `take`."""
+        return (self._wakeup.fileno(),)
+
+    def take(self) -> StopRequested | None:
+        """None again after the first time."""
+        if not self._reason:
+            return None
+        self._wakeup.clear()
+        reason, self._reason = self._reason, ""
+        return StopRequested(reason)
+
+    def close(self) -> None:
+        """Gives the descriptor back."""
+        self._wakeup.close()
+
+
+class Interrupted(BaseException):
+    """A signal came where there is nothing to finish first. As KeyboardInterrupt, it is no Exception."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.exit_code = StopRequested(name).exit_code
+
+
+class StopSignals:
+    """SIGINT, SIGTERM and SIGHUP while the block lasts; main thread only. A second SIGINT, unless it is the first one's
+    echo, raises KeyboardInterrupt.
+
+    Signals that are ignored stay so: a launcher ignores SIGINT for its children, nohup ignores SIGHUP.
+    Raises KeyboardInterrupt at once where Ctrl-C came before it, and something swallowed it.
+    `launched`: standard input is a pipe from the launcher, and its end is a wish to stop too.
+    `preparing`: until `prepared`, a signal raises Interrupted: nobody polls yet, and compiling takes long.
+    """
+
+    def __init__(self, *, launched: bool = False, preparing: bool = False) -> None:
+        self._launched = launched
+        self._preparing = preparing
+        self._signal = ""
+        self._signalled = 0.0  #: monotonic seconds of the first one
+        self._taken = False
+        self._old: dict[signal.Signals, object] = {}
+
+    def __enter__(self) -> StopSignals:
+        if getattr(signal.getsignal(signal.SIGINT), "pressed", False):  # of __main__.Interrupts
+            raise KeyboardInterrupt
+        # Python writes to the wake-up descriptor from C, whichever thread the signal hits: no poll sleeps through it.
+        self._reader, self._writer = socket.socketpair()
+        self._reader.settimeout(0)
+        self._writer.settimeout(0)
+        self._old_fd = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+        for number in SIGNALS:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                self._old[number] = signal.signal(number, self._on_signal)
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        for number, handler in self._old.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]  # what signal.signal gave
+        signal.set_wakeup_fd(self._old_fd)
+        self._reader.close()
+        self._writer.close()
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        if self._preparing:
+            self._signal = signal.Signals(number).name  # kept: what is interrupted may swallow the exception
+            raise Interrupted(self._signal)
+        if not self._signal:
+            self._signal, self._signalled = signal.Signals(number).name, time.monotonic()
+        elif number == signal.SIGINT and time.monotonic() > self._signalled + ECHO:
+            with suppress(OSError):  # not through sys.stderr: what is interrupted may be writing to it
+                os.write(2, b"dptrain: SIGINT again: ending at once, whatever is not saved\n")
+            raise KeyboardInterrupt
+
+    def prepared(self) -> None:
+        """From now on signals are collected for `take`."""
+        self._preparing = False
+
+    @property
+    def filenos(self) -> Sequence[int]:
+        """Readable after a signal, or when the launcher has gone."""
+        return (self._reader.fileno(), 0) if self._launched and not self._taken else (self._reader.fileno(),)
+
+    def take(self) -> StopRequested | None:
+        """The first signal's name, or that the launcher has gone; None again after the first time."""
+        self._drain()
+        if self._taken:
+            return None
+        reason = self._signal or ("the launcher has gone" if self._launched and _ended(0) else "")
+        self._taken = bool(reason)
+        return StopRequested(reason) if reason else None
+
+    def _drain(self) -> None:
+        try:
+            while self._reader.recv(64):
+                pass
+        except BlockingIOError:
+            return
+
+
+def _ended(fd: int) -> bool:
+    """Whether the other end of a pipe is closed. The launcher never writes."""
+    poller = select.poll()
+    poller.register(fd, select.POLLIN)
+    return bool(poller.poll(0)) and os.read(fd, 4096) == b""

@@ -1,0 +1,149 @@
+"""run.json: what somebody who finds the run in a year wants to know. Collected once a start; kept by `directory`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from dptrain.cluster.state import layout_digest
+from dptrain.config import Config, ModelConfig, identity
+from dptrain.model import Model
+import os
+import platform
+import socket
+import subprocess
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+import dptrain
+
+from typing import TYPE_CHECKING
+if TYPE_CHECKING:
+        from dptrain.data.shards import ShardSource  # would import Numba for whoever only reads a checkpoint
+
+@dataclass(frozen=True, slots=True)
+class DataFacts:
+    """The data set as the network saw it: enough to feed it a new image."""
+
+    name: str
+    sha256: str
+    image: tuple[int, int, int]  #: height, width, channels
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]  #: of the training set, on the scale 0..255: one a channel, or of every pixel (h, w, c)
+    std: tuple[float, ...]  #: one a channel
+    train: int  #: samples
+    validation: int
+    test: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """One run: asked for, found, and the name that follows from both."""
+
+    config: Config
+    data: DataFacts
+    layout: str  #: ParamLayout.digest() of params, then of buffers
+    numerics: str  #: of the arithmetic, e.g. "fp32-v2"
+    model: str  #: for people: "ResNet-8, 75,290 parameters"
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 (hex) that names the run."""
+        return identity(self.config, self.data.sha256, self.layout, self.numerics)
+
+
+def find_facts(config: Config, source: ShardSource, model: Model, numerics: str) -> RunFacts:
+    """What is known once the data is open and the network built."""
+    dataset, standard = source.dataset, source.standard
+    data = DataFacts(
+        name=dataset.name,
+        sha256=dataset.sha256,
+        image=source.image_shape,
+        classes=dataset.classes,
+        mean=standard.mean,
+        std=standard.std,
+        train=source.size("train"),
+        validation=source.size("validation"),
+        test=source.size("test"),
+    )
+    text = f"{_title(config.model)}, {model.params.size:,} parameters"
+    return RunFacts(config, data, layout_digest(model.params, model.buffers), numerics, text)
+
+
+def _title(model: ModelConfig) -> str:
+    """What the network is called."""
+    if model.network != "resnet":
+        return model.network
+    return f"{'ResNet' if model.residual else 'plain network'}-{6 * model.n + 2 + len(model.hidden)}"
+
+
+PACKAGES = ("numpy", "numba", "llvmlite", "pyzmq", "msgpack", "safetensors")
+
+
+def manifest(facts: RunFacts) -> dict[str, Any]:
+    """The part that is the same for every start of the run."""
+    return {
+        "identity": facts.identity,
+        "numerics": facts.numerics,
+        "layout": facts.layout,
+        "model": facts.model,
+        "data": asdict(facts.data),
+    }
+
+
+def start(term: int, argv: list[str]) -> dict[str, Any]:
+    """The part that belongs to one start: who, where, when, with what."""
+    return {
+        "term": term,
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "argv": argv,
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "git": git_revision(),
+        "versions": versions(),
+        "cpu": cpu(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of us, Python and the libraries; without importing them (numba alone takes half a second)."""
+    found = {"dptrain": dptrain.__version__, "python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def git_revision() -> str:
+    """`git describe --always --dirty` of the checkout this package runs from; "" where it is none."""
+    root = Path(dptrain.__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return ""
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip()
+
+
+def cpu() -> dict[str, Any]:
+    """Model name, feature flags and number of logical CPUs, as Linux tells them."""
+    wanted = {"model name": "", "flags": ""}
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        key, _, value = line.partition(":")
+        if key.strip() in wanted and not wanted[key.strip()]:
+            wanted[key.strip()] = value.strip()
+    return {
+        "model": wanted["model name"] or platform.machine(),
+        "flags": wanted["flags"],
+        "count": os.cpu_count(),
+        "usable": len(os.sched_getaffinity(0)),
+    }

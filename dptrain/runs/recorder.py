@@ -1,0 +1,189 @@
+"""Takes the coordinator's reports and checkpoints to the run directory's files and to a reporter. Decides nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from dptrain.cluster.events import (EpochDone, Evaluated, Notice, Report, RunStarted, StepDone, TakenBack, WorkerJoined, WorkerLost, WorkerSilent)
+from dptrain.cluster.state import TrainingState
+from dptrain.errors import RunDirectoryError
+from dptrain.runs import metrics
+from dptrain.atomic import write_atomically
+from dptrain.runs.checkpoint import pack
+from dptrain.runs.directory import RunDirectory, link_latest
+from dptrain.runs.manifest import RunFacts
+from dptrain.runs.metrics import PatientFile
+from dptrain.runs.progress import Progress
+from dptrain.runs.reporter import QuietReporter, Reporter
+from dptrain.runs import texts
+from dptrain.runs.shelf import Shelf
+from dptrain.runs.metrics import to_csv
+from dptrain.runs.shelf import CheckpointWriter, Outcome
+
+
+class Recorder:
+    """One a coordinator. `step` is that of the checkpoint the run goes on from; what lies behind it is done again."""
+
+    def __init__(
+        self,
+        directory: RunDirectory,
+        facts: RunFacts,
+        reporter: Reporter,
+        step: int = 0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._directory, self._facts, self._reporter, self._clock = directory, facts, reporter, clock
+        self._progress = Progress(clock())
+        self._metrics = metrics.JsonLines(directory.path / "metrics.jsonl", step)
+        self._hashes = metrics.JsonLines(directory.path / "hashes.jsonl", step)
+        self._table = [r for r in self._metrics.kept if r["kind"] != "step"]
+        self._log = PatientFile(directory.logs / "coordinator.log")
+        self._shelf = Shelf(directory.checkpoints, facts.config.deployment.keep)
+        self._writer = CheckpointWriter(self._write_checkpoint)
+        self._unsaved = ""  #: why the newest checkpoint could not be written
+        self._troubles: dict[str, str] = {}  #: what cannot be written now, and why, as it was told
+        self._void_behind: int | None = None  #: checkpoints of later steps are to be removed before one of this is made
+        self._hashed = step  #: the last step that is in hashes.jsonl; that of the checkpoint we go on from is
+        self._noun = texts.noun(facts.config.deployment)
+        command = texts.resuming(str(directory.path), facts.config.deployment)
+        predict = texts.predicting(str(directory.path), facts.config.deployment)
+        complete = any("test/acc" in r for r in self._table)
+        self._ending = texts.Ending(str(directory.path), command, predict, complete_before=complete)
+        self.failure = ""  #: the last error that was reported
+        self.begun = False  #: the coordinator has reported its start
+
+    def tell(self, report: Report) -> None:
+        """Records and shows one report.
+
+        Raises RunDirectoryError where another coordinator has taken over; BrokenPipeError, once, where nobody reads.
+        """
+        self._look()
+        self._say(report)
+
+    def _say(self, report: Report) -> None:
+        now = self._clock()
+        self._progress.update(report, now)
+        match report:
+            case StepDone():
+                self._metrics.write(metrics.step_record(report, self._progress.step_seconds))
+                if report.state_sha256:
+                    self._hash(report.step, report.state_sha256, report.tensor_hashes)
+            case TakenBack():
+                self._back_to(report.step)
+            case EpochDone():
+                self._tabulate(metrics.epoch_record(report, self._progress.epoch_seconds))
+            case Evaluated():
+                self._tabulate(metrics.evaluation_record(report))
+                if report.split == "test":
+                    self._ending.test, self._ending.complete_before = report, False
+            case WorkerJoined() | WorkerLost() | WorkerSilent() | Notice():
+                self._write_log(texts.event_line(report, self._noun))
+                if isinstance(report, Notice) and report.level == "error":
+                    self.failure = report.text
+            case RunStarted():
+                self.begun = True
+                link_latest(self._directory.path)
+                self._write_log(f"term {report.term}: step {report.step} of {report.total_steps}")
+        try:
+            self._reporter.tell(report, self._progress, now)
+        except OSError as error:
+            self._reporter = QuietReporter()
+            if isinstance(error, BrokenPipeError):
+                raise
+            self._say(Notice("warning", f"the output cannot be written: {error.strerror}; training goes on without it"))
+
+    def checkpoint(self, state: TrainingState, best: bool) -> None:  # noqa: FBT001  # the coordinator's action has it so
+        """Hands a copy of the state to the writer, as the last checkpoint, also as the best one if `best`.
+
+        Returns at once; a full disk does not stop the training: it is told, and tried again.
+        """
+        if state.step != self._hashed:
+            self._hash(state.step, state.sha256(), state.tensor_hashes())
+        self._writer.put(state.copied(), best=best)
+        self._look()
+
+    def _write_checkpoint(self, state: TrainingState, best: bool) -> None:  # noqa: FBT001  # as the writer calls it
+        """On the writer's thread: the metrics up to the checkpoint first. Raises OSError and RunDirectoryError."""
+        self._directory.hold()
+        self._metrics.sync()
+        self._hashes.sync()
+        content = pack(state, self._facts, self._directory.term)
+        if self._void_behind is not None and state.step <= self._void_behind:
+            self._shelf.go_back(content, state.step)
+            self._void_behind = None
+        self._shelf.put(content, state.step, best=best)
+
+    def _look(self) -> None:
+        """Tells what has become of the files meanwhile. Raises RunDirectoryError where they are somebody else's now."""
+        for outcome in self._writer.take():
+            self._judge(outcome)
+        for name, fault in (("metrics.jsonl", self._metrics.fault), ("hashes.jsonl", self._hashes.fault)):
+            self._trouble(name, fault, "what is to be written waits in memory")
+
+    def _judge(self, outcome: Outcome) -> None:
+        if outcome.fatal is not None:
+            raise outcome.fatal
+        text = f"checkpoint of step {outcome.step} in {self._directory.checkpoints}"
+        self._unsaved = f"{text}: {outcome.error}" if outcome.error else ""
+        self._trouble("checkpoints", self._unsaved, "the older checkpoint stays")
+
+    def _trouble(self, what: str, fault: str, remedy: str) -> None:
+        """Says it when it begins (or is another one now) and when it is over."""
+        if fault == self._troubles.get(what, ""):
+            return
+        self._troubles[what] = fault
+        if fault:
+            told = fault if what == "checkpoints" else f"{self._directory.path / what}: {fault}"
+            self._say(Notice("warning", f"{told}; training goes on, {remedy}; it is tried again"))
+        else:
+            self._say(Notice("info", f"{self._directory.path / what}: can be written again"))
+
+    def close(self, *, failed: bool = False) -> None:
+        """Shows the result, closes the files. `failed`: an error has ended the run; others it may have survived.
+
+        Raises RunDirectoryError where the last checkpoint is not written.
+        """
+        self._ending.failed = self.failure if failed else ""
+        for outcome in self._writer.close():
+            self._judge(outcome)
+        self._reporter.closing(self._ending, self._progress, self._clock())
+        self.abort()
+        if self._unsaved:
+            raise RunDirectoryError(f"the end of the run is not saved: {self._unsaved}")
+
+    def abort(self) -> None:
+        """Closes files and terminal without a word: the error that ends the run speaks. Safe to call twice."""
+        self._writer.close()
+        self._reporter.close()
+        for file in (self._metrics, self._hashes, self._log):
+            file.close()
+
+    def _tabulate(self, record: metrics.Record) -> None:
+        self._metrics.write(record)
+        self._table.append(record)
+        fault = ""
+        try:
+            write_atomically(self._directory.path / "summary.csv", to_csv(self._table).encode())
+        except OSError as error:
+            fault = error.strerror or str(error)
+        self._trouble("summary.csv", fault, "the older one stays")
+
+    def _back_to(self, step: int) -> None:
+        """Where the disk says no, the step's records stand there twice in the end, the later ones right."""
+        self._table = [r for r in self._table if r["step"] <= step]
+        self._void_behind = step
+        self._hashed = -1  # whether that step's is there, the file knows
+        try:
+            for file in (self._metrics, self._hashes):
+                file.back_to(step)
+        except OSError as error:
+            self._say(Notice("warning", f"{self._directory.path}: {error.strerror}; what was told of a step stays"))
+
+    def _hash(self, step: int, sha256: str, tensors: tuple[tuple[str, str], ...]) -> None:
+        self._hashes.write(metrics.hash_record(step, sha256, tensors))
+        self._hashed = step
+
+    def _write_log(self, line: str) -> None:
+        self._log.write(f"{datetime.now(UTC).isoformat(timespec='milliseconds')} {line}\n".encode())

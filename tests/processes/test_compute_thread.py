@@ -1,0 +1,47 @@
+"""The thread a worker computes in, with a computer that takes as long as the test wants."""
+
+from __future__ import annotations
+
+import time
+from math import inf
+from threading import Event, Timer
+
+import numpy as np
+import pytest
+
+from dptrain.cluster.events import Failure, GradientTask
+from dptrain.processes.compute_thread import ComputeThread
+
+TASK = GradientTask(0, 0, np.zeros(1, np.float32))
+
+
+class Slow:
+    """Fails, as a computer may, once it is let."""
+
+    def __init__(self) -> None:
+        self.let = Event()
+
+    def run(self, task):
+        self.let.wait(10)
+        return Failure("slow")
+
+    def prefetch(self, task):
+        """Nobody prepares anything."""
+
+
+@pytest.mark.parametrize("patience", [5.0, inf])
+def test_closing_waits_for_the_task_that_runs_however_long_it_may_take(patience):
+    computer = Slow()
+    thread = ComputeThread(computer)
+    thread.submit(TASK)
+    Timer(0.1, computer.let.set).start()
+    assert thread.close(patience)
+
+
+def test_closing_without_patience_says_that_the_task_still_runs():
+    computer = Slow()
+    thread = ComputeThread(computer)
+    thread.submit(TASK)
+    time.sleep(0.05)
+    assert not thread.close(0.0)
+    computer.let.set()
