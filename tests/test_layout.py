@@ -1,4 +1,4 @@
-"""The shape of the house: sizes of files, twins of kernels, docstrings, a README that names the folders there are."""
+"""The shape of the house: sizes of files, twins of kernels, docstrings, a table that names the folders there are."""
 
 import ast
 import re
@@ -92,8 +92,8 @@ def test_the_twins_have_the_same_functions_with_the_same_signatures(operation):
 
 
 def table(heading):
-    """First column of the table under `heading` of README.md, without backticks."""
-    text = (ROOT / "README.md").read_text().split(f"## {heading}\n")[1].split("\n## ")[0]
+    """First column of the table under `heading` of CONTRIBUTING.md, without backticks."""
+    text = (ROOT / "CONTRIBUTING.md").read_text().split(f"## {heading}\n")[1].split("\n## ")[0]
     rows = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| `")]
     return [re.sub("`", "", row) for row in rows]
 
@@ -106,8 +106,8 @@ def folders_of_the_house():
     return {f"{folder}/" for folder in top + library}
 
 
-def test_the_readme_names_exactly_the_folders_there_are():
-    named = table("What's where")
+def test_contributing_names_exactly_the_folders_there_are():
+    named = table("Where things are")
     assert len(named) == len(set(named))
     assert set(named) == folders_of_the_house()
 

@@ -1,4 +1,4 @@
-"""docs/data.md names every data set and every operation there is."""
+"""docs/reference/data.md names every data set and every operation there is."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from dptrain.data.catalog import NAMES
 
 
 def test_every_data_set_and_every_operation_is_in_the_page(root):
-    page = (root / "docs" / "data.md").read_text()
+    page = (root / "docs" / "reference" / "data.md").read_text()
     assert [name for name in NAMES if f"`{name}`" not in page] == []
     assert [kind.usage() for kind in OPERATIONS.values() if f"`{kind.usage()}`" not in page] == []

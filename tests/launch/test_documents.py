@@ -1,7 +1,7 @@
-"""The commands that the documents show are accepted by the command line, and on every page some are run.
+"""The commands that the documents show are accepted by the command line, and the examples behind `<!-- run -->` run.
 
-Run is a block of shell behind a line `<!-- run -->`, all of a page in one folder; what stands behind a line
-`<!-- file: NAME -->` is a file there.
+The blocks of a page run in one folder: each block of shell by itself, and all blocks of Python as one program, where
+the first one stands. A block behind `<!-- file: NAME -->` is a file in that folder.
 """
 
 import os
@@ -16,59 +16,81 @@ import pytest
 from dptrain.cli.app import build_app
 
 ROOT = Path(__file__).resolve().parents[2]
-SILENT = {"protocol-guarantees.md", "python.md"}  #: show other things than our verbs
-NO_PAGES = {"LOG.md", "python.md"}  #: a diary; and tests/api runs the other one
-RUN = [f"docs/{page.name}" for page in sorted((ROOT / "docs").glob("*.md")) if page.name not in NO_PAGES]
-PAGES = ["README.md", *(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md") if page.name not in SILENT)]
+FENCE = r"```(sh|python)\n(.*?)```"
+PAGES = [
+    "README.md",
+    "CONTRIBUTING.md",
+    *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").rglob("*.md") if page.name != "LOG.md"),
+]
+#: Pages in which a reader types something. An example of each runs.
+PRACTICAL = [page for page in PAGES if page.startswith(("docs/tutorial/", "docs/howto/")) or page == "README.md"]
+#: Their commands need other hosts, Docker or files that are not here; they are only parsed.
+NOT_RUN = {"docs/howto/containers.md"}
 
 
-def commands(root, document):
+def text_of(document):
+    return (ROOT / document).read_text()
+
+
+def commands(text):
     """Every command a document shows, in a shell block or between backticks, as words; no variables, no comments."""
-    text = (root / document).read_text().replace("\\\n", " ")
+    text = text.replace("\\\n", " ")
     blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
     shown = re.findall(r"`(dptrain [^`]*--[^`]*)`", text)  # a verb alone is a word, and `dptrain eval RUN` a pattern
     wanted = [*(line for block in blocks for line in block.splitlines()), *map(" ".join, map(str.split, shown))]
-    lines = [shlex.split(line, comments=True) for line in wanted if "..." not in line]
+    lines = [shlex.split(line.rstrip("&"), comments=True) for line in wanted if "..." not in line]
     started = [[word for word in line if not re.match(r"DPTRAIN_\w+=", word)] for line in lines]
     return [line[1:] for line in started if line[:1] == ["dptrain"]]
 
 
-@pytest.mark.parametrize("document", PAGES)
-def test_every_command_a_document_shows_is_accepted(root, document):
-    found = commands(root, document)
-    assert found, "nothing was found in it: is the pattern right?"
-    for command in found:
+@pytest.mark.parametrize("document", [page for page in PAGES if commands(text_of(page))])
+def test_every_command_a_document_shows_is_accepted(document):
+    for command in commands(text_of(document)):
         build_app().parse_args(command, exit_on_error=False, print_error=False)
 
 
+def test_commands_are_found_in_every_part_of_the_documents():
+    found = {page.split("/")[-2] if "/" in page else page for page in PAGES if commands(text_of(page))}
+    assert found >= {"README.md", "docs", "tutorial", "howto", "reference", "explanation"}
+
+
 def examples(text):
-    """Files by name, and what is run, block by block."""
+    """Files by name, and what is run, as (language, code) in order; the Python of a page is one program."""
     files = dict(re.findall(r"<!-- file: (\S+) -->\n```\w+\n(.*?)```", text, re.DOTALL))
-    return files, re.findall(r"<!-- run -->\n```sh\n(.*?)```", text, re.DOTALL)
+    blocks = re.findall(r"<!-- run -->\n" + FENCE, text, re.DOTALL)
+    program = "\n".join(code for language, code in blocks if language == "python")
+    once = [i for i, (language, _) in enumerate(blocks) if language == "python"][:1]
+    return files, [
+        (language, program if language == "python" else code)
+        for i, (language, code) in enumerate(blocks)
+        if language == "sh" or i in once
+    ]
 
 
-@pytest.mark.parametrize("document", RUN)
-def test_what_a_document_says_can_be_run_can_be(root, tmp_path, document):
-    files, blocks = examples((root / document).read_text())
-    assert blocks, "a page has an example that is run"
+@pytest.mark.system
+@pytest.mark.parametrize("document", [page for page in PAGES if "<!-- run -->" in text_of(page)])
+def test_what_a_document_says_can_be_run_can_be(tmp_path, document):
+    files, blocks = examples(text_of(document))
     for name, content in files.items():
         (tmp_path / name).write_text(content)
     path = {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
     data = {"DPTRAIN_DATA": str(tmp_path / "data")}
-    for block in blocks:
+    for language, code in blocks:
+        run = ["bash", "-euo", "pipefail", "-c"] if language == "sh" else [sys.executable, "-W", "error", "-c"]
         done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", block],
-            cwd=tmp_path,
-            env=os.environ | path | data,
-            capture_output=True,
-            text=True,
-            check=False,
+            [*run, code], cwd=tmp_path, env=os.environ | path | data, capture_output=True, text=True, check=False
         )
-        assert done.returncode == 0, block + done.stdout + done.stderr
+        assert done.returncode == 0, code + done.stdout + done.stderr
+        if language == "python":  # where the cache is empty, it says that it compiles
+            assert re.sub(r"compiling kernels[ :].*\n", "", done.stderr) == "", done.stderr
+
+
+def test_every_practical_page_has_an_example_that_is_run():
+    assert [page for page in PRACTICAL if "<!-- run -->" not in text_of(page)] == sorted(NOT_RUN)
 
 
 @pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
 def test_every_script_a_document_starts_exists(root, document):
-    scripts = set(re.findall(r"\./(launch/\w+\.sh)", (root / document).read_text()))
+    scripts = set(re.findall(r"\./(launch/\w+\.sh)", text_of(document)))
     assert scripts
     assert [script for script in scripts if not (root / script).exists()] == []

@@ -278,7 +278,7 @@ def test_l2_is_the_same_share_of_the_loss_whatever_the_classes_count():
 
 
 def test_the_network_in_the_documentation_can_be_built_and_its_gradient_is_right(tmp_path):
-    text = (Path(__file__).parents[2] / "docs/networks.md").read_text()
+    text = (Path(__file__).parents[2] / "docs/howto/own-network.md").read_text()
     (tmp_path / "doc.py").write_text(re.search(r"```python\n(.*?)```", text, re.S)[1])
     network = build((str(tmp_path / "doc.py"),), network="doc:net", filters=4).network
     sys.modules.pop("dptrain_network_doc")
@@ -287,7 +287,7 @@ def test_the_network_in_the_documentation_can_be_built_and_its_gradient_is_right
 
 
 def test_the_documentation_names_every_choice_there_is():
-    text = (Path(__file__).parents[2] / "docs/networks.md").read_text()
+    text = (Path(__file__).parents[2] / "docs/reference/networks.md").read_text()
     for field in ("shortcut", "block", "conv_init", "linear_init", "gamma", "criterion", "schedule", "optimizer"):
         assert [word for word in RULES[field].words if f"`{word}`" not in text] == [], field
     assert [name for name in NETWORKS if f"`{name}`" not in text] == []

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = ["docs/protocol-guarantees.md", "docs/security.md"]
+DOCUMENTS = ["docs/explanation/protocol.md", "docs/explanation/security.md"]
 
 
 def named_tests(document):

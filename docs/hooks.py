@@ -1,0 +1,113 @@
+"""Pages of the site that are generated from the code, so that they cannot go stale. mkdocs.yml lists this hook.
+
+reference/command-line.md   from the command line itself, by cyclopts
+reference/settings.md       from the declarations of the settings
+contributing.md, changelog.md   the files at the top of the repository
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+from dptrain.cli.app import build_app
+from dptrain.cli.flags import HELP, spelling
+from dptrain.config import IDENTITY_SECTIONS, SECTION_OF, SECTIONS, Config, values
+from dptrain.configrules import RULES
+
+ROOT = Path(__file__).resolve().parents[1]
+
+_SETTINGS = """# Settings
+
+Every setting is a key of a recipe (a TOML file with the sections below), a flag of `dptrain train`, an environment
+variable and a keyword of `dptrain.fit`: `batch_size = 64` under `[training]`, `--batch-size 64`,
+`DPTRAIN_BATCH_SIZE=64`, `batch_size=64`. Flags override variables, variables override the recipe, and the recipe
+overrides the defaults. An unknown key is an error that names the nearest known one.
+
+The settings under `[data]`, `[model]` and `[training]` decide the bits of a run: they are its **identity**. The
+settings under `[deployment]` never change the bits.
+"""
+
+_COMMANDS = """# Command line
+
+`dptrain COMMAND --help` prints the same text. [Exit codes](exit-codes.md) are on a page of their own.
+"""
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """MkDocs calls this after it has collected the pages."""
+    pages = {
+        "reference/command-line.md": command_line(),
+        "reference/settings.md": settings(),
+        "contributing.md": from_the_top("CONTRIBUTING.md"),
+        "changelog.md": from_the_top("CHANGELOG.md"),
+    }
+    for name, text in pages.items():
+        files.append(File.generated(config, name, content=text))
+    return files
+
+
+def command_line() -> str:
+    """Every verb with its flags, as Markdown. A verb that takes all settings of a section links to the section."""
+    text = build_app(listing=False).generate_docs(heading_level=1)
+    _, _, body = text.partition("**Commands**:")
+    for section in SECTIONS:
+        body = re.sub(
+            rf"^\*\*{section.capitalize()}\*\*:\n\n(?:\* .*\n)+", _shortened(section), body, flags=re.MULTILINE
+        )
+    for noise in ("\\", " *[default: False]*", ' *[default: ""]*'):
+        body = body.replace(noise, "")
+    return _COMMANDS + body
+
+
+def _shortened(section: str) -> Callable[[re.Match[str]], str]:
+    """A function that replaces the list of all flags of a section by a link."""
+    every = {spelling(name) for name, home in SECTION_OF.items() if home == section}
+
+    def shorten(found: re.Match[str]) -> str:
+        if set(re.findall(r"^\* `(--[\w-]+)", found[0], re.MULTILINE)) != every:
+            return found[0]
+        return f"**{section.capitalize()}**: every setting of [`[{section}]`](settings.md#{section}).\n"
+
+    return shorten
+
+
+def settings() -> str:
+    """One table per section: key, default, what is allowed, what it does."""
+    usual = values(Config())
+    parts = [_SETTINGS]
+    for section, kind in SECTIONS.items():
+        about = "part of the identity" if section in IDENTITY_SECTIONS else "never changes the bits"
+        parts.append(
+            f"\n## {section}\n\n`[{section}]`: {about}.\n\n| key | default | allowed | meaning |\n|---|---|---|---|\n"
+        )
+        for field in fields(kind):
+            allowed = RULES[field.name].allowed.removeprefix("one of ")
+            parts.append(
+                f"| `{field.name}` | {_shown(usual[field.name])} | {_cell(allowed)} | {_cell(HELP[field.name])} |\n"
+            )
+    return "".join(parts)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, tuple):
+        return "`[]`" if not value else f"`{list(value)}`"
+    return f"`{value}`" if value != "" else '`""`'
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def from_the_top(name: str) -> str:
+    """A file of the repository's top level with its links as they are seen from docs/; other files become code."""
+    text = (ROOT / name).read_text()
+    text = re.sub(r"\]\(docs/", "](", text)
+    return re.sub(r"\[([^\]]+)\]\((?!https?:|#|[\w/-]+\.md)([^)]+)\)", r"`\2`", text)

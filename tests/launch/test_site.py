@@ -1,0 +1,59 @@
+"""The site: its generated pages are complete, and its tables name what the code has."""
+
+import importlib.util
+import re
+
+import pytest
+
+from dptrain import errors
+from dptrain.cli.app import VERBS
+from dptrain.config import SECTION_OF
+from dptrain.configfile import OTHER_ENV
+
+
+@pytest.fixture(scope="module")
+def hooks(root):
+    """docs/hooks.py, which is no package."""
+    pytest.importorskip("mkdocs", reason="extra docs is missing")
+    found = importlib.util.spec_from_file_location("hooks", root / "docs" / "hooks.py")
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
+
+
+def test_the_page_of_commands_has_every_verb_and_links_to_the_settings_it_takes_whole(hooks):
+    page = hooks.command_line()
+    assert [verb for verb in VERBS if f"\n## dptrain {verb}\n" not in page] == []
+    train = page.split("## dptrain train\n")[1].split("\n## ")[0]
+    assert "(settings.md#training)" in train
+    assert "--batch-size" not in train
+    assert "--batch-size" in page.split("## dptrain bench\n")[1].split("\n## ")[0]
+
+
+def test_the_page_of_settings_has_every_setting_once(hooks):
+    rows = re.findall(r"^\| `(\w+)` \|", hooks.settings(), re.MULTILINE)
+    assert rows == list(SECTION_OF)
+
+
+def test_links_of_the_contributing_page_lead_to_pages_and_other_files_are_code(hooks):
+    page = hooks.from_the_top("CONTRIBUTING.md")
+    assert "(explanation/architecture.md)" in page
+    assert "](docs/" not in page
+    assert "](LICENSE)" not in hooks.from_the_top("README.md")
+
+
+def test_every_exit_code_and_every_environment_variable_is_in_its_table(root):
+    codes = (root / "docs/reference/exit-codes.md").read_text()
+    raised = {e.exit_code for e in vars(errors).values() if isinstance(e, type) and issubclass(e, errors.DptrainError)}
+    assert raised >= {64, 70, 75, 78}
+    assert [code for code in raised if f"\n| {code} |" not in codes] == []
+    variables = (root / "docs/reference/environment.md").read_text()
+    assert [name for name in OTHER_ENV if f"\n| `{name}` |" not in variables] == []
+
+
+def test_the_glossary_has_twenty_words_in_a_table(root):
+    assert len(re.findall(r"^\| \*\*", (root / "docs/glossary.md").read_text(), re.MULTILINE)) == 20
+
+
+def test_the_site_is_built_by_the_checks(root):
+    assert "mkdocs build --strict" in (root / "launch/check.sh").read_text()
