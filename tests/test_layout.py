@@ -100,8 +100,10 @@ def table(heading):
 
 def folders_of_the_house():
     """Every folder a reader of the repository meets: the top level and the packages of the library."""
-    hidden = re.compile(r"^[.]|__pycache__|egg-info|^(build|dist|runs)$")
-    top = [f.name for f in ROOT.iterdir() if f.is_dir() and not hidden.search(f.name) and any(f.iterdir())]
+    hidden = re.compile(r"^[.]|__pycache__|egg-info")
+    made = {"build", "dist", "runs"}  # at the top level; dptrain/runs/ is a folder of the library
+    visible = (f for f in ROOT.iterdir() if f.is_dir() and not hidden.search(f.name) and f.name not in made)
+    top = [f.name for f in visible if any(f.iterdir())]
     library = [f"dptrain/{f.name}" for f in (ROOT / "dptrain").iterdir() if f.is_dir() and not hidden.search(f.name)]
     return {f"{folder}/" for folder in top + library}
 
