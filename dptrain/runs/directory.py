@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dptrain.atomic import remove_unfinished, sync_directory, write_atomically
 from dptrain.config import Config, build
 from dptrain.configfile import from_toml
 from dptrain.configrules import check
 from dptrain.errors import RunDirectoryError, UsageError
-from dptrain.atomic import remove_unfinished, sync_directory, write_atomically
 
 LATEST = "latest"
 

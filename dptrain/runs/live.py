@@ -8,9 +8,20 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from dptrain.cluster.events import (EpochDone, Evaluated, Notice, Report, RunStarted, StepDone, TakenBack, WorkerJoined, WorkerLost, WorkerSilent)
-from dptrain.runs.progress import Progress, WorkerRow
+from dptrain.cluster.events import (
+    EpochDone,
+    Evaluated,
+    Notice,
+    Report,
+    RunStarted,
+    StepDone,
+    TakenBack,
+    WorkerJoined,
+    WorkerLost,
+    WorkerSilent,
+)
 from dptrain.runs import texts
+from dptrain.runs.progress import Progress, WorkerRow
 
 _REFRESH = 4  #: times a second
 _GAP = 2  #: columns of the terminal between two texts

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-from dptrain.cluster.state import layout_digest
-from dptrain.config import Config, ModelConfig, identity
-from dptrain.model import Model
 import os
 import platform
 import socket
 import subprocess
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
-import dptrain
+from typing import TYPE_CHECKING, Any
 
-from typing import TYPE_CHECKING
+import dptrain
+from dptrain.cluster.state import layout_digest
+from dptrain.config import Config, ModelConfig, identity
+from dptrain.model import Model
+
 if TYPE_CHECKING:
-        from dptrain.data.shards import ShardSource  # would import Numba for whoever only reads a checkpoint
+    from dptrain.data.shards import ShardSource  # would import Numba for whoever only reads a checkpoint
+
 
 @dataclass(frozen=True, slots=True)
 class DataFacts:

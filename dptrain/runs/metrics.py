@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 import os
 import threading
-from pathlib import Path
-import json
+from collections.abc import Iterable
 from math import isfinite
 from pathlib import Path
 from typing import Any, TypeAlias
+
+from dptrain.atomic import write_atomically
 from dptrain.cluster.events import EpochDone, Evaluated, StepDone
 from dptrain.errors import RunDirectoryError
-from dptrain.atomic import write_atomically
-import csv
-import io
-from collections.abc import Iterable
 
 MOST = 64 * 1024 * 1024  #: bytes that wait; metrics of a quarter of a million steps
 

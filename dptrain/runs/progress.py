@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from dptrain.cluster.events import (EpochDone, Evaluated, Notice, Report, RunStarted, StepDone, TakenBack, WorkerJoined, WorkerLost, WorkerSilent)
+from dptrain.cluster.events import (
+    EpochDone,
+    Evaluated,
+    Notice,
+    Report,
+    RunStarted,
+    StepDone,
+    TakenBack,
+    WorkerJoined,
+    WorkerLost,
+    WorkerSilent,
+)
 
 _SMOOTHING = 0.05  #: weight of the newest step in the rate: about the last 20 steps count
 

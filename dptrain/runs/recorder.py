@@ -6,21 +6,29 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from dptrain.cluster.events import (EpochDone, Evaluated, Notice, Report, RunStarted, StepDone, TakenBack, WorkerJoined, WorkerLost, WorkerSilent)
+from dptrain.atomic import write_atomically
+from dptrain.cluster.events import (
+    EpochDone,
+    Evaluated,
+    Notice,
+    Report,
+    RunStarted,
+    StepDone,
+    TakenBack,
+    WorkerJoined,
+    WorkerLost,
+    WorkerSilent,
+)
 from dptrain.cluster.state import TrainingState
 from dptrain.errors import RunDirectoryError
-from dptrain.runs import metrics
-from dptrain.atomic import write_atomically
+from dptrain.runs import metrics, texts
 from dptrain.runs.checkpoint import pack
 from dptrain.runs.directory import RunDirectory, link_latest
 from dptrain.runs.manifest import RunFacts
-from dptrain.runs.metrics import PatientFile
+from dptrain.runs.metrics import PatientFile, to_csv
 from dptrain.runs.progress import Progress
 from dptrain.runs.reporter import QuietReporter, Reporter
-from dptrain.runs import texts
-from dptrain.runs.shelf import Shelf
-from dptrain.runs.metrics import to_csv
-from dptrain.runs.shelf import CheckpointWriter, Outcome
+from dptrain.runs.shelf import CheckpointWriter, Outcome, Shelf
 
 
 class Recorder:

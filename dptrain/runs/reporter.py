@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from dptrain.runs import texts
-
-from dptrain.cluster.events import Report
-from dptrain.runs.progress import Progress
-from dptrain.runs.texts import Banner, Ending
-import sys
-from dptrain.cluster.events import EpochDone, Evaluated, Notice, Report, RunStarted, StepDone, TakenBack, WorkerJoined
-from dptrain.runs.progress import Progress
 import json
+import os
 import socket
 import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
 from math import isfinite
 from typing import Any
-from dptrain.cluster.events import (EpochDone, Evaluated, Notice, Report, RunStarted, StepDone, TakenBack, WorkerJoined, WorkerLost, WorkerSilent)
+
+from dptrain.cluster.events import (
+    EpochDone,
+    Evaluated,
+    Notice,
+    Report,
+    RunStarted,
+    StepDone,
+    TakenBack,
+    WorkerJoined,
+    WorkerLost,
+    WorkerSilent,
+)
+from dptrain.runs import texts
+from dptrain.runs.live import LiveReporter
 from dptrain.runs.progress import Progress
 from dptrain.runs.texts import Banner, Ending
-import os
-import sys
-from dptrain.runs.live import LiveReporter
-from dptrain.runs.texts import Banner
+
 
 class QuietReporter:
     """Takes what every reporter is told."""

@@ -10,17 +10,16 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import threading
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from dptrain.errors import CheckpointError
+
 from dptrain.atomic import sync_directory, write_atomically
-from dptrain.runs.checkpoint import Checkpoint, load
-import threading
-from collections.abc import Callable
-from dataclasses import dataclass
 from dptrain.cluster.state import TrainingState
-from dptrain.errors import DptrainError
+from dptrain.errors import CheckpointError, DptrainError
+from dptrain.runs.checkpoint import Checkpoint, load
 
 LAST = "last.safetensors"
 BEST = "best.safetensors"

@@ -7,8 +7,7 @@ import json
 import pytest
 
 from dptrain.errors import RunDirectoryError
-from dptrain.runs.metrics import JsonLines, read
-from dptrain.runs.metrics import to_csv
+from dptrain.runs.metrics import JsonLines, read, to_csv
 
 
 def records(steps, epoch=3):

@@ -10,7 +10,16 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from dptrain.cluster.events import (EpochDone, Evaluated, Notice, RunStarted, StepDone, TakenBack, WorkerJoined, WorkerLost)
+from dptrain.cluster.events import (
+    EpochDone,
+    Evaluated,
+    Notice,
+    RunStarted,
+    StepDone,
+    TakenBack,
+    WorkerJoined,
+    WorkerLost,
+)
 from dptrain.config import DeploymentConfig
 from dptrain.errors import RunDirectoryError
 from dptrain.runs import directory
