@@ -121,6 +121,8 @@ def reopen(path: Path, start: dict[str, Any]) -> RunDirectory:
     except OSError as error:
         raise RunDirectoryError(f"run directory {path} cannot be locked: {error.strerror}") from error
     try:
+        for name in ("checkpoints", "logs"):
+            (path / name).mkdir(exist_ok=True)  # a copy of a run may lack empty folders
         for folder in (path, path / "checkpoints"):
             remove_unfinished(folder)
         term = _next_term(path)

@@ -7,7 +7,7 @@ from dptrain.explain.saliency import draw_saliency, gradient, smooth_gradient
 
 
 class Linear:
-    """logits = x . w, a class a column; the gradient of a score is known."""
+    """logits = x . w, one column per class: the gradient of a score is known."""
 
     def __init__(self, w):
         self.w = w  # (h, w, c, classes)
@@ -34,15 +34,50 @@ def test_the_map_is_the_strongest_channel_of_the_gradient_of_the_images_own_clas
         np.testing.assert_allclose(found[i], np.abs(net.w[..., label]).max(axis=2), rtol=1e-6)
 
 
-def test_a_map_is_aligned_with_the_image(network, pictures):
-    """What lies outside of the one pixel that counts has no saliency, and it stays in place for mirrored images."""
+class Mirrored:
+    """Sees every image mirrored left to right."""
+
+    def __init__(self, network):
+        self.network = network
+
+    def logits(self, pixels):
+        return self.network.logits(np.ascontiguousarray(pixels[:, :, ::-1]))
+
+    def gradient(self, pixels, weights):
+        logits, gradients = self.network.gradient(np.ascontiguousarray(pixels[:, :, ::-1]), weights)
+        return logits, gradients[:, :, ::-1]
+
+
+def test_only_the_pixel_that_the_score_depends_on_is_bright():
     w = np.zeros((4, 4, 3, 5), np.float32)
     w[1, 2, 0, 3] = 2
     found = gradient(Linear(w), images(), np.array([3, 3]))
     assert np.argwhere(found[0] > 0).tolist() == [[1, 2]]
-    one = gradient(network, pictures[:1], np.array([2]))
-    moved = gradient(network, pictures[:1] + np.uint8(0), np.array([2]))
-    np.testing.assert_array_equal(one, moved)
+
+
+def test_a_network_that_sees_mirrored_images_has_the_mirrored_map(network, pictures):
+    classes = np.array([2, 0])
+    plain = gradient(network, pictures[:2], classes)
+    mirrored = gradient(Mirrored(network), np.ascontiguousarray(pictures[:2, :, ::-1]), classes)
+    assert np.abs(plain - plain[:, :, ::-1]).max() > 0.1 * plain.max(), "a symmetric map would say nothing"
+    np.testing.assert_array_equal(mirrored, plain[:, :, ::-1])
+
+
+def test_a_map_is_bright_where_changing_the_pixel_changes_the_score(network, pictures):
+    """At the brightest pixel, at its mirror image and at its transpose, the map is the slope of the score."""
+    label, width, step = 2, pictures.shape[2], 1e-3
+    found = gradient(network, pictures[:1], np.array([label]))[0]
+    y, x = np.unravel_index(found.argmax(), found.shape)
+    for at in {(y, x), (y, width - 1 - x), (x, y)}:
+        slopes = []
+        for channel in range(pictures.shape[3]):
+            scores = []
+            for sign in (step, -step):
+                pixels = pictures[:1].astype(np.float64)
+                pixels[(0, *at, channel)] += sign
+                scores.append(float(network.logits(pixels)[0, label]))
+            slopes.append(abs(scores[0] - scores[1]) / (2 * step))
+        np.testing.assert_allclose(found[at], max(slopes), rtol=1e-3, atol=1e-5 * found.max())
 
 
 def test_smoothgrad_of_a_linear_score_is_its_gradient():
