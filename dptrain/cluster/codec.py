@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from dptrain.cluster.messages import Message
 from dptrain.errors import LocalProtocolError, RemoteProtocolError
+from dptrain.model import ShardResult
 from dptrain.types import F32, U8
 
 SUM_BYTES = 8
@@ -72,6 +73,7 @@ class _Form:
     cls: Callable[..., Message]
     scalars: dict[str, type]  #: field -> str, int or float
     arrays: dict[str, np.dtype[Any]]  #: field -> dtype, in the order of the frames
+    result: bool  #: the message carries a ShardResult, whose fields lie on the wire as if they were the message's own
 
     @property
     def keys(self) -> set[str]:
@@ -79,22 +81,40 @@ class _Form:
         extra = {"type", "shape"} if "images" in self.arrays else {"type"}
         return extra | set(self.scalars)
 
+    def values(self, message: Message) -> dict[str, Any]:
+        """Field -> value, those of the result included."""
+        values = {item.name: getattr(message, item.name) for item in fields(message)}
+        if self.result:
+            result = values.pop("result")
+            values |= {item.name: getattr(result, item.name) for item in fields(ShardResult)}
+        return values
+
+    def message(self, values: dict[str, Any]) -> Message:
+        """The message with these values; the inverse of `values`."""
+        if self.result:
+            values = dict(values)
+            values["result"] = ShardResult(**{item.name: values.pop(item.name) for item in fields(ShardResult)})
+        return self.cls(**values)
+
 
 def _form(cls: Any) -> _Form:  # noqa: ANN401  # a dataclass of the Message union; typing cannot say "one of these"
     hints = get_type_hints(cls)
     scalars: dict[str, type] = {}
     arrays: dict[str, np.dtype[Any]] = {}
-    for item in fields(cls):
-        hint = hints[item.name]
+    result = hints.get("result") is ShardResult
+    if result:
+        del hints["result"]
+        hints |= get_type_hints(ShardResult)
+    for name, hint in hints.items():
         if hint in (str, int, float):
-            scalars[item.name] = hint
-        elif hint == F32 and item.name in _VECTORS:
-            arrays[item.name] = np.dtype("<f4")
-        elif hint == U8 and item.name == "images":
-            arrays[item.name] = np.dtype("u1")
+            scalars[name] = hint
+        elif hint == F32 and name in _VECTORS:
+            arrays[name] = np.dtype("<f4")
+        elif hint == U8 and name == "images":
+            arrays[name] = np.dtype("u1")
         else:
-            raise TypeError(f"{cls.__name__}.{item.name}: the codec does not know how to send {hint}")
-    return _Form(cls, scalars, arrays)
+            raise TypeError(f"{cls.__name__}.{name}: the codec does not know how to send {hint}")
+    return _Form(cls, scalars, arrays, result)
 
 
 FORMS = {cls.__name__: _form(cls) for cls in get_args(Message)}
@@ -108,14 +128,15 @@ def encode(message: Message) -> list[bytes | memoryview]:
     """
     name = type(message).__name__
     form = FORMS[name]
+    values = form.values(message)
     header: dict[str, object] = {"type": name}
     for key, kind in form.scalars.items():
-        header[key] = value = getattr(message, key)
+        header[key] = value = values[key]
         if fault := _scalar_fault(key, kind, value):
             raise LocalProtocolError(f"{name}.{key} {fault}")
     frames: list[bytes | memoryview] = []
     for key, dtype in form.arrays.items():
-        array = getattr(message, key)
+        array = values[key]
         _check_array(f"{name}.{key}", array, dtype, IMAGE_RANK if key == "images" else 1)
         if key == "images":
             if not array.size:
@@ -167,7 +188,7 @@ def decode(frames: Sequence[Frame], limits: Limits) -> Message:
             values[key] = _vector(where, frame, dtype, getattr(limits, _VECTORS[key]))
     if checksum((memoryview(frames[0])[SUM_BYTES:], *frames[1:])) != bytes(frames[0][:SUM_BYTES]):
         raise RemoteProtocolError(f"{name}: damaged on the way (the checksum is another one)")
-    return form.cls(**values)
+    return form.message(values)
 
 
 def _header(frames: Sequence[Frame]) -> dict[str, Any]:

@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from dptrain.cluster.messages import NodeDone, Params
 from dptrain.cluster.tree import Node, Tree, sibling
 from dptrain.model import ShardResult
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Bundle:
-    """A node that nothing more of ours can be added to: it is to be sent."""
-
-    node: Node
-    attempt: int  #: the highest of the assignments it answers
-    result: ShardResult
-    seconds: float  #: compute time of its shards
-
-
 class Holding:
-    """Our shards of one step, until their sums are sent.
+    """The shards that one worker holds of one step, until their sums are sent.
 
     A sum waits exactly as long as its sibling in the tree is ours too, as a whole: then both go as one node. A shard
     asked for alone never becomes part of a sum: its own result is what is asked for.
     """
 
-    def __init__(self, shards: int) -> None:
+    def __init__(self, params: Params, incarnation: str, shards: int) -> None:
+        """`params`: what all shards are computed with. `shards`: of the whole step."""
         self.shards = shards
+        self._params = params
+        self._incarnation = incarnation
         self._attempts: dict[int, int] = {}  #: by shard: ours, not sent
         self._seconds: dict[int, float] = {}  #: by shard: computed, not sent
         self._alone: dict[int, int] = {}  #: shards asked for alone, not computed yet -> attempt
@@ -39,7 +31,7 @@ class Holding:
             self._attempts[shard] = max(attempt, self._attempts.get(shard, 0))
         return new
 
-    def assign_alone(self, shard: int, attempt: int) -> tuple[list[int], list[Bundle]]:
+    def assign_alone(self, shard: int, attempt: int) -> tuple[list[int], list[NodeDone]]:
         """We were asked for one shard's own result: it is computed for that, unless it is about to be computed anyway.
 
         Returns what is to be computed, and what need not wait for this shard any longer.
@@ -58,22 +50,22 @@ class Holding:
         """Of the assignment that a result of this shard, which we await, answers."""
         return self._alone.get(shard, self._attempts.get(shard, 0))
 
-    def add(self, shard: int, result: ShardResult, seconds: float) -> list[Bundle]:
+    def add(self, shard: int, result: ShardResult, seconds: float) -> list[NodeDone]:
         """A shard we await is computed; returns what is to be sent now."""
         if shard in self._alone:
-            return [Bundle(Node(shard, shard + 1), self._alone.pop(shard), result, seconds)]
+            return [self._answer(Node(shard, shard + 1), self._alone.pop(shard), seconds, result)]
         self._seconds[shard] = seconds
         self._tree.add(shard, shard + 1, result)
         return self._ripe()
 
-    def discard(self, shard: int) -> list[Bundle]:
+    def discard(self, shard: int) -> list[NodeDone]:
         """A shard of ours will have no result; returns what need not wait for it any longer."""
         if self._alone.pop(shard, None) is not None:
             return []
         del self._attempts[shard]
         return self._ripe()
 
-    def _ripe(self) -> list[Bundle]:
+    def _ripe(self) -> list[NodeDone]:
         nodes = [node for node in self._tree.nodes() if not self._has_sibling(node)]
         return [self._take(node) for node in nodes]
 
@@ -81,12 +73,16 @@ class Holding:
         other = sibling(node, self.shards)
         return other is not None and all(shard in self._attempts for shard in range(*other))
 
-    def _take(self, node: Node) -> Bundle:
+    def _take(self, node: Node) -> NodeDone:
         attempt = max(self._attempts.pop(shard) for shard in range(*node))
         seconds = 0.0
         for shard in range(*node):
             seconds += self._seconds.pop(shard)
-        return Bundle(node, attempt, self._tree.take(node), seconds)
+        return self._answer(node, attempt, seconds, self._tree.take(node))
+
+    def _answer(self, node: Node, attempt: int, seconds: float, result: ShardResult) -> NodeDone:
+        p = self._params
+        return NodeDone(p.term, self._incarnation, p.step, *node, attempt, p.digest, seconds, result)
 
     def validate(self) -> None:
         """What is computed is ours and lies in the tree; what could be sent has been."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from dptrain.model import ShardResult
 from dptrain.types import F32, U8
 
 PROTOCOL = 4  #: both sides must speak the same
@@ -39,7 +40,9 @@ class Canary:
 
     term: int
     incarnation: str
-    digest: str  #: ShardResult.digest() of the canary
+    digest: (
+        str  #: SHA-256 over the gradient, the scores and the first augmented shard: `canary_digest` of workers/parts.py
+    )
     dataset: str  #: SHA-256 of the data set as this host holds it
 
 
@@ -54,12 +57,8 @@ class NodeDone:
     last: int
     attempt: int  #: of the assignment it answers (the highest one, where it answers several)
     digest: str  #: params_digest of the parameters it was computed with
-    samples: int
-    hits: int
-    loss: float
     seconds: float  #: compute time on the worker, information only
-    gradient: F32
-    statistics: F32
+    result: ShardResult
 
 
 @dataclass(frozen=True, slots=True)

@@ -301,15 +301,16 @@ class StepRound:
         if fault:
             return fault
         for name, got, wanted in (
-            ("gradient", m.gradient.shape, self.params.params.shape),
-            ("statistics", m.statistics.shape, self.params.buffers.shape),
+            ("gradient", m.result.gradient.shape, self.params.params.shape),
+            ("statistics", m.result.statistics.shape, self.params.buffers.shape),
         ):
             if got != wanted:
                 return f"sent {name} of shape {got}; the model has {wanted}"
         samples = sum(map(len, self._ids[m.first : m.last]))
-        if m.samples != samples:
-            return f"counted {m.samples} samples in shards [{m.first}, {m.last}); there are {samples}"
-        return f"counted {m.hits} hits among {samples} samples" if m.hits > samples else ""
+        counted, hits = m.result.samples, m.result.hits
+        if counted != samples:
+            return f"counted {counted} samples in shards [{m.first}, {m.last}); there are {samples}"
+        return f"counted {hits} hits among {samples} samples" if hits > samples else ""
 
     def params_fault(self, digest: str) -> str:
         """Why an answer made with these parameters is no answer; "" where it is one."""

@@ -18,7 +18,6 @@ from dptrain.cluster.messages import EvaluationDone, NodeDone, NonFinite, Progre
 from dptrain.cluster.round import Round, ScoreRound, StepRound, score_digest
 from dptrain.cluster.tree import Node
 from dptrain.errors import DptrainError
-from dptrain.model import ShardResult
 
 STALEMATE_EVERY = 10.0  #: seconds between notices that nobody can settle a dispute
 
@@ -89,9 +88,8 @@ class Work:
     def node_done(self, member: Member, m: NodeDone, now: float) -> list[CoordinatorAction]:
         """The sum over some shards of a step."""
         if m.step < self._course.state.step:
-            result = ShardResult(m.gradient, m.statistics, m.loss, m.hits, m.samples)
-            late = Opinion(member.incarnation, member.name, m.attempt, "", result)
-            return self._late(m, Node(m.first, m.last), late, result.digest, now)
+            late = Opinion(member.incarnation, member.name, m.attempt, "", m.result)
+            return self._late(m, Node(m.first, m.last), late, m.result.digest, now)
         current, node = self._course.round, Node(m.first, m.last)
         if not isinstance(current, StepRound) or m.step > current.step:
             return self.drop(member, f"sent a gradient of step {m.step}, which it was not asked for", now)
@@ -99,11 +97,10 @@ class Work:
         if fault:
             return self.drop(member, fault, now)
         self._heard_of(member, current, node, now)
-        result = ShardResult(m.gradient, m.statistics, m.loss, m.hits, m.samples)
-        tensor = fault_of(result, self._course.state.params_layout, self._course.state.buffers_layout)
+        tensor = fault_of(m.result, self._course.state.params_layout, self._course.state.buffers_layout)
         current.seconds[member.name] = current.seconds.get(member.name, 0.0) + m.seconds
-        opinion = Opinion(member.incarnation, member.name, m.attempt, "", None if tensor else result, tensor)
-        return self._found(current, node, opinion, result.digest)
+        opinion = Opinion(member.incarnation, member.name, m.attempt, "", None if tensor else m.result, tensor)
+        return self._found(current, node, opinion, m.result.digest)
 
     def evaluation_done(self, member: Member, m: EvaluationDone, now: float) -> list[CoordinatorAction]:
         """The counts of one shard of a split."""

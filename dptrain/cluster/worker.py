@@ -34,7 +34,7 @@ from dptrain.cluster.events import (
     WorkerAction,
     WorkerEvent,
 )
-from dptrain.cluster.holding import Bundle, Holding
+from dptrain.cluster.holding import Holding
 from dptrain.cluster.members import layout_fault
 from dptrain.cluster.messages import (
     Admitted,
@@ -45,7 +45,6 @@ from dptrain.cluster.messages import (
     FromCoordinator,
     Hello,
     Leave,
-    NodeDone,
     NonFinite,
     Params,
     Ping,
@@ -286,7 +285,7 @@ class Worker:
         params = self._params
         if params is None or (m.step, m.digest) != _key(params):
             return self._without_weights(m.step)
-        holding = self._holding or Holding(m.shards)
+        holding = self._holding or Holding(params, self._me.incarnation, m.shards)
         alone = m.alone > 0
         sound = (
             is_node(m.first, m.last, m.shards) and holding.shards == m.shards and not (alone and m.last > m.first + 1)
@@ -297,7 +296,7 @@ class Worker:
         node = Node(m.first, m.last)
         new, ripe = holding.assign_alone(m.first, m.attempt) if alone else (holding.assign(node, m.attempt), [])
         tasks = [Compute(GradientTask(m.step, shard, params.params)) for shard in new]
-        return [self._progress(m.step, m.first), *tasks, *(self._bundle(params, bundle) for bundle in ripe)]
+        return [self._progress(m.step, m.first), *tasks, *map(Reply, ripe)]
 
     def _evaluate(self, m: Evaluate) -> list[WorkerAction]:
         params = self._params
@@ -353,34 +352,13 @@ class Worker:
         if tensor:
             me, attempt = self._me.incarnation, holding.attempt(task.shard)
             news = NonFinite(self._term, me, task.step, task.shard, attempt, params.digest, tensor, r.digest())
-            return [Reply(news), *(self._bundle(params, bundle) for bundle in holding.discard(task.shard))]
-        bundles = holding.add(task.shard, r, seconds)
-        done = self._progress(task.step, task.shard, done=True)
-        return [self._bundle(params, bundle) for bundle in bundles] or [done]
+            return [Reply(news), *map(Reply, holding.discard(task.shard))]
+        answers = holding.add(task.shard, r, seconds)
+        return [*map(Reply, answers)] or [self._progress(task.step, task.shard, done=True)]
 
     def _fault(self, result: ShardResult) -> str:
         assert self._prepared is not None
         return fault_of(result, self._prepared[1].params, self._prepared[1].buffers)
-
-    def _bundle(self, params: Params, b: Bundle) -> Reply:
-        me, r = self._me.incarnation, b.result
-        return Reply(
-            NodeDone(
-                term=self._term,
-                incarnation=me,
-                step=params.step,
-                first=b.node.first,
-                last=b.node.last,
-                attempt=b.attempt,
-                digest=params.digest,
-                samples=r.samples,
-                hits=r.hits,
-                loss=r.loss,
-                seconds=b.seconds,
-                gradient=r.gradient,
-                statistics=r.statistics,
-            )
-        )
 
     def _scored(self, params: Params, task: EvaluationTask, score: Score) -> list[WorkerAction]:
         attempt = self._evaluations.pop((task.split, task.index), None)

@@ -1,7 +1,12 @@
-"""What the tests of the coordinator read off a list of its actions."""
+"""What the tests of the coordinator read off a list of its actions, and change in a message."""
+
+from dataclasses import fields, replace
 
 from dptrain.cluster.events import Drop, Send
-from dptrain.cluster.messages import Assign
+from dptrain.cluster.messages import Assign, NodeDone
+from dptrain.model import ShardResult
+
+RESULT = {item.name for item in fields(ShardResult)}
 
 
 def assigned(actions):
@@ -11,6 +16,14 @@ def assigned(actions):
         for a in actions
         if isinstance(a, Send) and isinstance(a.message, Assign)
     ]
+
+
+def altered(message, **changes):
+    """The message with other fields; those of a NodeDone's result are given by their own names."""
+    inner = {key: changes.pop(key) for key in RESULT & changes.keys()} if isinstance(message, NodeDone) else {}
+    if inner:
+        changes["result"] = replace(message.result, **inner)
+    return replace(message, **changes)
 
 
 def refusals(actions):

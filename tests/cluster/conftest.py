@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from cluster.actions import altered
 from dptrain.cluster.coordinator import Coordinator
 from dptrain.cluster.events import Arrived, Computed, Connected, CrewExit, Received, Send
 from dptrain.cluster.messages import (
@@ -91,14 +92,10 @@ class Lead:
             last=last,
             attempt=0,
             digest=self.weights.digest,
-            samples=result.samples,
-            hits=result.hits,
-            loss=result.loss,
             seconds=0.5,
-            gradient=result.gradient,
-            statistics=result.statistics,
+            result=result,
         )
-        return replace(message, **changes)
+        return altered(message, **changes)
 
     def _sum(self, params, step, first, last):
         if last - first == 1:

@@ -1,7 +1,7 @@
 """The codec: every message survives the wire, and nothing else does."""
 
 import tracemalloc
-from dataclasses import fields, replace
+from dataclasses import fields, is_dataclass
 from typing import get_args
 
 import msgpack
@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cluster.actions import altered
 from dptrain.cluster.codec import FORMS, HEADER_BYTES, SUM_BYTES, Limits, checksum, decode, encode
 from dptrain.cluster.messages import Assign, Hello, Message, NodeDone, Params, Ping, PreparedShard, Reject, Welcome
 from dptrain.errors import LocalProtocolError, RemoteProtocolError
+from dptrain.model import ShardResult
 
 LIMITS = Limits(params=5, buffers=3, image_bytes=4 * 3 * 3 * 3)
 TEXT_LIMITS = {"config": 900, "reason": 900}  # wide characters take 4 bytes each of the header's 4096
@@ -24,7 +26,10 @@ def same(a: Message, b: Message) -> bool:
         return False
     for item in fields(a):
         x, y = getattr(a, item.name), getattr(b, item.name)
-        if isinstance(x, np.ndarray):
+        if is_dataclass(x):
+            if not same(x, y):
+                return False
+        elif isinstance(x, np.ndarray):
             if (x.dtype, x.shape, x.tobytes()) != (y.dtype, y.shape, y.tobytes()):
                 return False
         elif isinstance(x, float):
@@ -64,12 +69,12 @@ def messages(draw: st.DrawFn) -> Message:
     for key in form.arrays:
         size = {"params": 5, "gradient": 5, "buffers": 3, "statistics": 3}.get(key)
         values[key] = draw(images() if size is None else vectors(size))
-    return form.cls(**values)
+    return form.message(values)
 
 
 def node_done() -> NodeDone:
     gradient, statistics = np.arange(5, dtype=np.float32), np.ones(3, np.float32)
-    return NodeDone(3, "a" * 32, 7, 0, 2, 0, "d" * 16, 64, 60, 1.5, 0.25, gradient, statistics)
+    return NodeDone(3, "a" * 32, 7, 0, 2, 0, "d" * 16, 0.25, ShardResult(gradient, statistics, 1.5, 60, 64))
 
 
 def header_of(message: Message) -> dict[str, object]:
@@ -104,9 +109,9 @@ def test_every_message_of_the_protocol_is_in_the_table():
 def test_arrays_are_sent_and_received_without_a_copy():
     message = node_done()
     frames = encode(message)
-    assert np.shares_memory(np.frombuffer(frames[1], np.float32), message.gradient)
+    assert np.shares_memory(np.frombuffer(frames[1], np.float32), message.result.gradient)
     received = [bytearray(frame) for frame in frames]
-    gradient = decode(received, LIMITS).gradient
+    gradient = decode(received, LIMITS).result.gradient
     assert gradient.flags.writeable
     assert np.shares_memory(gradient, np.frombuffer(received[1], np.float32))
 
@@ -130,7 +135,7 @@ def test_arrays_are_sent_and_received_without_a_copy():
 )
 def test_encode_refuses_what_has_not_exactly_the_declared_type(change, text):
     with pytest.raises(LocalProtocolError) as caught:
-        encode(replace(node_done(), **change))
+        encode(altered(node_done(), **change))
     assert text in str(caught.value)
 
 

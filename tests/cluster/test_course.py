@@ -87,12 +87,8 @@ class Solo:
             last=m.last,
             attempt=m.attempt,
             digest=p.digest,
-            samples=r.samples,
-            hits=r.hits,
-            loss=r.loss,
             seconds=0.5,
-            gradient=r.gradient,
-            statistics=r.statistics,
+            result=r,
         )
 
     @property

@@ -1,10 +1,9 @@
 """What is computed twice and why: late shards, audited ones, disputed ones; and shards on which workers die."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
+from cluster.actions import altered
 from dptrain.cluster.doubt import audited
 from dptrain.cluster.events import Finish, Notice, PeerGone, SaveCheckpoint, Send, StepDone, TakenBack, Tell, Tick
 from dptrain.cluster.messages import Assign, Evaluate, Leave, NonFinite, Progress, Reject, WhoAreYou
@@ -28,7 +27,7 @@ def named(actions):
 
 def wrong(lead, name, first, last):
     """The node as a machine with one wrong bit would send it."""
-    gradient = lead.node(name, first, last).gradient.copy()
+    gradient = lead.node(name, first, last).result.gradient.copy()
     gradient.view(np.uint32)[0] ^= np.uint32(1)
     return {"gradient": gradient}
 
@@ -102,7 +101,7 @@ def test_what_is_doubtful_stays_so_when_the_step_is_started_anew(lead):
 def test_a_sum_that_overflowed_is_nobodys_opinion_of_one_of_its_shards(lead):
     lead = lead(shards=4)
     lead.join("a", "b")
-    lead.done("a", 0, 2, gradient=np.full_like(lead.node("a", 0, 2).gradient, np.inf))
+    lead.done("a", 0, 2, gradient=np.full_like(lead.node("a", 0, 2).result.gradient, np.inf))
     for name in "ab":
         for shard in (0, 1):
             lead.done(name, shard, shard + 1, attempt=1)
@@ -121,7 +120,7 @@ def applied(lead, *names, wrongly=False):
     last = shard if len(names) == 2 else 1
     holder = next(name for name, at, _, _ in copied if name != "a" and at == last)
     answer = lead.node(holder, last, last + 1)
-    lead.done("a", last, last + 1, **({"gradient": -answer.gradient} if wrongly else {}))
+    lead.done("a", last, last + 1, **({"gradient": -answer.result.gradient} if wrongly else {}))
     while lead.machine.state.step == 1:
         name, node = next((n, x) for n in names for x in lead.held(n) if x != (last, last + 1))
         actions = lead.done(name, *node)
@@ -155,10 +154,10 @@ def test_a_result_of_an_applied_step_with_the_same_bits_is_counted_as_an_audit(l
 def test_neither_a_repetition_nor_other_weights_is_a_second_opinion_of_an_applied_step(lead):
     lead = lead(shards=4)
     holder, answer, _ = applied(lead, "a", "b")
-    mine = replace(answer, incarnation=lead.incarnation("a"))
-    other = {"gradient": -answer.gradient}
-    assert lead.say("a", mine) == lead.say("a", replace(mine, **other)) == []
-    assert lead.say(holder, replace(answer, digest="0" * 16, **other)) == []
+    mine = altered(answer, incarnation=lead.incarnation("a"))
+    other = {"gradient": -answer.result.gradient}
+    assert lead.say("a", mine) == lead.say("a", altered(mine, **other)) == []
+    assert lead.say(holder, altered(answer, digest="0" * 16, **other)) == []
     counters = lead.machine.counters
     assert (counters.late, counters.agreed, counters.disputed) == (3, 0, 0)
 
@@ -166,9 +165,9 @@ def test_neither_a_repetition_nor_other_weights_is_a_second_opinion_of_an_applie
 def test_a_result_of_an_applied_step_with_other_bits_takes_it_back_and_whoever_is_wrong_is_named(lead):
     lead = lead(shards=4)
     holder, answer, _ = applied(lead, "a", "b", "c")
-    gradient = answer.gradient.copy()
+    gradient = answer.result.gradient.copy()
     gradient.view(np.uint32)[0] ^= np.uint32(1)
-    actions = lead.say(holder, replace(answer, gradient=gradient))
+    actions = lead.say(holder, altered(answer, gradient=gradient))
     at = actions.index(Tell(TakenBack(1)))  # what was told and saved of step 2 goes before anything else happens
     assert actions[at + 1] == SaveCheckpoint(best=False)
     assert named(actions)[0].startswith(f"workers a and {holder} found different bits in shard 1 of step 2, which is")
@@ -183,7 +182,7 @@ def test_a_result_of_an_applied_step_with_other_bits_takes_it_back_and_whoever_i
 def test_whoever_is_quarantined_while_it_is_away_is_refused_when_it_comes_back(lead):
     lead = lead(shards=4)
     holder, answer, _ = applied(lead, "a", "b", "c")
-    lead.say(holder, replace(answer, gradient=-answer.gradient))
+    lead.say(holder, altered(answer, gradient=-answer.result.gradient))
     sound = [name for name in "abc" if name != holder]
     lead.join(*sound)
     lead.finish_step(*sound)
@@ -216,7 +215,7 @@ def test_a_result_is_compared_until_the_next_round_is_complete_and_only_counted_
     lead = lead(shards=4)
     holder, answer, _ = applied(lead, "a", "b")
     lead.finish_step("a", "b")
-    assert lead.say(holder, replace(answer, gradient=-answer.gradient)) == []
+    assert lead.say(holder, altered(answer, gradient=-answer.result.gradient)) == []
     assert (lead.machine.counters.late, lead.machine.counters.disputed) == (1, 0)
 
 

@@ -5,8 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dptrain.cluster.holding import Holding
+from dptrain.cluster.round import snapshot
 from dptrain.cluster.tree import Node, children, is_node, sibling
-from simulation.toy import PARAMS, gradient
+from simulation.toy import BUFFERS, PARAMS, gradient
 
 
 @st.composite
@@ -24,29 +25,32 @@ def partitions(draw):
 @given(partitions(), st.data())
 def test_each_shard_is_sent_once_in_nodes_that_nothing_of_ours_could_have_joined(partition, data):
     shards, nodes = partition
-    holding = Holding(shards)
+    params = snapshot(3, 0, np.linspace(-1, 1, PARAMS.size, dtype=np.float32), np.ones(BUFFERS.size, np.float32))
+    holding = Holding(params, "a" * 32, shards)
     tasks = [shard for node in nodes for shard in holding.assign(node, node.first)]
     assert sorted(tasks) == sorted(shard for node in nodes for shard in range(*node))
-    params = np.linspace(-1, 1, PARAMS.size, dtype=np.float32)
     sent = []
     for shard in data.draw(st.permutations(tasks)):
         assert holding.awaits(shard)
-        sent += holding.add(shard, gradient(params, 0, shard, 4), seconds=1.0)
+        sent += holding.add(shard, gradient(params.params, 0, shard, 4), seconds=1.0)
         holding.validate()
         assert not holding.awaits(shard)
-    ranges = sorted(bundle.node for bundle in sent)
+    ranges = sorted(Node(message.first, message.last) for message in sent)
     assert [shard for node in ranges for shard in range(*node)] == sorted(tasks)
-    for bundle in sent:
-        assert is_node(*bundle.node, shards)
-        assert bundle.seconds == bundle.node.size
-        assert bundle.attempt == max(node.first for node in nodes if bundle.node.first <= node.first < bundle.node.last)
+    for message in sent:
+        node = Node(message.first, message.last)
+        assert is_node(*node, shards)
+        assert message.seconds == node.size
+        assert message.attempt == max(part.first for part in nodes if node.first <= part.first < node.last)
+        assert (message.term, message.incarnation, message.digest) == (3, "a" * 32, params.digest)
+        assert message.result.samples == 4 * node.size
     assert not any(sibling(a, shards) == b for a in ranges for b in ranges)
 
 
 def test_what_waited_for_a_shard_without_a_result_is_sent():
-    holding = Holding(2)
+    params = snapshot(3, 0, np.zeros(PARAMS.size, np.float32), np.ones(BUFFERS.size, np.float32))
+    holding = Holding(params, "a" * 32, 2)
     holding.assign(Node(0, 2), 0)
-    params = np.zeros(PARAMS.size, np.float32)
-    assert holding.add(0, gradient(params, 0, 0, 4), 1.0) == []
-    assert [bundle.node for bundle in holding.discard(1)] == [(0, 1)]
+    assert holding.add(0, gradient(params.params, 0, 0, 4), 1.0) == []
+    assert [(message.first, message.last) for message in holding.discard(1)] == [(0, 1)]
     holding.validate()

@@ -51,7 +51,7 @@ def test_a_nan_that_only_one_worker_finds_costs_it_its_place_by_name_and_the_run
 def test_a_nan_that_a_worker_did_not_notice_is_found_here(lead):
     lead = lead(shards=2)
     lead.join("a")
-    gradient = lead.node("a", 1, 2).gradient.copy()
+    gradient = lead.node("a", 1, 2).result.gradient.copy()
     gradient[6] = np.inf
     lead.done("a", 1, 2, gradient=gradient)
     actions = lead.done("a", 1, 2, gradient=gradient, attempt=1)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cluster.actions import assigned, refusals
+from cluster.actions import altered, assigned, refusals
 from dptrain.cluster.events import Drop, Send, StepDone, Tell, Tick, WorkerLost
 from dptrain.cluster.messages import Progress
 
@@ -135,7 +135,7 @@ def test_an_impossible_answer_costs_the_connection_and_changes_nothing(lead, cha
     lead.finish_step("a", "b")
     lead.done("b", 2, 3)
     before = lead.machine.state.sha256()
-    message = replace(lead.node("a", 0, 1), **change)
+    message = altered(lead.node("a", 0, 1), **change)
     drop, lost = lead.say("a", message)[:2]
     assert drop.peer == b"a"
     assert drop.reason.startswith(text)

@@ -131,10 +131,9 @@ def test_one_task_a_shard_and_the_sum_is_sent_as_one_node(hand):
     [reply] = hand.computed(right, seconds=0.5)
     done, whole = reply.message, hand.toy.compute(left).combine(hand.toy.compute(right))
     assert (done.term, done.incarnation, done.step, done.first, done.last, done.attempt) == (T, ME, 5, 0, 2, 1)
-    assert (done.digest, done.samples, done.hits, done.loss) == (p.digest, whole.samples, whole.hits, whole.loss)
+    assert done.digest == p.digest
     assert done.seconds == 0.75
-    assert done.gradient.tobytes() == whole.gradient.tobytes()
-    assert done.statistics.tobytes() == whole.statistics.tobytes()
+    assert done.result.digest() == whole.digest()
 
 
 def test_sums_merge_over_several_assignments_in_whatever_order_they_are_computed(hand):
@@ -146,7 +145,7 @@ def test_sums_merge_over_several_assignments_in_whatever_order_they_are_computed
     [reply] = hand.computed(GradientTask(0, 2, p.params))
     left, right = (hand.toy.compute(GradientTask(0, shard, p.params)) for shard in (2, 3))
     assert (reply.message.first, reply.message.last, reply.message.attempt) == (2, 4, 2)
-    assert reply.message.gradient.tobytes() == left.combine(right).gradient.tobytes()
+    assert reply.message.result.digest() == left.combine(right).digest()
 
 
 def test_a_node_whose_sibling_is_not_ours_as_a_whole_is_sent_at_once(hand):
@@ -270,7 +269,7 @@ def test_finite_shards_with_an_infinite_sum_are_sent_as_they_are_and_nobody_is_b
     huge = replace(hand.toy.compute(GradientTask(0, 0, p.params)), gradient=np.full(PARAMS.size, 3e38, np.float32))
     hand.computed(GradientTask(0, 0, p.params), huge)
     [said] = hand.computed(GradientTask(0, 1, p.params), huge)
-    assert (said.message.first, said.message.last, bool(np.isinf(said.message.gradient).all())) == (0, 2, True)
+    assert (said.message.first, said.message.last, bool(np.isinf(said.message.result.gradient).all())) == (0, 2, True)
 
 
 def test_a_shard_asked_for_alone_is_computed_again_and_never_part_of_a_sum(hand):

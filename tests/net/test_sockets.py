@@ -14,6 +14,7 @@ from dptrain.cluster.codec import Limits, encode
 from dptrain.cluster.events import Arrived, LinkLost, PeerGone, Received
 from dptrain.cluster.messages import Admitted, Leave, NodeDone, Ping, Stop, WantShard, Welcome
 from dptrain.errors import UsageError
+from dptrain.model import ShardResult
 from dptrain.net.router import RouterLink
 from dptrain.net.sockets import HIGH_WATER
 from simulation.toy import BUFFERS, PARAMS
@@ -25,7 +26,7 @@ BOTH = pytest.mark.parametrize("bind", ["ipc", "tcp://127.0.0.1:0"])
 def node_done(step, size=LIMITS.params):
     gradient = np.linspace(0, 1, size, dtype=np.float32)
     statistics = np.ones(LIMITS.buffers, np.float32)
-    return NodeDone(1, "a" * 32, step, 0, 1, 0, "0" * 16, 4, 2, 1.5, 0.1, gradient, statistics)
+    return NodeDone(1, "a" * 32, step, 0, 1, 0, "0" * 16, 0.1, ShardResult(gradient, statistics, 1.5, 2, 4))
 
 
 @BOTH
@@ -36,7 +37,7 @@ def test_messages_arrive_in_order_and_a_workers_arrays_are_aligned_and_writable(
     dealer.send(node_done(2))
     events = links.collect(router, 2)
     assert [(type(e), e.peer, e.message.step) for e in events] == [(Received, peer, 1), (Received, peer, 2)]
-    np.testing.assert_array_equal(events[0].message.gradient, node_done(1).gradient)
+    np.testing.assert_array_equal(events[0].message.result.gradient, node_done(1).result.gradient)
 
     router.send(peer, links.params(7))
     [arrived] = links.collect(dealer)

@@ -14,6 +14,7 @@ import zmq
 from dptrain.cluster.codec import Limits, encode
 from dptrain.cluster.events import PeerGone
 from dptrain.cluster.messages import PROTOCOL, AskConfig, Leave, NodeDone, Params, Ping, Welcome
+from dptrain.model import ShardResult
 from dptrain.net import connections, keystore
 from simulation.toy import BUFFERS, PARAMS
 
@@ -37,7 +38,7 @@ GARBAGE = {
 
 def node_done():
     gradient, statistics = np.ones(PARAMS.size, np.float32), np.ones(BUFFERS.size, np.float32)
-    return NodeDone(1, "a" * 32, 0, 0, 1, 0, "0" * 16, 4, 2, 1.5, 0.1, gradient, statistics)
+    return NodeDone(1, "a" * 32, 0, 0, 1, 0, "0" * 16, 0.1, ShardResult(gradient, statistics, 1.5, 2, 4))
 
 
 # --- who gets in
@@ -63,9 +64,10 @@ def test_the_largest_message_of_a_run_passes(port, keyed):
     router = port.listen(keyed=keyed, limits=limits)
     worker, peer = port.admitted(keyed=keyed)
     gradient, statistics = np.ones(limits.params, np.float32), np.ones(limits.buffers, np.float32)
-    worker.send(NodeDone(1, "a" * 32, 0, 0, 1, 0, "0" * 16, 4, 2, 1.5, 0.1, gradient, statistics))
+    result = ShardResult(gradient, statistics, 1.5, 2, 4)
+    worker.send(NodeDone(1, "a" * 32, 0, 0, 1, 0, "0" * 16, 0.1, result))
     [done] = port.until(lambda: router.poll(0.1))
-    assert done.message.gradient.size == limits.params
+    assert done.message.result.gradient.size == limits.params
     router.send(peer, Params(1, 0, "0" * 16, gradient, statistics))
     [weights] = port.until(lambda: worker.poll(0.1))
     assert weights.message.params.size == limits.params

@@ -22,6 +22,7 @@ import numpy as np
 
 from dptrain.cluster.codec import encode
 from dptrain.cluster.messages import PROTOCOL, AskConfig, Canary, Hello, Leave, NodeDone, Ping, Progress, Stop, Welcome
+from dptrain.model import ShardResult
 
 GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
 READY = b"\x05READY\x0bSocket-Type\x00\x00\x00\x06DEALER"
@@ -40,7 +41,7 @@ def sound(chance):
     made = (
         Hello(PROTOCOL, name, "storm", 1, chance.choice(["fp32-v1", "x"]), "avx2"),
         Canary(1, name, "a" * 64, "b" * 64),
-        NodeDone(1, name, step, 0, 1, 0, "0" * 16, 32, 3, 1.0, 0.1, gradient, statistics),
+        NodeDone(1, name, step, 0, 1, 0, "0" * 16, 0.1, ShardResult(gradient, statistics, 1.0, 3, 32)),
         Progress(1, name, step, 0),
         Leave(1, name, "bye"),
         AskConfig(PROTOCOL),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import struct
 from collections.abc import Callable
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -47,14 +47,11 @@ def _messages() -> list[tuple[bytes, Mutation]]:
 def _message(name: str):  # any of the union
     form, values = FORMS[name], {}
     sizes = {"gradient": 12, "params": 12, "statistics": 4, "buffers": 4}
-    for item in fields(form.cls):
-        if item.name == "images":
-            values[item.name] = np.zeros((1, 4, 4, 3), np.uint8)
-        elif item.name in sizes:
-            values[item.name] = np.ones(sizes[item.name], np.float32)
-        elif item.default is MISSING:
-            values[item.name] = {str: "0" * 16, int: 3, float: 0.5}[form.scalars[item.name]]
-    return form.cls(**values)
+    for key, kind in form.scalars.items():
+        values[key] = {str: "0" * 16, int: 3, float: 0.5}[kind]
+    for key in form.arrays:
+        values[key] = np.zeros((1, 4, 4, 3), np.uint8) if key == "images" else np.ones(sizes[key], np.float32)
+    return form.message(values)
 
 
 def _decode(path: Path) -> object:
