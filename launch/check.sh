@@ -25,7 +25,7 @@ check() {
 check ruff check
 check ruff format --check
 check bash -n launch/*.sh .ci/run
-check mypy --strict dptrain workers launch tools benchmarks docs/hooks.py
+check mypy --strict dptrain tools benchmarks docs/hooks.py
 check lint-imports
 check env NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
 check python -m pytest -n auto --maxprocesses 4 --dist loadgroup "$@"

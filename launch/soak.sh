@@ -34,8 +34,7 @@ python=$(cd "$venv/bin" && pwd)/python
 # What is disturbed is the code as it is now, whatever happens to these files in the next hour.
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
-cp -r dptrain tests/simulation "$copy"
-cp -r workers launch "$copy/dptrain"
+cp -r dptrain workers launch tests/simulation "$copy"
 export PYTHONPATH=$copy${PYTHONPATH:+:$PYTHONPATH}
 
 cd "$here"

@@ -28,7 +28,7 @@ find_python() {
 }
 
 # What an installation depends on, as one line.
-fingerprint() { cat pyproject.toml setup.py | cksum; pwd; }
+fingerprint() { cksum <pyproject.toml; pwd; }
 
 # Runs pip, shows one short line a library, keeps the whole in a log.
 pip_install() {

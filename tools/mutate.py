@@ -70,9 +70,9 @@ class _Copy:
         self._folder, self._tree = folder, folder / "tree"
         listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
         names = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
-        for name in (name for name in names if (ROOT / name).is_file()):
+        for name in (name for name in names if (ROOT / name).is_file() or (ROOT / name).is_symlink()):
             (self._tree / name).parent.mkdir(parents=True, exist_ok=True)
-            copy2(ROOT / name, self._tree / name)
+            copy2(ROOT / name, self._tree / name, follow_symlinks=False)
 
     def broken(self, mutation: Mutation) -> tuple[str, str, float]:
         """Place, the test that turned red ("": none did), seconds."""

@@ -127,7 +127,7 @@ def _run(plan: Plan, stop: StopSignals, preparation: Preparation, *, launch: boo
     with _open(plan, parts) as session:
         life = Life(session.directory.term, session.directory.logs, session.state, launch)
         with _word_about_waiting(session):
-            code: int = lead(parts, life, session.recorder, stop, preparation)
+            code = lead(parts, life, session.recorder, stop, preparation)
         failed = code not in _ASKED_FOR
         session.recorder.close(failed=failed)
     path, failure = session.directory.path, ""

@@ -52,7 +52,7 @@ def overfit(config: Config, images: int, passes: int) -> Overfit:
     parts = open_parts(narrowed, config.deployment.data_dir)
     memory = _Memory()
     with StopSignals() as stop:
-        code: int = train(parts, Life(term=1, logs=Path()), memory, stop, Preparation())
+        code = train(parts, Life(term=1, logs=Path()), memory, stop, Preparation())
     return Overfit(parts.source.size("train"), tuple(memory.epochs), memory.failure, code)
 
 

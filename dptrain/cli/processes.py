@@ -66,7 +66,7 @@ def worker(
     logging.getLogger("dptrain").setLevel(logging.INFO)
     from dptrain.workers.gradient import Options, work
 
-    code: int = work(
+    code = work(
         Options(
             connect=address,
             augmenters=tuple(filter(None, augmenters.split(","))),
@@ -106,5 +106,5 @@ def augmenter(
         keys=deployment.keys,
         insecure=insecure or os.environ.get("DPTRAIN_INSECURE") == "1",
     )
-    code: int = augment(options)
+    code = augment(options)
     return code
