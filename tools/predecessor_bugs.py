@@ -76,7 +76,7 @@ def no_gradient_in_the_last_block() -> None:
 def dampened() -> None:
     """B5."""
 
-    def update(self: SGD, params: F32, gradient: F32, state: dict[str, F32], lr: float, step: int) -> None:  # noqa: ARG001  # as SGD's
+    def update(self: SGD, params: F32, gradient: F32, state: dict[str, F32], lr: float, step: int) -> None:
         v, m = state["velocity"], self._momentum
         g = gradient + params * self._decay.factors if self._decay.factors.size else gradient
         v[...] = m * v + (1 - m) * g if v.any() else g

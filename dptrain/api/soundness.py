@@ -32,7 +32,6 @@ class Overfit(NamedTuple):
     code: int  #: exit code of the training
 
     def finding(self) -> Finding:
-        """For people."""
         if self.failure or not self.epochs:
             return Finding("by heart", ok=False, text=self.failure or "no epoch was finished")
         last = self.epochs[-1]

@@ -154,7 +154,6 @@ class Member:
 
     @property
     def name(self) -> str:
-        """For people."""
         return self.hello.name
 
     @property

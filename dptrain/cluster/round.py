@@ -374,7 +374,7 @@ class ScoreRound:
         start, stop = self._range(shard)
         return f"samples {start} to {stop - 1} of the {self.split} split"
 
-    def chunk(self, workers: int) -> int:  # noqa: ARG002  # same signature as StepRound's
+    def chunk(self, workers: int) -> int:
         """Nothing is gained by asking for more than one: counts are small."""
         return 1
 
@@ -386,7 +386,7 @@ class ScoreRound:
         start, stop = self._range(a.node.first)
         return Evaluate(self.term, self.step, self.split, a.node.first, start, stop, a.attempt, self.params.digest)
 
-    def apart(self, node: Node) -> None:  # same signature as StepRound's
+    def apart(self, node: Node) -> None:
         """Nothing is summed by the workers."""
 
     def fault(self, m: EvaluationDone) -> str:

@@ -63,7 +63,7 @@ class Operation:
         """Size and channels (h, w, c) of what it makes of such images."""
         return shape
 
-    def fit(self, images: U8) -> Operation:  # noqa: ARG002  # for those that override it
+    def fit(self, images: U8) -> Operation:
         """The operation with what it has to know about the training images (n, h, w, c)."""
         return self
 
@@ -71,7 +71,7 @@ class Operation:
         """images, out: (n, h, w, c), C order, not overlapping; words: (n, 4). Overwrites `out`."""
         raise NotImplementedError
 
-    def still(self, images: U8, view: str) -> U8:  # noqa: ARG002  # for those that override it
+    def still(self, images: U8, view: str) -> U8:
         """What evaluation sees instead, without chance: by default the images as they are. view: one of VIEWS."""
         return images
 
@@ -158,7 +158,6 @@ class Window(Operation):
             )
 
     def output(self, shape: Shape) -> Shape:
-        """See Operation."""
         return self.height, self.width, shape[2]
 
     def apply(self, images: U8, words: U32, out: U8) -> None:
@@ -182,16 +181,13 @@ class Pad(Operation):
     fill: int = 0
 
     def output(self, shape: Shape) -> Shape:
-        """See Operation."""
         return shape[0] + 2 * self.pad, shape[1] + 2 * self.pad, shape[2]
 
-    def apply(self, images: U8, words: U32, out: U8) -> None:  # noqa: ARG002  # nothing is drawn
-        """See Operation."""
+    def apply(self, images: U8, words: U32, out: U8) -> None:  # nothing is drawn
         out[...] = self.fill
         out[:, self.pad : -self.pad, self.pad : -self.pad] = images
 
-    def still(self, images: U8, view: str) -> U8:  # noqa: ARG002  # a frame looks the same from everywhere
-        """The same."""
+    def still(self, images: U8, view: str) -> U8:  # a frame looks the same from everywhere
         return _padded(images, self.pad, self.fill)
 
 
@@ -302,7 +298,6 @@ class Pca(Operation):
         return replace(self, matrix=tuple(tuple((2 * v + unit) // (2 * unit) for v in row) for row in scaled))
 
     def apply(self, images: U8, words: U32, out: U8) -> None:
-        """See Operation."""
         if not self.matrix:
             raise ValueError("pca has not seen the training images: call fit")
         colour.shift(images, words, np.array(self.matrix, np.int64), out)
@@ -323,7 +318,7 @@ class Noise(Operation):
     gaussian: int = 26
     speckle: int = 10
 
-    def check(self, shape: Shape) -> None:  # noqa: ARG002  # any image will do
+    def check(self, shape: Shape) -> None:
         """One kind must be left."""
         if not (self.salt or self.gaussian or self.speckle):
             raise UsageError("augmentation noise:0:0:0: one of the three must be more than 0")

@@ -33,7 +33,7 @@ class FrozenBatchNorm(StandIn):
         scale = run.params.get(f"{name}.weight", np.ones(1)) / np.sqrt(variance + EPSILON)
         moved = run.params.get(f"{name}.bias", np.zeros(1)) - run.buffers[f"{name}.running_mean"] * scale
         factor, shift = scale.astype(x.dtype), moved.astype(x.dtype)
-        return x * factor + shift, lambda dy, gradients: dy * factor  # noqa: ARG005
+        return x * factor + shift, lambda dy, gradients: dy * factor
 
 
 class Frozen:

@@ -18,7 +18,6 @@ class Wakeup:
         self._closed = False
 
     def fileno(self) -> int:
-        """For a poller."""
         return self._fd
 
     def set(self) -> None:

@@ -19,10 +19,9 @@ class ReLU:
     params: tuple[ParamSpec, ...] = ()
     buffers: tuple[ParamSpec, ...] = ()
 
-    def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:  # noqa: ARG002  # every layer gets the run
-        """See the class."""
+    def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:
         y = activation.relu(x)
-        return y, lambda dy, gradients: activation.relu_gradient(dy, y)  # noqa: ARG005
+        return y, lambda dy, gradients: activation.relu_gradient(dy, y)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +31,9 @@ class Sigmoid:
     params: tuple[ParamSpec, ...] = ()
     buffers: tuple[ParamSpec, ...] = ()
 
-    def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:  # noqa: ARG002
-        """See the class."""
+    def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:
         y = squash.sigmoid(x)
-        return y, lambda dy, gradients: squash.sigmoid_gradient(dy, y)  # noqa: ARG005
+        return y, lambda dy, gradients: squash.sigmoid_gradient(dy, y)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +43,9 @@ class Tanh:
     params: tuple[ParamSpec, ...] = ()
     buffers: tuple[ParamSpec, ...] = ()
 
-    def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:  # noqa: ARG002
-        """See the class."""
+    def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:
         y = squash.tanh(x)
-        return y, lambda dy, gradients: squash.tanh_gradient(dy, y)  # noqa: ARG005
+        return y, lambda dy, gradients: squash.tanh_gradient(dy, y)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +55,9 @@ class SoftMax:
     params: tuple[ParamSpec, ...] = ()
     buffers: tuple[ParamSpec, ...] = ()
 
-    def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:  # noqa: ARG002
-        """See the class."""
+    def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:
         y = squash.softmax(x)
-        return y, lambda dy, gradients: squash.softmax_gradient(dy, y)  # noqa: ARG005
+        return y, lambda dy, gradients: squash.softmax_gradient(dy, y)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +67,9 @@ class LogSoftMax:
     params: tuple[ParamSpec, ...] = ()
     buffers: tuple[ParamSpec, ...] = ()
 
-    def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:  # noqa: ARG002
-        """See the class."""
+    def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:
         y = squash.log_softmax(x)
-        return y, lambda dy, gradients: squash.log_softmax_gradient(dy, y)  # noqa: ARG005
+        return y, lambda dy, gradients: squash.log_softmax_gradient(dy, y)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +81,10 @@ class Threshold:
     params: tuple[ParamSpec, ...] = ()
     buffers: tuple[ParamSpec, ...] = ()
 
-    def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:  # noqa: ARG002
-        """See the class."""
+    def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:
         below = x <= x.dtype.type(self.threshold)
         y = np.where(below, x.dtype.type(self.value), x)
-        return y, lambda dy, gradients: np.where(below, dy.dtype.type(0), dy)  # noqa: ARG005
+        return y, lambda dy, gradients: np.where(below, dy.dtype.type(0), dy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +95,9 @@ class MulConstant:
     params: tuple[ParamSpec, ...] = ()
     buffers: tuple[ParamSpec, ...] = ()
 
-    def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:  # noqa: ARG002
-        """See the class."""
+    def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:
         factor = x.dtype.type(self.factor)
-        return x * factor, lambda dy, gradients: dy * factor  # noqa: ARG005
+        return x * factor, lambda dy, gradients: dy * factor
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +108,6 @@ class Reshape:
     params: tuple[ParamSpec, ...] = ()
     buffers: tuple[ParamSpec, ...] = ()
 
-    def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:  # noqa: ARG002
+    def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:
         """See the class. Raises ValueError for a shape of another size."""
-        return x.reshape(x.shape[0], *self.shape), lambda dy, gradients: dy.reshape(x.shape)  # noqa: ARG005
+        return x.reshape(x.shape[0], *self.shape), lambda dy, gradients: dy.reshape(x.shape)

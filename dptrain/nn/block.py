@@ -25,9 +25,8 @@ class Identity:
     params: tuple[ParamSpec, ...] = ()
     buffers: tuple[ParamSpec, ...] = ()
 
-    def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:  # noqa: ARG002
-        """See the class."""
-        return x, lambda dy, gradients: dy  # noqa: ARG005
+    def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:
+        return x, lambda dy, gradients: dy
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +45,9 @@ class Subsample(_Halving):
     `at_end`: c zero channels after instead.
     """
 
-    def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:  # noqa: ARG002
-        """See the class."""
+    def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:
 
-        def backward(dy: Floats, gradients: dict[str, Floats]) -> Floats:  # noqa: ARG001
+        def backward(dy: Floats, gradients: dict[str, Floats]) -> Floats:
             dx = np.zeros(x.shape, dy.dtype)
             dx[:, ::2, ::2] = _narrow(dy, at_end=self.at_end)
             return dx
@@ -64,10 +62,9 @@ class AveragePool(_Halving):
     `at_end`: c zero channels after instead.
     """
 
-    def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:  # noqa: ARG002
-        """See the class."""
+    def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:
 
-        def backward(dy: Floats, gradients: dict[str, Floats]) -> Floats:  # noqa: ARG001
+        def backward(dy: Floats, gradients: dict[str, Floats]) -> Floats:
             return pool.average2_gradient(_narrow(dy, at_end=self.at_end))
 
         return _widen(pool.average2(x), at_end=self.at_end), backward

@@ -21,12 +21,10 @@ class Container:
 
     @property
     def params(self) -> tuple[ParamSpec, ...]:
-        """Those of the layers, in order."""
         return tuple(spec for layer in self.layers for spec in layer.params)
 
     @property
     def buffers(self) -> tuple[ParamSpec, ...]:
-        """Those of the layers, in order."""
         return tuple(spec for layer in self.layers for spec in layer.buffers)
 
 
@@ -50,7 +48,6 @@ class Sequential(Container):
         return Sequential(tuple(kept))
 
     def __call__(self, run: Run, x: Signal) -> tuple[Signal, Backward]:
-        """See the class."""
         backwards = []
         for layer in self.layers:
             x, backward_of_layer = layer(run, x)
@@ -83,7 +80,6 @@ class Residual:
         return (*self.branch.buffers, *self.shortcut.buffers)
 
     def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:
-        """See the class."""
         y, branch_backward = self.branch(run, x)
         carried, shortcut_backward = self.shortcut(run, x)
 
@@ -99,7 +95,6 @@ class ConcatTable(Container):
     """x -> (layer 0 of x, layer 1 of x, ...)."""
 
     def __call__(self, run: Run, x: Floats) -> tuple[Signal, Backward]:
-        """See the class."""
         ys, backwards = zip(*(layer(run, x) for layer in self.layers), strict=True)
 
         def backward(dy: Signal, gradients: dict[str, Floats]) -> Floats:
@@ -117,10 +112,9 @@ class CAddTable:
     params: tuple[ParamSpec, ...] = ()
     buffers: tuple[ParamSpec, ...] = ()
 
-    def __call__(self, run: Run, x: Signal) -> tuple[Floats, Backward]:  # noqa: ARG002  # every layer gets the run
-        """See the class."""
+    def __call__(self, run: Run, x: Signal) -> tuple[Floats, Backward]:
         y: Floats = reduce(np.add, x)
-        return y, lambda dy, gradients: (dy,) * len(x)  # noqa: ARG005
+        return y, lambda dy, gradients: (dy,) * len(x)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +128,6 @@ class Parallel(Container):
     join: int = -1
 
     def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:
-        """See the class."""
         if x.shape[self.split] != len(self.layers):
             raise ValueError(f"axis {self.split} of {x.shape} has no slice for each of {len(self.layers)} layers")
         slices = [np.ascontiguousarray(part) for part in np.moveaxis(x, self.split, 0)]

@@ -42,11 +42,9 @@ class Convolution:
 
     @property
     def buffers(self) -> tuple[ParamSpec, ...]:
-        """None."""
         return ()
 
     def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:
-        """See the class."""
         weights, taps = run.params[f"{self.name}.weight"], pair(self.taps)
         (stride, keep), (pad, frame) = _step(pair(self.stride)), _frame(pair(self.pad))
         seen = framed(x, frame)
@@ -94,11 +92,9 @@ class FullConvolution:
 
     @property
     def buffers(self) -> tuple[ParamSpec, ...]:
-        """None."""
         return ()
 
     def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:
-        """See the class."""
         weights, taps, extra = run.params[f"{self.name}.weight"], pair(self.taps), pair(self.extra)
         if max(extra) >= self.stride:
             raise ValueError(f"{self.name}: extra = {self.extra} must be less than stride = {self.stride}")
@@ -148,11 +144,9 @@ class Linear:
 
     @property
     def buffers(self) -> tuple[ParamSpec, ...]:
-        """None."""
         return ()
 
     def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:
-        """See the class."""
         weights = run.params[f"{self.name}.weight"][:, :, None, None]
         pixel = x[:, None, None, :]
         y = conv.forward(pixel, weights, 1, 0)[:, 0, 0] + run.params[f"{self.name}.bias"]

@@ -44,7 +44,6 @@ class Criterion:
     weights: tuple[float, ...] = ()  #: by class; (): one each
 
     def __call__(self, scores: Floats, labels: I64) -> tuple[F64, Floats]:
-        """See `Measure`."""
         losses, gradient = self.plain(scores, labels)
         if not self.weights:
             return losses, gradient

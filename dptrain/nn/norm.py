@@ -92,11 +92,10 @@ class Dropout:
             raise ValueError(f"dropout {self.name}: drop = {self.drop} must be at least 0 and less than 1")
 
     def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:
-        """See the class."""
         if not run.training or self.drop == 0.0:
-            return x, lambda dy, gradients: dy  # noqa: ARG005
+            return x, lambda dy, gradients: dy
         factors = self._factors(run.chance, x)
-        return x * factors, lambda dy, gradients: dy * factors  # noqa: ARG005
+        return x * factors, lambda dy, gradients: dy * factors
 
     def _factors(self, chance: Chance, x: Floats) -> Floats:
         """0, or 1 / (1 - drop), for each value of x."""

@@ -19,10 +19,9 @@ class GlobalAverage:
     params: tuple[ParamSpec, ...] = ()
     buffers: tuple[ParamSpec, ...] = ()
 
-    def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:  # noqa: ARG002
-        """See the class."""
+    def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:
         size = (x.shape[1], x.shape[2])
-        return pool.global_average(x), lambda dy, gradients: pool.global_average_gradient(dy, size)  # noqa: ARG005
+        return pool.global_average(x), lambda dy, gradients: pool.global_average_gradient(dy, size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +38,10 @@ class MaxPooling:
     params: tuple[ParamSpec, ...] = ()
     buffers: tuple[ParamSpec, ...] = ()
 
-    def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:  # noqa: ARG002
-        """See the class."""
+    def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:
         y, place = window.maximum(x, _window(self.size, self.stride, self.pad, x, ceil=self.ceil))
         size = (x.shape[1], x.shape[2])
-        return y, lambda dy, gradients: window.maximum_gradient(dy, place, size)  # noqa: ARG005
+        return y, lambda dy, gradients: window.maximum_gradient(dy, place, size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +59,10 @@ class AveragePooling:
     params: tuple[ParamSpec, ...] = ()
     buffers: tuple[ParamSpec, ...] = ()
 
-    def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:  # noqa: ARG002
-        """See the class."""
+    def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:
         windows = _window(self.size, self.stride, self.pad, x, ceil=self.ceil)._replace(count_pad=self.count_pad)
         size = (x.shape[1], x.shape[2])
-        return window.average(x, windows), lambda dy, gradients: window.average_gradient(dy, windows, size)  # noqa: ARG005
+        return window.average(x, windows), lambda dy, gradients: window.average_gradient(dy, windows, size)
 
 
 def _window(size: int | Pair, stride: int | Pair, pad: int | Pair, x: Floats, *, ceil: bool) -> window.Window:
@@ -87,10 +84,9 @@ class UpSampling:
     params: tuple[ParamSpec, ...] = ()
     buffers: tuple[ParamSpec, ...] = ()
 
-    def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:  # noqa: ARG002
-        """See the class."""
+    def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:
 
-        def backward(dy: Floats, gradients: dict[str, Floats]) -> Floats:  # noqa: ARG001
+        def backward(dy: Floats, gradients: dict[str, Floats]) -> Floats:
             dx = np.zeros(x.shape, dy.dtype)
             for i in range(self.scale):
                 for j in range(self.scale):
@@ -111,14 +107,13 @@ class Padding:
     params: tuple[ParamSpec, ...] = ()
     buffers: tuple[ParamSpec, ...] = ()
 
-    def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:  # noqa: ARG002
-        """See the class."""
+    def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:
         shape, axis = list(x.shape), self.axis % x.ndim
         shape[axis] += self.before + self.after
         own = (slice(None),) * axis + (slice(self.before, self.before + x.shape[axis]),)
         y = np.full(shape, self.value, x.dtype)
         y[own] = x
-        return y, lambda dy, gradients: np.ascontiguousarray(dy[own])  # noqa: ARG005
+        return y, lambda dy, gradients: np.ascontiguousarray(dy[own])
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +132,7 @@ class _Sides:
 class ReflectionPadding(_Sides):
     """(n, h, w, c) with rows and columns mirrored at the edge, which is not repeated: d c b | a b c d | c b a."""
 
-    def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:  # noqa: ARG002
-        """See the class."""
+    def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:
         _, h, w, _ = x.shape
         if max(self.top, self.bottom) >= h or max(self.left, self.right) >= w:
             raise ValueError(f"a reflection of {self} needs an image of more rows and columns than {h}x{w}")
@@ -151,8 +145,7 @@ class ReflectionPadding(_Sides):
 class ReplicationPadding(_Sides):
     """(n, h, w, c) with its edge repeated: a a a | a b c d | d d d."""
 
-    def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:  # noqa: ARG002
-        """See the class."""
+    def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:
         _, h, w, _ = x.shape
         rows = np.clip(np.arange(-self.top, h + self.bottom), 0, h - 1)
         return _taken(x, rows, np.clip(np.arange(-self.left, w + self.right), 0, w - 1))
@@ -161,7 +154,7 @@ class ReplicationPadding(_Sides):
 def _taken(x: Floats, rows: I64, columns: I64) -> tuple[Floats, Backward]:
     """Rows and columns of x by number, some more than once; their gradients are added from the first to the last."""
 
-    def backward(dy: Floats, gradients: dict[str, Floats]) -> Floats:  # noqa: ARG001
+    def backward(dy: Floats, gradients: dict[str, Floats]) -> Floats:
         across = np.zeros((*dy.shape[:2], *x.shape[2:]), dy.dtype)
         for at, column in enumerate(columns):
             across[:, :, column] += dy[:, :, at]

@@ -81,8 +81,7 @@ class SGD:
         """{"velocity": zeros}, or nothing without momentum."""
         return {"velocity": np.zeros(size, np.float32)} if self._momentum else {}
 
-    def update(self, params: F32, gradient: F32, state: dict[str, F32], lr: float, step: int) -> None:  # noqa: ARG002
-        """See the class. All arrays: (layout.size,)."""
+    def update(self, params: F32, gradient: F32, state: dict[str, F32], lr: float, step: int) -> None:
         velocity, decay = state.get("velocity", self._none), self._decay.factors
         descend(params, gradient, velocity, decay, np.float32(lr), self._momentum, nesterov=self._nesterov)
 
@@ -105,7 +104,6 @@ class Adam:
         return {"mean": np.zeros(size, np.float32), "square": np.zeros(size, np.float32)}
 
     def update(self, params: F32, gradient: F32, state: dict[str, F32], lr: float, step: int) -> None:
-        """See the class. All arrays: (layout.size,)."""
         g, scratch = self._decay.added(params, gradient), self._scratch
         (beta1, beta2), mean, square = self._betas, state["mean"], state["square"]
         move(mean, beta1, g, scratch)
@@ -133,8 +131,7 @@ class Adagrad:
         """Sum of squares, 0."""
         return {"squares": np.zeros(size, np.float32)}
 
-    def update(self, params: F32, gradient: F32, state: dict[str, F32], lr: float, step: int) -> None:  # noqa: ARG002
-        """See the class. All arrays: (layout.size,)."""
+    def update(self, params: F32, gradient: F32, state: dict[str, F32], lr: float, step: int) -> None:
         g, scratch, squares = self._decay.added(params, gradient), self._scratch, state["squares"]
         np.multiply(g, g, out=scratch)
         np.add(squares, scratch, out=squares)
@@ -161,8 +158,7 @@ class Adadelta:
         """Running means of the squared gradient and of the squared change, 0."""
         return {"square": np.zeros(size, np.float32), "change": np.zeros(size, np.float32)}
 
-    def update(self, params: F32, gradient: F32, state: dict[str, F32], lr: float, step: int) -> None:  # noqa: ARG002
-        """See the class. All arrays: (layout.size,)."""
+    def update(self, params: F32, gradient: F32, state: dict[str, F32], lr: float, step: int) -> None:
         g, delta, scratch = self._decay.added(params, gradient), self._delta, self._scratch
         square, change = state["square"], state["change"]
         move_square(square, self._rho, g, scratch)
@@ -192,8 +188,7 @@ class RMSprop:
         """Running mean of squares, 0."""
         return {"square": np.zeros(size, np.float32)}
 
-    def update(self, params: F32, gradient: F32, state: dict[str, F32], lr: float, step: int) -> None:  # noqa: ARG002
-        """See the class. All arrays: (layout.size,)."""
+    def update(self, params: F32, gradient: F32, state: dict[str, F32], lr: float, step: int) -> None:
         g, scratch = self._decay.added(params, gradient), self._scratch
         move_square(state["square"], self._rho, g, scratch)
         np.sqrt(state["square"], out=scratch)

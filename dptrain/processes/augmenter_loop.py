@@ -169,7 +169,6 @@ class ShardServer:
             return  # it does not read: it will prepare the shard itself
 
     def close(self) -> None:
-        """At once."""
         if self._guard is not None:
             self._guard.close()
             self._guard = None

@@ -64,7 +64,7 @@ class InProcessHub:
         """Ignores the peer from now on."""
         self._dropped.add(peer)
 
-    def close(self, flush: float = 0.0) -> None:  # noqa: ARG002  # queues have nothing to flush
+    def close(self, flush: float = 0.0) -> None:  # queues have nothing to flush
         """Tells every worker that is still there, and whoever comes later."""
         with self._lock:
             links, self._connections = list(self._connections.values()), {}
@@ -137,7 +137,7 @@ class InProcessLink:
     def know(self, limits: Limits) -> None:
         """Nothing to check: what arrives was never bytes."""
 
-    def shut(self, flush: float = 0.0) -> None:  # noqa: ARG002  # queues have nothing to flush
+    def shut(self, flush: float = 0.0) -> None:  # queues have nothing to flush
         """Ends the connection; the coordinator is told."""
         if self._peer is not None:
             self._hub.put(PeerGone(self._peer, "the worker has closed the connection"))

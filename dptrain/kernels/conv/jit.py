@@ -66,7 +66,7 @@ def forward(x: F32, weights: F32, stride: int, pad: int) -> F32:
     halo = framed(x, (pad, pad), (h + 2 * pad, w + 2 * pad))
     width, kp = plan.lanes(k), plan.padded(k)
     packed = aligned.empty((kp // width, r_taps, s_taps, c, width))
-    pack(weights, packed, 0, 0, 1, False)  # noqa: FBT003
+    pack(weights, packed, 0, 0, 1, False)
     y = aligned.empty((n, p, q, kp))
     pitch = halo.shape[2] * c
     sweep = _correlate(c, k, r_taps, s_taps, pitch, stride * c, kp, q)
@@ -102,7 +102,7 @@ def input_gradient(dy: F32, weights: F32, size: tuple[int, int], stride: int, pa
             if not r.taps or not s.taps:
                 continue  # no tap reaches these pixels: a 1 x 1 convolution with stride 2
             packed = aligned.empty((cp // width, r.taps, s.taps, k, width))
-            pack(weights, packed, r.first, s.first, stride, True)  # noqa: FBT003
+            pack(weights, packed, r.first, s.first, stride, True)
             sweep = _correlate(k, c, r.taps, s.taps, pitch, k, stride * cp, s.count)
             sweep(
                 halo.reshape(-1), (top + r.start) * pitch + (left + s.start) * k, halo.shape[1] * pitch, pitch,

@@ -7,7 +7,7 @@ from dptrain.types import F32
 
 
 @kernel
-def pack(weights: F32, out: F32, r0: int, s0: int, step: int, flip: bool) -> None:  # noqa: FBT001
+def pack(weights: F32, out: F32, r0: int, s0: int, step: int, flip: bool) -> None:
     """Weights (k, c, r, s) to blocks out (b, R, S, c, lanes); lanes run over k.
 
     flip: lanes run over c instead and taps r0 + step * (R - 1 - i) are taken: the weights of an input gradient.

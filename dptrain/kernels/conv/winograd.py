@@ -35,7 +35,7 @@ def fits(inputs: int, outputs: int, taps: tuple[int, int], stride: int, pad: int
 
 
 @kernel
-def transform_weights(weights: F32, out: F32, flip: bool) -> None:  # noqa: FBT001
+def transform_weights(weights: F32, out: F32, flip: bool) -> None:
     """Weights (k, c, 3, 3) to G w G' in blocks out (position, k / lanes, c, lanes); c is a multiple of 8.
 
     flip: taps mirrored, and lanes run over c: the weights of an input gradient.

@@ -9,14 +9,14 @@ from dptrain.types import F32
 
 
 @kernel
-def _descend(  # noqa: PLR0913
+def _descend(
     params: F32,
     gradient: F32,
     velocity: F32,
     decay: F32,
     lr: np.float32,
     momentum: np.float32,
-    nesterov: bool,  # noqa: FBT001
+    nesterov: bool,
 ) -> None:
     decays, moves = decay.size > 0, velocity.size > 0
     for i in range(params.size):
@@ -29,7 +29,7 @@ def _descend(  # noqa: PLR0913
         params[i] = params[i] - change * lr
 
 
-def descend(  # noqa: PLR0913  # the formula's
+def descend(
     params: F32, gradient: F32, velocity: F32, decay: F32, lr: np.float32, momentum: np.float32, *, nesterov: bool
 ) -> None:
     """g += decay * p;  v = momentum * v + g;  p -= lr * (g + momentum * v if nesterov else v). In place, g is kept.

@@ -7,7 +7,7 @@ import numpy as np
 from dptrain.types import F32
 
 
-def descend(  # noqa: PLR0913  # the formula's
+def descend(
     params: F32, gradient: F32, velocity: F32, decay: F32, lr: np.float32, momentum: np.float32, *, nesterov: bool
 ) -> None:
     """g += decay * p;  v = momentum * v + g;  p -= lr * (g + momentum * v if nesterov else v). In place, g is kept.

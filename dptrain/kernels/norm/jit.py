@@ -40,7 +40,7 @@ def _sum_of_squares(x: F32, mean: F32, partial: F32, total: F64) -> None:
 
 
 @kernel
-def _sums_of_gradient(dy: F32, x: F32, mean: F32, partial: F32, product: F32, total: F64, weighted: F64) -> None:  # noqa: PLR0913
+def _sums_of_gradient(dy: F32, x: F32, mean: F32, partial: F32, product: F32, total: F64, weighted: F64) -> None:
     n, pixels, channels = x.shape
     for i in range(n):
         partial[:] = 0
@@ -64,7 +64,7 @@ def _normalise(x: F32, scale: F32, shift: F32, y: F32) -> None:
 
 
 @kernel
-def _input_gradient(dy: F32, x: F32, mean: F32, scale: F32, a: F32, b: F32, dx: F32) -> None:  # noqa: PLR0913
+def _input_gradient(dy: F32, x: F32, mean: F32, scale: F32, a: F32, b: F32, dx: F32) -> None:
     n, pixels, channels = x.shape
     for i in range(n):
         for p in range(pixels):

@@ -51,7 +51,7 @@ def _tanh_gradient(dy: F32, y: F32, dx: F32) -> None:
 
 
 @kernel
-def _softmax(x: F32, y: F32, logarithm: bool) -> None:  # noqa: FBT001
+def _softmax(x: F32, y: F32, logarithm: bool) -> None:
     rows, classes = x.shape
     for i in range(rows):
         top = x[i, 0]
@@ -124,7 +124,7 @@ def tanh_gradient(dy: F32, y: F32) -> F32:
 def softmax(x: F32) -> F32:
     """exp(x) over its sum along the last axis."""
     y = aligned.empty(x.shape)
-    _softmax(_rows(x), _rows(y), False)  # noqa: FBT003
+    _softmax(_rows(x), _rows(y), False)
     return y
 
 
@@ -138,7 +138,7 @@ def softmax_gradient(dy: F32, y: F32) -> F32:
 def log_softmax(x: F32) -> F32:
     """x minus the logarithm of the sum of exp(x) along the last axis."""
     y = aligned.empty(x.shape)
-    _softmax(_rows(x), _rows(y), True)  # noqa: FBT003
+    _softmax(_rows(x), _rows(y), True)
     return y
 
 
