@@ -20,9 +20,6 @@ LONG = {
     "tests/cluster/test_worker.py": "one machine: every event it can get, each with the whole list of actions",
 }
 
-#: Scalar functions that other kernels inline, and whose twin is the reference of their array form.
-INLINED = {"elementary": {"exp_scalar", "log_scalar"}}
-
 
 def files(*folders):
     return [f for folder in folders for f in sorted((ROOT / folder).rglob("*.py"))]
@@ -58,17 +55,99 @@ def test_tests_are_files_and_not_packages():
     assert [name(f) for f in files("tests") if f.name == "__init__.py"] == []
 
 
-# --- kernels: the reference, its fast twin, and the test that holds them together
+# --- kernels: the definition of every operation, its compiled twin, and the test that compares them
+
+KERNELS = ROOT / "dptrain" / "kernels"
+
+#: Public functions of an operation's file that other kernels call. Its test reaches them through the operations.
+PARTS = {
+    "conv": {"pack", "unpack"},
+    "elementary": {"exp_scalar", "log_scalar"},
+    "norm": {"add_pixels", "joined"},
+    "warp": {"gaussian"},
+}
+
+#: Files of kernels/ without a reference -> the tests that compare what they compute with something else.
+HELD_BY = {
+    # exact NumPy arithmetic: a second implementation would be the same code; the standard library is another
+    "normal.py": ["kernels/test_normal.py::test_inverse_normal_agrees_with_the_standard_library_over_the_whole_range"],
+    # another algorithm for reference/conv.py
+    "winograd.py": [
+        "kernels/test_winograd.py::test_forward_and_both_gradients_equal_the_reference",
+        "kernels/test_winograd.py::test_every_bit_is_that_of_the_order_of_additions_that_is_written_down",
+    ],
+    # the choice of a level and of a twin; every level must give the bits of portable code
+    "isa.py": [
+        "system/test_isa.py::test_gradients_and_scores_have_the_bits_of_portable_code",
+        "system/test_isa_layers.py::test_outputs_and_gradients_have_the_bits_of_portable_code",
+    ],
+    "compiled.py": [
+        "kernels/test_conv.py::test_other_dtypes_are_refused",
+        "nn/test_gradients.py::test_gradient_equals_central_differences_at_random_entries",
+    ],
+    # generated code: an order of additions written in Python, with every rounding, must come out bit by bit
+    "codegen/vector.py": [
+        "kernels/test_conv.py::test_every_bit_is_that_of_the_order_of_additions_that_is_written_down",
+        "kernels/test_winograd.py::test_every_bit_is_that_of_the_order_of_additions_that_is_written_down",
+    ],
+    "codegen/registers.py": [
+        "kernels/test_conv.py::test_a_split_covers_the_whole_in_parts_within_the_limit",
+        "kernels/test_winograd.py::test_register_blocks_divide_what_they_cover",
+        "system/test_isa.py::test_gradients_and_scores_have_the_bits_of_portable_code",
+    ],
+    "codegen/correlate.py": [
+        "kernels/test_conv.py::test_forward_and_both_gradients_equal_the_reference",
+        "kernels/test_conv.py::test_every_bit_is_that_of_the_order_of_additions_that_is_written_down",
+    ],
+    "codegen/winograd.py": [
+        "kernels/test_winograd.py::test_forward_and_both_gradients_equal_the_reference",
+        "kernels/test_winograd.py::test_every_bit_is_that_of_the_order_of_additions_that_is_written_down",
+    ],
+    "codegen/lines.py": [
+        "engine/test_model.py::test_every_parameter_gets_its_own_gradient",
+        "engine/test_model.py::test_gradients_have_the_bits_that_the_name_of_the_arithmetic_stands_for",
+        "engine/test_model.py::test_scores_equal_nns_and_do_not_depend_on_batch_mates",
+    ],
+    # the engine's passes: dptrain.nn in float64 is their definition, and their bits are recorded
+    "fused/image.py": [
+        "engine/test_model.py::test_gradients_are_as_near_to_float64_as_nns",
+        "engine/test_model.py::test_every_parameter_gets_its_own_gradient",
+        "engine/test_model.py::test_gradients_have_the_bits_that_the_name_of_the_arithmetic_stands_for",
+    ],
+    "fused/norm.py": [
+        "engine/test_model.py::test_every_parameter_gets_its_own_gradient",
+        "engine/test_model.py::test_gradients_have_the_bits_that_the_name_of_the_arithmetic_stands_for",
+        "engine/test_model.py::test_scores_equal_nns_and_do_not_depend_on_batch_mates",
+    ],
+    "fused/convolution.py": [
+        "engine/test_model.py::test_every_parameter_gets_its_own_gradient",
+        "engine/test_model.py::test_gradients_have_the_bits_that_the_name_of_the_arithmetic_stands_for",
+        "engine/test_model.py::test_what_came_before_leaves_no_trace",
+    ],
+    "fused/ends.py": [
+        "engine/test_model.py::test_the_standardised_pixel_is_nns_bit_for_bit",
+        "engine/test_model.py::test_every_parameter_gets_its_own_gradient",
+        "engine/test_model.py::test_gradients_have_the_bits_that_the_name_of_the_arithmetic_stands_for",
+    ],
+    # measures this core; computes nothing that a run uses
+    "fused/peak.py": ["cli/test_bench.py::test_layers_say_how_their_products_are_made"],
+}
 
 
 def operations():
-    folders = [f for f in (ROOT / "dptrain" / "kernels").iterdir() if f.is_dir()]
-    # The fused passes' readable twin is dptrain.nn; tests/engine holds them together.
-    return sorted(f.name for f in folders if f.name not in ("intrinsics", "fused", "__pycache__"))
+    """The names of the operations: each has its definition in reference/."""
+    return sorted(f.stem for f in (KERNELS / "reference").glob("*.py") if f.name != "__init__.py")
+
+
+def files_without_a_reference():
+    """The other files of kernels/, relative to it."""
+    known = {f"{operation}.py" for operation in operations()}
+    every = {f.relative_to(KERNELS).as_posix() for f in KERNELS.rglob("*.py") if f.name != "__init__.py"}
+    return {f for f in every if not f.startswith("reference/")} - known
 
 
 def signatures(path):
-    """Public function -> parameters and result as written; the fast twin may say F32 where the reference is wider."""
+    """Public function -> parameters and result as written. F32 of a twin counts as Floats."""
     tree = ast.parse(path.read_text())
     functions = [f for f in tree.body if isinstance(f, ast.FunctionDef) and not f.name.startswith("_")]
     return {
@@ -77,18 +156,31 @@ def signatures(path):
 
 
 @pytest.mark.parametrize("operation", operations())
-def test_an_operation_has_a_reference_a_fast_twin_and_a_test(operation):
-    folder = ROOT / "dptrain" / "kernels" / operation
-    wanted = [folder / "reference.py", folder / "jit.py", ROOT / "tests" / "kernels" / f"test_{operation}.py"]
+def test_an_operation_has_a_compiled_twin_and_a_test(operation):
+    wanted = [KERNELS / f"{operation}.py", ROOT / "tests" / "kernels" / f"test_{operation}.py"]
     assert [name(f) for f in wanted if not f.exists()] == []
 
 
 @pytest.mark.parametrize("operation", operations())
 def test_the_twins_have_the_same_functions_with_the_same_signatures(operation):
-    folder = ROOT / "dptrain" / "kernels" / operation
-    reference, jit = signatures(folder / "reference.py"), signatures(folder / "jit.py")
+    reference, compiled = signatures(KERNELS / "reference" / f"{operation}.py"), signatures(KERNELS / f"{operation}.py")
     assert reference, "a reference without public functions defines nothing"
-    assert {f: s for f, s in jit.items() if f not in INLINED.get(operation, ())} == reference
+    parts = PARTS.get(operation, set())
+    assert parts <= set(compiled) - set(reference)
+    assert {f: s for f, s in compiled.items() if f not in parts} == reference
+
+
+def test_every_kernel_without_a_reference_names_the_tests_that_hold_it():
+    assert files_without_a_reference() == set(HELD_BY)
+
+
+@pytest.mark.parametrize("file", HELD_BY)
+def test_the_tests_that_hold_a_kernel_exist(file):
+    assert HELD_BY[file]
+    for test in HELD_BY[file]:
+        path, function = test.split("::")
+        functions = [node.name for node in ast.parse((ROOT / "tests" / path).read_text()).body if hasattr(node, "name")]
+        assert function in functions, test
 
 
 # --- README and CONTRIBUTING

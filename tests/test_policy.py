@@ -39,7 +39,7 @@ MEANINGLESS = {"dptrain/cli/our_step.py"}
 
 
 def is_training_path(path):
-    return path.startswith(TRAINING_PATH) and not path.endswith("/reference.py")
+    return path.startswith(TRAINING_PATH) and not path.startswith("dptrain/kernels/reference/")
 
 
 def called(node):
@@ -65,7 +65,7 @@ def top_levels(node):
 
 
 def compiles_outside_the_one_decorator(path, node):
-    if path == "dptrain/kernels/_jit.py":
+    if path == "dptrain/kernels/compiled.py":
         return False
     makers = {"jit", "njit", "vectorize", "guvectorize", "cfunc", "stencil", "jitclass"}
     named = {f"numba.{maker}" for maker in makers} | {"numba.experimental.jitclass"}
@@ -130,7 +130,7 @@ RULES = [
     (draws_from_a_generator_with_a_position, "dptrain/data/a.py", "r = np.random.default_rng(0)"),
     (draws_from_a_generator_with_a_position, "dptrain/data/a.py", "from random import shuffle"),
     (adds_in_an_order_not_written_down, "dptrain/nn/a.py", "y = x @ w"),
-    (adds_in_an_order_not_written_down, "dptrain/kernels/conv/jit.py", "y = np.einsum('ij->i', x)"),
+    (adds_in_an_order_not_written_down, "dptrain/kernels/conv.py", "y = np.einsum('ij->i', x)"),
     (asks_the_c_library_for_a_function, "dptrain/optim/a.py", "lr = math.cos(t)"),
     (prints, "dptrain/nn/a.py", "print(1)"),
     (imports_torch, "dptrain/runs/a.py", "from torch import load"),

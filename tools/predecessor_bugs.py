@@ -22,7 +22,7 @@ from dptrain.engine.arena import Arena
 from dptrain.engine.model import EngineModel
 from dptrain.engine.passes import Passes
 from dptrain.kernels import augment, conv
-from dptrain.kernels.philox.reference import bounded
+from dptrain.kernels.reference.philox import bounded
 from dptrain.model import ShardResult
 from dptrain.optim.optimizer import SGD
 from dptrain.types import F32, I64, U8, U32

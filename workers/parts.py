@@ -79,7 +79,7 @@ def _canary_shard(parts: Parts) -> tuple[U8, I64]:
     training, data = parts.config.training, parts.source.dataset
     shape = (training.shard_size, *parts.source.image_shape)
     size = int(np.prod(shape))
-    pixels = philox.words(training.seed, philox.domains.CANARY, 0, 0, -(-size // 4))
+    pixels = philox.words(training.seed, philox.Domain.CANARY, 0, 0, -(-size // 4))
     x = pixels.astype("<u4").view(np.uint8)[:size].reshape(shape).copy()
-    draws = philox.words(training.seed, philox.domains.CANARY, 0, 1, training.shard_size)
+    draws = philox.words(training.seed, philox.Domain.CANARY, 0, 1, training.shard_size)
     return x, (draws.astype(np.int64) * len(data.classes)) >> 32

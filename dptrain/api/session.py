@@ -20,7 +20,7 @@ from dptrain.cluster.state import TrainingState
 from dptrain.configfile import to_toml
 from dptrain.errors import RunDirectoryError
 from dptrain.kernels import isa
-from dptrain.kernels._jit import cache_directory
+from dptrain.kernels.compiled import cache_directory
 from dptrain.processes.stopping import Preparation, StopSignals
 from dptrain.runs import directory
 from dptrain.runs.condition import diverged

@@ -114,7 +114,7 @@ def kernels(chosen_by: str) -> Iterator[Finding]:
     except UsageError as error:
         yield Finding("", ok=False, text=str(error))
         return
-    from dptrain.kernels._jit import cache_directory  # imports Numba
+    from dptrain.kernels.compiled import cache_directory  # imports Numba
 
     path = Path(cache_directory())
     try:

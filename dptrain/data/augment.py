@@ -10,8 +10,7 @@ from typing import ClassVar, Self
 import numpy as np
 
 from dptrain.errors import UsageError
-from dptrain.kernels import augment, colour, noise, philox, warp
-from dptrain.kernels.warp import tables
+from dptrain.kernels import augment, philox, warp
 from dptrain.types import I64, U8, U32
 
 Shape = tuple[int, int, int]
@@ -81,7 +80,7 @@ class Flip(Operation):
     """Mirrors left to right with p = 1/2."""
 
     name: ClassVar[str] = "flip"
-    domain: ClassVar[int] = philox.domains.AUGMENT_FLIP
+    domain: ClassVar[int] = philox.Domain.AUGMENT_FLIP
 
     def apply(self, images: U8, words: U32, out: U8) -> None:
         """See Operation."""
@@ -93,7 +92,7 @@ class FlipVertical(Operation):
     """Turns upside down with p = 1/2."""
 
     name: ClassVar[str] = "vflip"
-    domain: ClassVar[int] = philox.domains.AUGMENT_FLIP_VERTICAL
+    domain: ClassVar[int] = philox.Domain.AUGMENT_FLIP_VERTICAL
 
     def apply(self, images: U8, words: U32, out: U8) -> None:
         """See Operation."""
@@ -105,7 +104,7 @@ class Crop(Operation):
     """Pads on all sides, then cuts out the old size at any offset, each equally likely."""
 
     name: ClassVar[str] = "crop"
-    domain: ClassVar[int] = philox.domains.AUGMENT_CROP
+    domain: ClassVar[int] = philox.Domain.AUGMENT_CROP
     numbers: ClassVar[dict[str, tuple[int, int | None]]] = {"pad": (1, None), "fill": BYTE}
 
     pad: int
@@ -135,7 +134,7 @@ class Window(Operation):
     """Pads on all sides, then cuts a smaller image out at any offset; evaluation sees the middle, without padding."""
 
     name: ClassVar[str] = "window"
-    domain: ClassVar[int] = philox.domains.AUGMENT_WINDOW
+    domain: ClassVar[int] = philox.Domain.AUGMENT_WINDOW
     numbers: ClassVar[dict[str, tuple[int, int | None]]] = {
         "height": (1, None),
         "width": (1, None),
@@ -196,7 +195,7 @@ class Rotate(Operation):
     """Turns by up to DEGREES either way, bilinear; what comes in from outside is FILL."""
 
     name: ClassVar[str] = "rotate"
-    domain: ClassVar[int] = philox.domains.AUGMENT_ROTATE
+    domain: ClassVar[int] = philox.Domain.AUGMENT_ROTATE
     numbers: ClassVar[dict[str, tuple[int, int | None]]] = {"degrees": (1, 180), "fill": BYTE}
 
     degrees: int
@@ -212,7 +211,7 @@ class Elastic(Operation):
     """Moves pixels along a smooth random field: ALPHA times a Gaussian of SIGMA pixels over -1, 0 and 1."""
 
     name: ClassVar[str] = "elastic"
-    domain: ClassVar[int] = philox.domains.AUGMENT_ELASTIC
+    domain: ClassVar[int] = philox.Domain.AUGMENT_ELASTIC
     numbers: ClassVar[dict[str, tuple[int, int | None]]] = {"alpha": (1, 1000), "sigma": (1, 1000), "fill": BYTE}
 
     alpha: int = 36  #: this and sigma are the defaults of the seeds' elastic_transform
@@ -221,7 +220,7 @@ class Elastic(Operation):
 
     def apply(self, images: U8, words: U32, out: U8) -> None:
         """See Operation."""
-        warp.elastic(images, words, self.alpha, tables.gaussian(self.sigma), self.fill, out)
+        warp.elastic(images, words, self.alpha, warp.gaussian(self.sigma), self.fill, out)
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,14 +228,14 @@ class Contrast(Operation):
     """Stretches values about the image's own mean by up to PERCENT more or less."""
 
     name: ClassVar[str] = "contrast"
-    domain: ClassVar[int] = philox.domains.AUGMENT_CONTRAST
+    domain: ClassVar[int] = philox.Domain.AUGMENT_CONTRAST
     numbers: ClassVar[dict[str, tuple[int, int | None]]] = {"percent": (1, 100)}
 
     percent: int = 20
 
     def apply(self, images: U8, words: U32, out: U8) -> None:
         """See Operation."""
-        colour.contrast(images, words, self.percent, out)
+        augment.contrast(images, words, self.percent, out)
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +243,7 @@ class Tint(Operation):
     """Adds up to AMOUNT, of 255, more or less, to each channel apart."""
 
     name: ClassVar[str] = "tint"
-    domain: ClassVar[int] = philox.domains.AUGMENT_TINT
+    domain: ClassVar[int] = philox.Domain.AUGMENT_TINT
     numbers: ClassVar[dict[str, tuple[int, int | None]]] = {"amount": (1, 255)}
 
     amount: int = 10
@@ -256,7 +255,7 @@ class Tint(Operation):
 
     def apply(self, images: U8, words: U32, out: U8) -> None:
         """See Operation."""
-        colour.tint(images, words, self.amount, out)
+        augment.tint(images, words, self.amount, out)
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +268,7 @@ class Pca(Operation):
     """
 
     name: ClassVar[str] = "pca"
-    domain: ClassVar[int] = philox.domains.AUGMENT_PCA
+    domain: ClassVar[int] = philox.Domain.AUGMENT_PCA
     numbers: ClassVar[dict[str, tuple[int, int | None]]] = {"percent": (1, 100)}
 
     percent: int = 10
@@ -300,7 +299,7 @@ class Pca(Operation):
     def apply(self, images: U8, words: U32, out: U8) -> None:
         if not self.matrix:
             raise ValueError("pca has not seen the training images: call fit")
-        colour.shift(images, words, np.array(self.matrix, np.int64), out)
+        augment.shift(images, words, np.array(self.matrix, np.int64), out)
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,7 +310,7 @@ class Noise(Operation):
     """
 
     name: ClassVar[str] = "noise"
-    domain: ClassVar[int] = philox.domains.AUGMENT_NOISE
+    domain: ClassVar[int] = philox.Domain.AUGMENT_NOISE
     numbers: ClassVar[dict[str, tuple[int, int | None]]] = {"salt": (0, 100), "gaussian": BYTE, "speckle": (0, 100)}
 
     salt: int = 5
@@ -325,7 +324,7 @@ class Noise(Operation):
 
     def apply(self, images: U8, words: U32, out: U8) -> None:
         """See Operation."""
-        noise.noise(images, words, (self.salt, self.gaussian, self.speckle), out)
+        augment.noise(images, words, (self.salt, self.gaussian, self.speckle), out)
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,7 +332,7 @@ class Cutout(Operation):
     """Paints a square over the image, its middle anywhere in it."""
 
     name: ClassVar[str] = "cutout"
-    domain: ClassVar[int] = philox.domains.AUGMENT_CUTOUT
+    domain: ClassVar[int] = philox.Domain.AUGMENT_CUTOUT
     numbers: ClassVar[dict[str, tuple[int, int | None]]] = {"side": (1, None), "fill": BYTE}
 
     side: int

@@ -149,7 +149,7 @@ def hold_out(name: str, classes: tuple[str, ...], part: Part) -> tuple[Part, Par
     n = part.labels.size
     count = -(-n // 10)
     if part.groups is None:
-        order = philox.permutation(0, philox.domains.HOLD_OUT, 0, n)
+        order = philox.permutation(0, philox.Domain.HOLD_OUT, 0, n)
         _holdout_log.warning(
             "%s has no test set: a random tenth (%d images) is held out; where pictures are alike (one scene, one "
             "person), the test accuracy will be too good",
@@ -157,7 +157,7 @@ def hold_out(name: str, classes: tuple[str, ...], part: Part) -> tuple[Part, Par
             count,
         )
     else:
-        order, count = by_group(part.groups, count, philox.domains.HOLD_OUT)
+        order, count = by_group(part.groups, count, philox.Domain.HOLD_OUT)
     if count >= n:
         raise DataError(f"{name}: {n} images are too few (or of one person only) to hold out a test set")
     train, test = np.sort(order[count:]), np.sort(order[:count])
@@ -196,9 +196,9 @@ def split(dataset: Dataset, validation: int, samples: int = 0) -> Split:
             f"allowed are 0 ... {n - 1}, or -1 for a tenth"
         )
     count = n // 10 if validation == -1 else validation
-    order = philox.permutation(0, philox.domains.SPLIT, 0, n)
+    order = philox.permutation(0, philox.Domain.SPLIT, 0, n)
     if dataset.train_groups is not None:
-        order, count = by_group(dataset.train_groups, count, philox.domains.SPLIT)
+        order, count = by_group(dataset.train_groups, count, philox.Domain.SPLIT)
     rest = order[count:]
     if rest.size == 0 or samples > rest.size:
         raise UsageError(

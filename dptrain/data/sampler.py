@@ -15,12 +15,12 @@ from dptrain.types import I64
 
 def permutation(seed: int, epoch: int, n: int) -> I64:
     """The order of `n` samples in an epoch, each order equally likely up to philox.bounded's bias. A new array."""
-    return philox.permutation(seed, philox.domains.ORDER, epoch, n)
+    return philox.permutation(seed, philox.Domain.ORDER, epoch, n)
 
 
 def drawn(seed: int, epoch: int, n: int) -> I64:
     """`n` of `n` samples with replacement, each draw equally likely. A new array."""
-    words = philox.words(seed, philox.domains.ORDER_REPLACEMENT, epoch, 0, n)
+    words = philox.words(seed, philox.Domain.ORDER_REPLACEMENT, epoch, 0, n)
     return (words.astype(np.int64) * n) >> 32
 
 

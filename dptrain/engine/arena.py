@@ -8,8 +8,8 @@ import numpy as np
 
 from dptrain.engine.geometry import Map
 from dptrain.engine.plan import LARGEST_GROUP, Convolution, Plan
-from dptrain.kernels import aligned
-from dptrain.kernels.conv.winograd import scratch
+from dptrain.kernels.compiled import aligned_zeros
+from dptrain.kernels.winograd import scratch
 from dptrain.types import F32, F64, U8
 
 _Key: TypeAlias = tuple[str, int]
@@ -20,7 +20,7 @@ class Norm:
     """What BatchNorm has in hand between the passes (kernels/fused/norm.py)."""
 
     def __init__(self, channels: int) -> None:
-        self.row: F32 = aligned.zeros((5 * channels,))
+        self.row: F32 = aligned_zeros((5 * channels,))
         self.inverse: F64 = np.zeros(channels)
         self.total: F64 = np.zeros(2 * channels)
 
@@ -59,7 +59,7 @@ class Arena:
             by_map("gradient frame"),
             by_map("gradient"),
         )
-        self.image_frame, self.means = arrays["image frame", 0], aligned.zeros((capacity * last.channels,))
+        self.image_frame, self.means = arrays["image frame", 0], aligned_zeros((capacity * last.channels,))
         self.norms = [Norm(layer.outputs.channels) for layer in layers]
         #: Winograd tiles in transformed form, enough for every layer: of inputs, of gradients, of products
         self.tiles, self.gradient_tiles, self.products = (scratch(last.channels) for _ in range(3))
@@ -72,7 +72,7 @@ class Arena:
 def _cut(sizes: dict[_Key, int]) -> dict[_Key, F32]:
     """Zeros for each, out of one allocation; no two arrays share a cache line."""
     padded = {key: -(-size // _LINE) * _LINE for key, size in sizes.items()}
-    block, at, arrays = aligned.zeros((sum(padded.values()),)), 0, {}
+    block, at, arrays = aligned_zeros((sum(padded.values()),)), 0, {}
     for key, size in sizes.items():
         arrays[key] = block[at : at + size]
         at += padded[key]

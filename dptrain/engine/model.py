@@ -9,7 +9,8 @@ from dptrain.engine.passes import Passes
 from dptrain.engine.plan import Plan
 from dptrain.engine.results import Vectors
 from dptrain.engine.weights import Weights
-from dptrain.kernels import aligned, loss
+from dptrain.kernels import loss
+from dptrain.kernels.compiled import aligned_empty
 from dptrain.kernels.fused import ends, norm
 from dptrain.model import ParamLayout, ShardResult
 from dptrain.nn.containers import Sequential
@@ -32,7 +33,7 @@ class EngineModel:
     ) -> None:
         self.plan, self._head, self._seed = plan, head, seed
         self.params, self.buffers = layouts
-        self._table = aligned.empty((len(pixels[0]), 256))
+        self._table = aligned_empty((len(pixels[0]), 256))
         ends.pixel_values(*pixels, self._table)
         self._weights = Weights(plan.convolutions, self.params.size)
         self._gradients, self._statistics = Vectors(self.params.size), Vectors(self.buffers.size)

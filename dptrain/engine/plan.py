@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from dptrain.config import ModelConfig
 from dptrain.engine.geometry import Map
+from dptrain.kernels.codegen.lines import ADD, AVERAGE
+from dptrain.kernels.codegen.registers import TILES
 from dptrain.kernels.fused.image import HALVING, IDENTITY, PLAIN
-from dptrain.kernels.intrinsics.lines import ADD, AVERAGE
-from dptrain.kernels.intrinsics.plan import TILES
 from dptrain.model import ParamLayout
 
-#: What a halving shortcut adds up (kernels/intrinsics/lines.py), by its name in the configuration.
+#: What a halving shortcut adds up (kernels/codegen/lines.py), by its name in the configuration.
 KINDS = {"A": ADD, "avgpool": AVERAGE}
 
 LARGEST_GROUP = 4  #: images; so much scratch there is

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from dptrain.engine.plan import Convolution
-from dptrain.kernels import aligned
-from dptrain.kernels.conv.packing import pack, unpack
-from dptrain.kernels.conv.winograd import POSITIONS, transform_weights, weights_from_sums
-from dptrain.kernels.intrinsics.plan import lanes
+from dptrain.kernels.codegen.registers import lanes
+from dptrain.kernels.compiled import aligned_empty
+from dptrain.kernels.conv import pack, unpack
+from dptrain.kernels.winograd import POSITIONS, transform_weights, weights_from_sums
 from dptrain.types import F32, I64
 
 CLASSES = ((1, 1), (1, 2), (2, 1), (2, 2))  #: taps that reach a pixel, by the parity of its row and column
@@ -28,15 +28,15 @@ class LayerWeights:
         self._layer, self._shape = layer, (k, c, 3, 3)
         self._slice = slice(layer.weight_at, layer.weight_at + k * c * 9)
         if layer.winograd:
-            self._forward = aligned.empty((POSITIONS, k // lanes(k), c, lanes(k)))
-            self._backward = [aligned.empty((POSITIONS, c // lanes(c), k, lanes(c)))]
-            self._sums = aligned.empty(self._forward.shape)
+            self._forward = aligned_empty((POSITIONS, k // lanes(k), c, lanes(k)))
+            self._backward = [aligned_empty((POSITIONS, c // lanes(c), k, lanes(c)))]
+            self._sums = aligned_empty(self._forward.shape)
             self.backward: F32 = self._backward[0].reshape(-1)
             self.classes_at: I64 = np.zeros(4, np.int64)
         else:
-            self._forward = aligned.empty((k // lanes(k), 3, 3, c, lanes(k)))
-            self._sums = aligned.empty(self._forward.shape)
-            self._backward, self.backward, self.classes_at = [], aligned.empty((0,)), np.zeros(4, np.int64)
+            self._forward = aligned_empty((k // lanes(k), 3, 3, c, lanes(k)))
+            self._sums = aligned_empty(self._forward.shape)
+            self._backward, self.backward, self.classes_at = [], aligned_empty((0,)), np.zeros(4, np.int64)
             if layer.index > 0:
                 self._make_classes(c, k)
         self.forward: F32 = self._forward.reshape(-1)
@@ -44,7 +44,7 @@ class LayerWeights:
 
     def _make_classes(self, c: int, k: int) -> None:
         sizes = [r * s * c * k for r, s in CLASSES]
-        self.backward = aligned.empty((sum(sizes),))
+        self.backward = aligned_empty((sum(sizes),))
         self.classes_at = np.cumsum([0, *sizes[:-1]])
         parts = zip(CLASSES, self.classes_at, sizes, strict=True)
         width = lanes(c)

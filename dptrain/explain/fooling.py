@@ -15,7 +15,7 @@ import numpy as np
 
 from dptrain.explain.drawing import bare, figure, looks
 from dptrain.explain.frozen import Frozen
-from dptrain.kernels import philox
+from dptrain.kernels import normal, philox
 from dptrain.types import F32, F64, I64
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def normal_pixels(seed: int, stream: int, shape: tuple[int, ...]) -> F64:
     """Deviates of mean 0 and variance 1."""
-    return philox.normals(seed, philox.domains.PICTURES, stream, prod(shape)).reshape(shape)
+    return normal.normals(seed, philox.Domain.PICTURES, stream, prod(shape)).reshape(shape)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,5 @@
-"""Numerical kernels: one folder an operation, reference.py (NumPy, the definition of correct) beside jit.py (Numba).
+"""Numerical kernels. One file per operation holds what Numba compiles; `reference/` holds its definition in NumPy.
 
-`fused` holds the engine's passes, `intrinsics` the blocks all of them are made of. The only place that may import numba
-or llvmlite. Knows arrays, no networks.
+`codegen/` generates the inner loops of convolutions and elementwise passes, `fused/` holds the passes of the engine.
+This is the only package that may import numba or llvmlite. It works on arrays and knows no networks.
 """

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dptrain.kernels import activation, squash
+from dptrain.kernels import activation
 from dptrain.model import ParamSpec
 from dptrain.nn.layer import Backward, Run
 from dptrain.types import Floats
@@ -32,8 +32,8 @@ class Sigmoid:
     buffers: tuple[ParamSpec, ...] = ()
 
     def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:
-        y = squash.sigmoid(x)
-        return y, lambda dy, gradients: squash.sigmoid_gradient(dy, y)
+        y = activation.sigmoid(x)
+        return y, lambda dy, gradients: activation.sigmoid_gradient(dy, y)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +44,8 @@ class Tanh:
     buffers: tuple[ParamSpec, ...] = ()
 
     def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:
-        y = squash.tanh(x)
-        return y, lambda dy, gradients: squash.tanh_gradient(dy, y)
+        y = activation.tanh(x)
+        return y, lambda dy, gradients: activation.tanh_gradient(dy, y)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +56,8 @@ class SoftMax:
     buffers: tuple[ParamSpec, ...] = ()
 
     def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:
-        y = squash.softmax(x)
-        return y, lambda dy, gradients: squash.softmax_gradient(dy, y)
+        y = activation.softmax(x)
+        return y, lambda dy, gradients: activation.softmax_gradient(dy, y)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +68,8 @@ class LogSoftMax:
     buffers: tuple[ParamSpec, ...] = ()
 
     def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:
-        y = squash.log_softmax(x)
-        return y, lambda dy, gradients: squash.log_softmax_gradient(dy, y)
+        y = activation.log_softmax(x)
+        return y, lambda dy, gradients: activation.log_softmax_gradient(dy, y)
 
 
 @dataclass(frozen=True, slots=True)

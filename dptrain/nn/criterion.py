@@ -9,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 
 from dptrain.errors import UsageError
-from dptrain.kernels import criterion, loss
+from dptrain.kernels import loss
 from dptrain.types import F64, I64, Floats
 
 #: (n, classes), (n,) -> losses (n,) float64, gradient of their SUM (n, classes) in the dtype of the scores.
@@ -27,8 +27,8 @@ def nll(log_probabilities: Floats, labels: I64) -> tuple[F64, Floats]:
 MEASURES: dict[str, Measure] = {
     "cross-entropy": loss.cross_entropy,
     "nll": nll,
-    "hinge": criterion.hinge,
-    "bce": criterion.binary_cross_entropy,
+    "hinge": loss.hinge,
+    "bce": loss.binary_cross_entropy,
 }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from dptrain.kernels import philox
+from dptrain.kernels import normal, philox
 from dptrain.model import ParamLayout
 from dptrain.nn.activations import LogSoftMax, MulConstant, ReLU, Reshape, Sigmoid, SoftMax, Tanh, Threshold
 from dptrain.nn.block import AveragePool, Identity, Subsample
@@ -68,7 +68,7 @@ def check_criterion(criterion: Measure, scores: F64, labels: I64) -> float:
 
 def draws(shape: tuple[int, ...], stream: int = _X) -> F64:
     """Normal deviates, always the same ones."""
-    return philox.normals(0, philox.domains.CANARY, stream, int(np.prod(shape))).reshape(shape)
+    return normal.normals(0, philox.Domain.CANARY, stream, int(np.prod(shape))).reshape(shape)
 
 
 def _worst(layer: Layer, x: F64, measure: Callable[[Floats], tuple[float, Floats]], entries: int) -> float:
@@ -95,7 +95,7 @@ def _compare(array: Floats, gradient: Floats, value: Callable[[], float], floor:
     """Worst error at some entries of `array`, which is changed and changed back."""
     assert gradient.shape == array.shape, f"gradient {gradient.shape} of an array {array.shape}"
     flat, expected = array.reshape(-1), gradient.reshape(-1)
-    order = philox.permutation(0, philox.domains.CANARY, _PICK, array.size)[:entries]
+    order = philox.permutation(0, philox.Domain.CANARY, _PICK, array.size)[:entries]
     return max(_error(flat, int(i), float(expected[i]), value, floor) for i in order)
 
 

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from dptrain.errors import UsageError
-from dptrain.kernels.philox import domains, normals, uniforms
+from dptrain.kernels.normal import normals
+from dptrain.kernels.philox import Domain, uniforms
 from dptrain.model import ParamLayout, ParamSpec
 from dptrain.types import F32, F64
 
@@ -22,11 +23,11 @@ class Stream(NamedTuple):
 
     def normals(self, shape: tuple[int, ...]) -> F64:
         """Of mean 0 and variance 1."""
-        return normals(self.seed, domains.INIT, self.number, math.prod(shape)).reshape(shape)
+        return normals(self.seed, Domain.INIT, self.number, math.prod(shape)).reshape(shape)
 
     def uniforms(self, shape: tuple[int, ...]) -> F64:
         """In [0, 1)."""
-        return uniforms(self.seed, domains.INIT, self.number, math.prod(shape)).reshape(shape)
+        return uniforms(self.seed, Domain.INIT, self.number, math.prod(shape)).reshape(shape)
 
 
 def kaiming(stream: Stream, spec: ParamSpec) -> F64:

@@ -100,6 +100,6 @@ class Dropout:
     def _factors(self, chance: Chance, x: Floats) -> Floats:
         """0, or 1 / (1 - drop), for each value of x."""
         stream = (zlib.crc32(self.name.encode()) & 0xFFFF) << 16 | chance.shard & 0xFFFF
-        words = philox.words(chance.seed, philox.domains.DROPOUT, chance.step & 0xFFFFFFFF, stream, x.size)
+        words = philox.words(chance.seed, philox.Domain.DROPOUT, chance.step & 0xFFFFFFFF, stream, x.size)
         kept = words >= np.uint32(int(self.drop * 2.0**32))
         return np.where(kept, x.dtype.type(1.0 / (1.0 - self.drop)), x.dtype.type(0)).reshape(x.shape)

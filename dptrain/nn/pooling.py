@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dptrain.kernels import pool, window
+from dptrain.kernels import pool
 from dptrain.model import ParamSpec
 from dptrain.nn.layer import Backward, Pair, Run, pair
 from dptrain.types import I64, Floats
@@ -28,7 +28,7 @@ class GlobalAverage:
 class MaxPooling:
     """(n, h, w, c) -> (n, p, q, c): the largest pixel of each window; of equal ones the first gets the gradient.
 
-    Size, stride (0: the size) and pad are one number, or a pair (rows, columns); `ceil`: see kernels.window.Window.
+    Size, stride (0: the size) and pad are one number, or a pair (rows, columns); `ceil`: see kernels.pool.Window.
     """
 
     size: int | Pair = 2
@@ -39,9 +39,9 @@ class MaxPooling:
     buffers: tuple[ParamSpec, ...] = ()
 
     def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:
-        y, place = window.maximum(x, _window(self.size, self.stride, self.pad, x, ceil=self.ceil))
+        y, place = pool.maximum(x, _window(self.size, self.stride, self.pad, x, ceil=self.ceil))
         size = (x.shape[1], x.shape[2])
-        return y, lambda dy, gradients: window.maximum_gradient(dy, place, size)
+        return y, lambda dy, gradients: pool.maximum_gradient(dy, place, size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +62,12 @@ class AveragePooling:
     def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:
         windows = _window(self.size, self.stride, self.pad, x, ceil=self.ceil)._replace(count_pad=self.count_pad)
         size = (x.shape[1], x.shape[2])
-        return window.average(x, windows), lambda dy, gradients: window.average_gradient(dy, windows, size)
+        return pool.average(x, windows), lambda dy, gradients: pool.average_gradient(dy, windows, size)
 
 
-def _window(size: int | Pair, stride: int | Pair, pad: int | Pair, x: Floats, *, ceil: bool) -> window.Window:
+def _window(size: int | Pair, stride: int | Pair, pad: int | Pair, x: Floats, *, ceil: bool) -> pool.Window:
     """Raises ValueError for windows that do not fit the image."""
-    made = window.Window(pair(size), pair(stride or size), pair(pad), ceil)
+    made = pool.Window(pair(size), pair(stride or size), pair(pad), ceil)
     for axis, length in enumerate(x.shape[1:3]):
         if 2 * made.pad[axis] > made.size[axis]:
             raise ValueError(f"pad {made.pad} is more than half of the window {made.size}: some would see no pixel")

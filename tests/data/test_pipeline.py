@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from dptrain.data.augment import OPERATIONS, VIEWS, Crop, Flip, Noise, Pca, Pipeline, Window
 from dptrain.errors import UsageError
 from dptrain.kernels import philox
-from dptrain.kernels.augment import reference
-from dptrain.kernels.philox import domains
+from dptrain.kernels.philox import Domain
+from dptrain.kernels.reference import augment as reference
 
 SHAPE = (32, 32, 3)
 FIRST_DAY = {
@@ -97,8 +97,8 @@ def test_a_spec_for_other_channels_is_refused(spec, channels):
 def test_operations_follow_one_another_each_with_its_own_draws():
     x, ids = _images(40), np.arange(100, 140)
     ref, flipped = np.empty_like(x), np.empty_like(x)
-    reference.crop(x, philox.blocks(5, domains.AUGMENT_CROP, 2, ids), 4, 0, ref)
-    reference.flip(ref, philox.blocks(5, domains.AUGMENT_FLIP, 2, ids), flipped)
+    reference.crop(x, philox.blocks(5, Domain.AUGMENT_CROP, 2, ids), 4, 0, ref)
+    reference.flip(ref, philox.blocks(5, Domain.AUGMENT_FLIP, 2, ids), flipped)
     np.testing.assert_array_equal(BOTH.apply(x, ids, seed=5, epoch=2), flipped)
 
 

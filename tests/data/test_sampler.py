@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from dptrain.data.sampler import Sampler, drawn, permutation
 from dptrain.errors import UsageError
-from dptrain.kernels.philox import domains, reference
+from dptrain.kernels.philox import Domain
+from dptrain.kernels.reference import philox as reference
 
 
 @st.composite
@@ -63,7 +64,7 @@ def test_a_batch_larger_than_the_set_is_the_whole_set():
 
 
 def test_the_order_is_the_documented_one():
-    assert permutation(9, 4, 200).tolist() == reference.permutation(9, domains.ORDER, 4, 200).tolist()
+    assert permutation(9, 4, 200).tolist() == reference.permutation(9, Domain.ORDER, 4, 200).tolist()
 
 
 @given(sampler=samplers(), step=st.integers(0, 50))
@@ -135,5 +136,5 @@ def test_with_replacement_batches_are_the_draws_one_after_another():
     sampler = Sampler(50, 16, 4, 9, replacement=True)
     assert np.concatenate([sampler.batch(step) for step in range(4)]).tolist() == drawn(9, 0, 50).tolist()
     assert np.concatenate([sampler.batch(step) for step in range(4, 8)]).tolist() == drawn(9, 1, 50).tolist()
-    words = reference.words(9, domains.ORDER_REPLACEMENT, 0, 0, 50)
+    words = reference.words(9, Domain.ORDER_REPLACEMENT, 0, 0, 50)
     assert drawn(9, 0, 50).tolist() == [reference.bounded(int(w), 50) for w in words]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dptrain import nn
-from dptrain.kernels import philox
+from dptrain.kernels import normal, philox
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def bits():
 
     def of(model, image, samples):
         params = nn.initial_params(model.params, 0)
-        params += np.float32(0.05) * philox.normals(1, 99, 0, params.size).astype(np.float32)
+        params += np.float32(0.05) * normal.normals(1, 99, 0, params.size).astype(np.float32)
         pixels = philox.words(2, 99, 0, 0, samples * int(np.prod(image))) >> np.uint32(24)
         x, y = pixels.astype(np.uint8).reshape(samples, *image), np.arange(samples) % 10
         scores = model.logits(params, nn.initial_buffers(model.buffers), x)

@@ -173,10 +173,10 @@ def test_what_cannot_be_lowered_says_why(config, image):
 
 
 def test_the_standardised_pixel_is_nns_bit_for_bit():
-    from dptrain.kernels import aligned
+    from dptrain.kernels.compiled import aligned_empty
     from dptrain.kernels.fused.ends import pixel_values
 
-    table = aligned.empty((3, 256))
+    table = aligned_empty((3, 256))
     pixel_values(np.float32(MEAN), np.float32(STD), table)
     every = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None, None], 3, axis=3)
     assert np.array_equal(table.T, pixels.standardise(every, np.float32(MEAN), np.float32(STD))[0, :, 0])

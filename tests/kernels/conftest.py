@@ -27,7 +27,7 @@ class Drawn:
     @staticmethod
     def both(kernel, x, words, *arguments, shape=None):
         """What a kernel makes of images; it is what its reference makes, byte for byte."""
-        reference = importlib.import_module(f"dptrain.kernels.{kernel.__module__.split('.')[2]}.reference")
+        reference = importlib.import_module(f"dptrain.kernels.reference.{kernel.__module__.split('.')[2]}")
         ref, out = np.empty(shape or x.shape, np.uint8), np.empty(shape or x.shape, np.uint8)
         getattr(reference, kernel.__name__)(x, words, *arguments, ref)
         kernel(x, words, *arguments, out)

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dptrain.kernels import conv
-from dptrain.kernels.conv import reference
-from dptrain.kernels.intrinsics import plan
+from dptrain.kernels.codegen import registers
+from dptrain.kernels.reference import conv as reference
 
 # channels around one vector, two vectors and no multiple of either; sides around a block of pixels and prime
 CHANNELS = st.sampled_from([1, 3, 5, 8, 16, 17, 32])
@@ -72,7 +72,7 @@ def test_shapes_of_residual_networks_equal_the_reference(h, w, c, k, stride):
 
 
 def chains(fma, x, weights, dy, stride, pad):
-    """y, dx and dw in the order of additions that conv/jit.py promises, one fused multiply-add after another."""
+    """y, dx and dw in the order of additions that kernels/conv.py promises, one fused multiply-add after another."""
     padded = np.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
     _, p, q, k = dy.shape
     taps = [(r, s) for r in range(weights.shape[2]) for s in range(weights.shape[3])]
@@ -153,7 +153,7 @@ def test_other_dtypes_are_refused():
 
 @given(st.integers(1, 400), st.integers(1, 24))
 def test_a_split_covers_the_whole_in_parts_within_the_limit(total, limit):
-    size, big, small = plan.split(total, limit)
+    size, big, small = registers.split(total, limit)
     assert size * small + (size + 1) * big == total
     assert size + (big > 0) <= limit
     assert small > 0

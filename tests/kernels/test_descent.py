@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from dptrain.kernels.descent import descend, reference
+from dptrain.kernels.descent import descend
+from dptrain.kernels.reference import descent as reference
 
 
 @pytest.mark.parametrize("nesterov", [False, True])

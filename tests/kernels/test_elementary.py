@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from dptrain.kernels import elementary
-from dptrain.kernels.elementary import reference
+from dptrain.kernels.reference import elementary as reference
 
 
 def ulps(computed, exact):

@@ -1,9 +1,12 @@
-"""Softmax cross-entropy and ranks: compiled against reference."""
+"""Cross-entropy, ranks, hinge, binary cross-entropy: compiled against the reference, and at known scores."""
+
+import math
 
 import numpy as np
+import pytest
 
 from dptrain.kernels import loss
-from dptrain.kernels.loss import reference
+from dptrain.kernels.reference import loss as reference
 
 
 def scores(seed=0, n=33, classes=10, scale=3.0):
@@ -11,7 +14,7 @@ def scores(seed=0, n=33, classes=10, scale=3.0):
     return (rng.normal(size=(n, classes)) * scale).astype(np.float32), rng.integers(0, classes, n)
 
 
-def test_loss_and_gradient_equal_the_reference():
+def test_cross_entropy_and_its_gradient_equal_the_reference():
     logits, labels = scores()
     losses, gradient = loss.cross_entropy(logits, labels)
     exact_losses, exact_gradient = reference.cross_entropy(logits.astype(np.float64), labels)
@@ -57,3 +60,34 @@ def test_ranks_equal_the_reference_with_ties_and_nan():
     logits = np.round(logits)
     logits[::7, 2] = np.nan
     np.testing.assert_array_equal(loss.ranks(logits, labels), reference.ranks(logits, labels))
+
+
+@pytest.mark.parametrize("name", ["hinge", "binary_cross_entropy"])
+@pytest.mark.parametrize("classes", [2, 10])
+def test_hinge_and_binary_cross_entropy_and_their_gradients_equal_the_reference(name, classes):
+    rng = np.random.default_rng(0)
+    scores, labels = rng.normal(0, 3, (40, classes)).astype(np.float32), rng.integers(0, classes, 40)
+    losses, gradient = getattr(loss, name)(scores, labels)
+    expected, expected_gradient = getattr(reference, name)(scores.astype(np.float64), labels)
+    np.testing.assert_allclose(losses, expected, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(gradient, expected_gradient, atol=1e-7)
+    assert losses.dtype == np.float64
+    assert gradient.dtype == np.float32
+
+
+def test_hinge_counts_what_comes_within_one_of_the_right_score():
+    losses, gradient = loss.hinge(np.array([[3.0, 2.5, 0.0, 4.0]], np.float32), np.array([0]))
+    assert losses.tolist() == [0.5 + 2.0]
+    assert gradient.tolist() == [[-2, 1, 0, 1]]
+
+
+def test_binary_cross_entropy_asks_every_class_and_does_not_overflow():
+    losses, gradient = loss.binary_cross_entropy(np.array([[0.0, 0.0], [1e4, -1e4]], np.float32), np.array([0, 1]))
+    assert losses.tolist() == [pytest.approx(2 * math.log(2)), 2e4]
+    assert gradient.tolist() == [[-0.5, 0.5], [1, -1]]
+
+
+@pytest.mark.parametrize("name", ["hinge", "binary_cross_entropy"])
+def test_a_nan_score_makes_hinge_and_binary_cross_entropy_nan(name):
+    for twin in (loss, reference):
+        assert np.isnan(getattr(twin, name)(np.array([[np.nan, 1.0]], np.float32), np.array([1]))[0]).all()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dptrain.kernels import norm
-from dptrain.kernels.norm import reference
+from dptrain.kernels.reference import norm as reference
 
 SHAPES = [(1, 1, 1), (5, 1, 10), (3, 49, 8), (2, 64, 17), (32, 196, 16)]
 

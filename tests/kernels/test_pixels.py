@@ -3,7 +3,7 @@
 import numpy as np
 
 from dptrain.kernels import pixels
-from dptrain.kernels.pixels import reference
+from dptrain.kernels.reference import pixels as reference
 
 
 def test_standardised_pixels_equal_the_reference_bit_for_bit():

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dptrain.kernels import philox, warp
-from dptrain.kernels.warp import jit, reference, tables
+from dptrain.kernels.reference import warp as reference
 
 shapes = st.tuples(st.integers(1, 3), st.integers(1, 9), st.integers(1, 9), st.sampled_from([1, 3, 4]))
 
@@ -29,7 +29,7 @@ def test_rotate_is_the_reference(drawn, shape, limit, fill, seed):
     seed=st.integers(0, 10**9),
 )
 def test_elastic_is_the_reference(drawn, shape, alpha, sigma, fill, seed):
-    drawn.both(warp.elastic, drawn.images(shape), drawn.words(seed, shape[0]), alpha, tables.gaussian(sigma), fill)
+    drawn.both(warp.elastic, drawn.images(shape), drawn.words(seed, shape[0]), alpha, warp.gaussian(sigma), fill)
 
 
 @given(shape=shapes, reach=st.integers(1, 4000), seed=st.integers(0, 99))
@@ -37,25 +37,25 @@ def test_sampling_is_the_reference_at_any_place_in_and_out_of_the_image(drawn, s
     image = drawn.images(shape)[0]
     draws = philox.words(seed, 97, 0, 0, 32).astype(np.int64)
     y, x = (draws % (2 * reach) - reach).reshape(2, 4, 4)
-    np.testing.assert_array_equal(jit.sample(image, y, x, 9), reference.sample(image, y, x, 9))
+    np.testing.assert_array_equal(warp.sample(image, y, x, 9), reference.sample(image, y, x, 9))
 
 
 def test_large_images_are_the_reference_where_places_are_just_rounded_too(drawn):
     x, words = drawn.images((12, 64, 56, 3)), drawn.words(6, 12)
     drawn.both(warp.rotate, x, words, 45, 9)
-    drawn.both(warp.elastic, x, words, 40, tables.gaussian(6), 9)
+    drawn.both(warp.elastic, x, words, 40, warp.gaussian(6), 9)
 
 
 def test_sines_and_cosines_are_the_nearest_whole_numbers():
-    angles = [Fraction(k, tables.STEPS) for k in range(180 * tables.STEPS + 1)]
+    angles = [Fraction(k, warp.STEPS) for k in range(180 * warp.STEPS + 1)]
     radians = [math.radians(angle) for angle in angles]
-    np.testing.assert_allclose(tables.COSINES, [65536 * math.cos(r) for r in radians], rtol=0, atol=0.5 + 1e-9)
-    np.testing.assert_allclose(tables.SINES, [65536 * math.sin(r) for r in radians], rtol=0, atol=0.5 + 1e-9)
+    np.testing.assert_allclose(warp.COSINES, [65536 * math.cos(r) for r in radians], rtol=0, atol=0.5 + 1e-9)
+    np.testing.assert_allclose(warp.SINES, [65536 * math.sin(r) for r in radians], rtol=0, atol=0.5 + 1e-9)
 
 
 @pytest.mark.parametrize("sigma", [1, 6, 10, 40])
 def test_weights_are_a_gaussian_that_sums_to_one(sigma):
-    weights = tables.gaussian(sigma)
+    weights = warp.gaussian(sigma)
     wanted = np.exp(-((np.arange(13) - 6.0) ** 2) / (2.0 * sigma**2))
     assert weights.sum() == 4096
     np.testing.assert_array_equal(weights, weights[::-1])
@@ -64,9 +64,9 @@ def test_weights_are_a_gaussian_that_sums_to_one(sigma):
 
 def _fixed_angle(sixteenths, limit):
     """The first word that draws this angle."""
-    count = 2 * tables.STEPS * limit + 1
+    count = 2 * warp.STEPS * limit + 1
     words = np.zeros((1, 4), np.uint32)
-    words[0, 0] = -(-((sixteenths + tables.STEPS * limit) << 32) // count)
+    words[0, 0] = -(-((sixteenths + warp.STEPS * limit) << 32) // count)
     return words
 
 
@@ -102,13 +102,13 @@ def test_every_sixteenth_of_a_degree_is_equally_likely_both_ends_too(drawn):
 
 def test_elastic_without_strength_changes_nothing(drawn):
     x = drawn.images((2, 8, 7, 3))
-    np.testing.assert_array_equal(drawn.both(warp.elastic, x, drawn.words(0, 2), 0, tables.gaussian(6), 0), x)
+    np.testing.assert_array_equal(drawn.both(warp.elastic, x, drawn.words(0, 2), 0, warp.gaussian(6), 0), x)
 
 
 def test_elastic_is_centred_smooth_and_as_strong_as_its_weights_say(drawn):
     ramp = np.broadcast_to((np.arange(64) * 4).astype(np.uint8)[None, None, :, None], (200, 64, 64, 1)).copy()
     out = np.empty_like(ramp)
-    alpha, weights = 24, tables.gaussian(6)
+    alpha, weights = 24, warp.gaussian(6)
     warp.elastic(ramp, drawn.words(5, 200), alpha, weights, 0, out)
     moved = (out.astype(float) - ramp)[:, 16:48, 16:48, 0] / 4  # pixels along x
     strength = alpha * math.sqrt(170 / 256) * float((weights.astype(float) ** 2).sum()) / 4096**2

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from dptrain.kernels.conv import reference, winograd
-from dptrain.kernels.intrinsics import plan
+from dptrain.kernels import winograd
+from dptrain.kernels.codegen import registers
+from dptrain.kernels.reference import conv as reference
 
 SHAPES = [
     (1, 2, 2, 8, 8),
@@ -43,7 +44,7 @@ def test_forward_and_both_gradients_equal_the_reference(shape):
     assert relative(dw, reference.weight_gradient(exact_x, exact_dy, (3, 3), 1, 1)) < 1e-6
 
 
-# --- the order of additions that conv/winograd.py promises; a tile is an array (rows, columns, ...)
+# --- the order of additions that kernels/winograd.py promises; a tile is an array (rows, columns, ...)
 
 
 def both_ways(transform, tile):
@@ -96,9 +97,9 @@ def convolved(fma, x, weights):
 def weights_gradient(fma, x, dy):
     v, d = both_ways(of_inputs, tiles(x, 4, 1)), both_ways(of_gradients, tiles(dy, 2, 0))
     sums = np.zeros((4, 4, dy.shape[3], x.shape[3]), np.float32)
-    for first in range(0, v.shape[2], plan.TILES):
+    for first in range(0, v.shape[2], registers.TILES):
         block = np.zeros_like(sums)
-        for tile in range(first, min(first + plan.TILES, v.shape[2])):
+        for tile in range(first, min(first + registers.TILES, v.shape[2])):
             block = fma(v[:, :, tile, None, :], d[:, :, tile, :, None], block)
         sums += block
     return np.transpose(both_ways(of_sums, sums), (2, 3, 0, 1))
@@ -133,8 +134,8 @@ def test_only_three_by_three_stride_one_over_channels_in_eights_goes_this_way():
 
 @pytest.mark.parametrize("channels", [8, 16, 24, 40, 64])
 def test_register_blocks_divide_what_they_cover(channels):
-    vectors, tiles = plan.winograd_blocks(channels)
-    assert plan.TILES % tiles == 0
-    assert channels % (plan.lanes(channels) * vectors) == 0
-    vectors, inputs = plan.winograd_sums(channels, channels)
-    assert channels % (plan.lanes(channels) * vectors) == channels % inputs == 0
+    vectors, tiles = registers.winograd_blocks(channels)
+    assert registers.TILES % tiles == 0
+    assert channels % (registers.lanes(channels) * vectors) == 0
+    vectors, inputs = registers.winograd_sums(channels, channels)
+    assert channels % (registers.lanes(channels) * vectors) == channels % inputs == 0

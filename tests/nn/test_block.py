@@ -5,7 +5,7 @@ import pytest
 
 from dptrain import nn
 from dptrain.config import Config, ModelConfig
-from dptrain.kernels.conv import reference
+from dptrain.kernels.reference import conv as reference
 from dptrain.nn.block import BLOCKS
 from dptrain.nn.gradcheck import draws
 from dptrain.nn.layer import Run

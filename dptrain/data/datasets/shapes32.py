@@ -85,7 +85,7 @@ class _Draws:
     _WORDS = 32
 
     def __init__(self, pictures: I64) -> None:
-        rows = [philox.words(_SEED, philox.domains.SHAPES, 0, int(p), self._WORDS) for p in pictures]
+        rows = [philox.words(_SEED, philox.Domain.SHAPES, 0, int(p), self._WORDS) for p in pictures]
         self._words: U32 = np.array(rows, np.uint32).reshape(-1, self._WORDS)
         self._next = 0
 
@@ -109,7 +109,7 @@ def _colours(draws: _Draws) -> tuple[_Ints, _Ints, _Ints]:
 def _noise(pictures: I64) -> _Ints:
     """(n, 32, 32, 3) in -128 ... 127, equally likely: the bytes of a stream of its own."""
     size = SIDE * SIDE * 3
-    rows = [philox.words(_SEED, philox.domains.SHAPES_NOISE, 0, int(p), size // 4) for p in pictures]
+    rows = [philox.words(_SEED, philox.Domain.SHAPES_NOISE, 0, int(p), size // 4) for p in pictures]
     content = np.array(rows, "<u4").view(np.uint8).reshape(-1, SIDE, SIDE, 3)
     return content.astype(np.int32) - 128
 

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from functools import cache
 from math import gcd
 
-from dptrain.kernels._jit import kernel
-from dptrain.kernels.conv.winograd import add_sums, convolve
+from dptrain.kernels.codegen.correlate import correlate_rows, outer_rows
+from dptrain.kernels.compiled import kernel
 from dptrain.kernels.fused import image, norm
 from dptrain.kernels.fused.image import HALVING, PLAIN
-from dptrain.kernels.intrinsics.correlate import correlate_rows, outer_rows
+from dptrain.kernels.winograd import add_sums, convolve
 from dptrain.types import F32, F64, I64
 
 
@@ -141,7 +141,7 @@ def backward(C: int, K: int, H: int, W: int, STRIDE: int, KIND: int, GROUP: int)
                 for i in range(count):
                     x_at, dz_at, da_at = base + i * AIMAGE, i * DIMAGE + DINNER, i * ZIMAGE
                     outer_rows(a, x_at, dz, dz_at, sums, P, C, K, TAPS, TAPS, AROW, STRIDE, DROW, K, Q)
-                    # Pixels by the parity of their row and column: 1, 2, 2 or 4 taps reach them (kernels/conv/jit.py).
+                    # Pixels by the parity of their row and column: 1, 2, 2 or 4 taps reach them (kernels/conv.py).
                     correlate_rows(dz, dz_at, DROW, u, 0, da, da_at, DOUBLE, P, K, C, ONE, ONE, DROW, K, TWICE, Q)
                     correlate_rows(
                         dz, dz_at, DROW, u, u_at[1], da, da_at + C, DOUBLE, P, K, C, ONE, TWO, DROW, K, TWICE, Q1

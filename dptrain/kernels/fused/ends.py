@@ -7,12 +7,12 @@ from functools import cache
 
 import numpy as np
 
-from dptrain.kernels._jit import kernel
+from dptrain.kernels.codegen.correlate import correlate_rows, outer_rows
+from dptrain.kernels.codegen.lines import fill_line, mean_line
+from dptrain.kernels.compiled import kernel
 from dptrain.kernels.fused import image, norm
 from dptrain.kernels.fused.convolution import even, line, narrow
 from dptrain.kernels.fused.image import HALVING, PLAIN
-from dptrain.kernels.intrinsics.correlate import correlate_rows, outer_rows
-from dptrain.kernels.intrinsics.lines import fill_line, mean_line
 from dptrain.types import F32, F64, U8
 
 

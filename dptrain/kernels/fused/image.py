@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from numba import literally
 
-from dptrain.kernels._jit import kernel
-from dptrain.kernels.intrinsics.lines import ADD, NONE, apply_line, gradient_line, mask_line, moments_line, spread_line
+from dptrain.kernels.codegen.lines import ADD, NONE, apply_line, gradient_line, mask_line, moments_line, spread_line
+from dptrain.kernels.compiled import kernel
 from dptrain.types import F32, F64, U8
 
 PLAIN, IDENTITY, HALVING = 0, 1, 2  #: no shortcut; the block's input; its half (see nn/block.py)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dptrain.kernels._jit import kernel
+from dptrain.kernels.compiled import kernel
 from dptrain.types import F32, F64
 
 EPSILON = 1e-5  #: as in nn

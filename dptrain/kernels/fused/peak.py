@@ -5,9 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from dptrain.kernels import aligned
-from dptrain.kernels._jit import kernel
-from dptrain.kernels.intrinsics.correlate import correlate_rows
+from dptrain.kernels.codegen.correlate import correlate_rows
+from dptrain.kernels.compiled import aligned_zeros, kernel
 from dptrain.types import F32
 
 _TIMES = 2000
@@ -30,13 +29,13 @@ def _copy(x: F32, y: F32, times: int) -> None:
 
 def fma_gflops() -> float:
     """GFLOP/s of a register block with everything in the first cache: fused multiply-adds, two each."""
-    x, w, y = aligned.zeros((16 * 64,)), aligned.zeros((64 * 16,)), aligned.zeros((256,))
+    x, w, y = aligned_zeros((16 * 64,)), aligned_zeros((64 * 16,)), aligned_zeros((256,))
     return 2e-9 * 16 * 64 * 16 * _TIMES / best(lambda: _products(x, w, y, _TIMES))
 
 
 def copy_gbytes() -> float:
     """GB/s, read and written, of a copy in the second cache."""
-    x, y = aligned.zeros((_COPIED,)), aligned.zeros((_COPIED,))
+    x, y = aligned_zeros((_COPIED,)), aligned_zeros((_COPIED,))
     times = _TIMES // 20
     return 8e-9 * _COPIED * times / best(lambda: _copy(x, y, times))
 

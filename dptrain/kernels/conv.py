@@ -1,0 +1,189 @@
+"""Convolution, compiled for float32: register blocks over images in a frame of zeros.
+
+3 x 3 taps with stride 1 and pad 1 over multiples of 8 channels take the shorter way of winograd.py. This file does the
+rest, directly.
+Order of additions of the direct way, one fused multiply-add each, from zero:
+forward: input channel, then row of taps, then column of taps;
+input_gradient: output channel, then the taps that reach the pixel, last tap first;
+weight_gradient: within an image row by row, pixel by pixel; then the sums of the images, in order, from zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from dptrain.kernels import winograd
+from dptrain.kernels.codegen import registers
+from dptrain.kernels.codegen.correlate import correlate_rows, outer_rows
+from dptrain.kernels.compiled import aligned_empty, aligned_zeros, kernel, twin
+from dptrain.kernels.reference import conv as reference
+from dptrain.kernels.winograd import framed
+from dptrain.types import F32
+
+
+@kernel
+def pack(weights: F32, out: F32, r0: int, s0: int, step: int, flip: bool) -> None:
+    """Weights (k, c, r, s) to blocks out (b, R, S, c, lanes); lanes run over k.
+
+    flip: lanes run over c instead and taps r0 + step * (R - 1 - i) are taken: the weights of an input gradient.
+    """
+    blocks, r_taps, s_taps, inner, width = out.shape
+    outputs = weights.shape[1] if flip else weights.shape[0]
+    for b in range(blocks):
+        for i in range(inner):
+            for lane in range(width):
+                o = b * width + lane
+                for r in range(r_taps):
+                    for s in range(s_taps):
+                        if o >= outputs:
+                            out[b, r, s, i, lane] = 0
+                        elif flip:
+                            out[b, r, s, i, lane] = weights[
+                                i, o, r0 + step * (r_taps - 1 - r), s0 + step * (s_taps - 1 - s)
+                            ]
+                        else:
+                            out[b, r, s, i, lane] = weights[o, i, r, s]
+
+
+@kernel
+def unpack(packed: F32, out: F32) -> None:
+    """Blocks (b, r, s, c, lanes) back to (k, c, r, s)."""
+    k, c, r_taps, s_taps = out.shape
+    width = packed.shape[4]
+    for o in range(k):
+        for i in range(c):
+            for r in range(r_taps):
+                for s in range(s_taps):
+                    out[o, i, r, s] = packed[o // width, r, s, i, o % width]
+
+
+@cache
+def _correlate(C: int, K: int, R: int, S: int, XROW: int, XSTEP: int, YSTEP: int, WIDTH: int) -> Callable[..., None]:
+    """One sweep: n images of `rows` rows of WIDTH outputs; compiled for the shape: a closure of plain ints."""
+
+    @kernel
+    def sweep(
+        x: F32, x_start: int, x_image: int, x_row: int, w: F32,
+        y: F32, y_start: int, y_image: int, y_row: int, n: int, rows: int,
+    ) -> None:  # fmt: skip
+        for i in range(n):
+            correlate_rows(
+                x, x_start + i * x_image, x_row, w, 0, y, y_start + i * y_image, y_row, rows,
+                C, K, R, S, XROW, XSTEP, YSTEP, WIDTH,
+            )  # fmt: skip
+
+    return sweep
+
+
+@cache
+def _outer(C: int, K: int, R: int, S: int, XROW: int, STRIDE: int, WIDTH: int) -> Callable[..., None]:
+    """The weight gradient of n images, added to dw[k / lanes][r][s][c][lanes]; compiled for the shape."""
+    KP = registers.padded(K)
+    YROW = WIDTH * KP
+
+    @kernel
+    def sweep(x: F32, x_image: int, dy: F32, dw: F32, n: int, rows: int) -> None:
+        for i in range(n):
+            outer_rows(x, i * x_image, dy, i * rows * YROW, dw, rows, C, K, R, S, XROW, STRIDE, YROW, KP, WIDTH)
+
+    return sweep
+
+
+@twin(reference.forward)
+def forward(x: F32, weights: F32, stride: int, pad: int) -> F32:
+    """(n, h, w, c), (k, c, r, s) -> (n, p, q, k)."""
+    n, h, w, c = x.shape
+    k, _, r_taps, s_taps = weights.shape
+    if winograd.fits(c, k, (r_taps, s_taps), stride, pad):
+        return winograd.forward(x, weights)
+    p, q = (h + 2 * pad - r_taps) // stride + 1, (w + 2 * pad - s_taps) // stride + 1
+    halo = framed(x, (pad, pad), (h + 2 * pad, w + 2 * pad))
+    width, kp = registers.lanes(k), registers.padded(k)
+    packed = aligned_empty((kp // width, r_taps, s_taps, c, width))
+    pack(weights, packed, 0, 0, 1, False)
+    y = aligned_empty((n, p, q, kp))
+    pitch = halo.shape[2] * c
+    sweep = _correlate(c, k, r_taps, s_taps, pitch, stride * c, kp, q)
+    sweep(
+        halo.reshape(-1), 0, halo.shape[1] * pitch, stride * pitch, packed.reshape(-1),
+        y.reshape(-1), 0, p * q * kp, q * kp, n, p,
+    )  # fmt: skip
+    return y if kp == k else np.ascontiguousarray(y[..., :k])
+
+
+@twin(reference.input_gradient)
+def input_gradient(dy: F32, weights: F32, size: tuple[int, int], stride: int, pad: int) -> F32:
+    """(n, p, q, k), (k, c, r, s) -> (n, h, w, c) with (h, w) = size.
+
+    Pixels fall into stride x stride classes by their remainder; within a class the gradient is an ordinary correlation
+    of dy with every stride-th tap, so no zeros are inserted and none multiplied.
+    """
+    n, p, q, k = dy.shape
+    _, c, r_taps, s_taps = weights.shape
+    if winograd.fits(k, c, (r_taps, s_taps), stride, pad):
+        return winograd.input_gradient(dy, weights)
+    rows = [_tap_class(size[0], i, r_taps, stride, pad) for i in range(min(stride, size[0]))]
+    columns = [_tap_class(size[1], i, s_taps, stride, pad) for i in range(min(stride, size[1]))]
+    top, bottom = max(-t.start for t in rows), max(t.start + t.count + t.taps - 1 for t in rows) - p
+    left, right = max(-t.start for t in columns), max(t.start + t.count + t.taps - 1 for t in columns) - q
+    top, bottom, left, right = max(top, 0), max(bottom, 0), max(left, 0), max(right, 0)
+    halo = framed(dy, (top, left), (p + top + bottom, q + left + right))
+    width, cp = registers.lanes(c), registers.padded(c)
+    full = all(t.taps for t in rows + columns)
+    dx = (aligned_empty if full else aligned_zeros)((n, *size, cp))
+    pitch = halo.shape[2] * k
+    for i, r in enumerate(rows):
+        for j, s in enumerate(columns):
+            if not r.taps or not s.taps:
+                continue  # no tap reaches these pixels: a 1 x 1 convolution with stride 2
+            packed = aligned_empty((cp // width, r.taps, s.taps, k, width))
+            pack(weights, packed, r.first, s.first, stride, True)
+            sweep = _correlate(k, c, r.taps, s.taps, pitch, k, stride * cp, s.count)
+            sweep(
+                halo.reshape(-1), (top + r.start) * pitch + (left + s.start) * k, halo.shape[1] * pitch, pitch,
+                packed.reshape(-1), dx.reshape(-1), (i * size[1] + j) * cp, size[0] * size[1] * cp,
+                stride * size[1] * cp, n, r.count,
+            )  # fmt: skip
+    return dx if cp == c else np.ascontiguousarray(dx[..., :c])
+
+
+@twin(reference.weight_gradient)
+def weight_gradient(x: F32, dy: F32, taps: tuple[int, int], stride: int, pad: int) -> F32:
+    """(n, h, w, c), (n, p, q, k) -> (k, c, r, s) with (r, s) = taps; a sum over images and pixels."""
+    n, h, w, c = x.shape
+    _, p, q, k = dy.shape
+    if winograd.fits(c, k, taps, stride, pad):
+        return winograd.weight_gradient(x, dy)
+    width, kp = registers.lanes(k), registers.padded(k)
+    halo = framed(x, (pad, pad), (h + 2 * pad, w + 2 * pad))
+    if kp != k:
+        wide = aligned_zeros((n, p, q, kp))
+        wide[..., :k] = dy
+        dy = wide
+    packed = aligned_zeros((kp // width, *taps, c, width))
+    sweep = _outer(c, k, *taps, halo.shape[2] * c, stride, q)
+    sweep(halo.reshape(-1), halo.shape[1] * halo.shape[2] * c, dy.reshape(-1), packed.reshape(-1), n, p)
+    dw = np.empty((k, c, *taps), np.float32)
+    unpack(packed, dw)
+    return dw
+
+
+@dataclass(frozen=True, slots=True)
+class _TapClass:
+    """The pixels with one remainder along an axis, and the taps that reach them."""
+
+    first: int  #: smallest tap of the class
+    taps: int  #: how many
+    start: int  #: position in dy that the first pixel's first (= largest) tap sees; may lie in the frame
+    count: int  #: pixels
+
+
+def _tap_class(size: int, remainder: int, taps: int, stride: int, pad: int) -> _TapClass:
+    first = (remainder + pad) % stride
+    number = len(range(first, taps, stride))
+    newest = (remainder + pad - first) // stride
+    return _TapClass(first, number, newest - max(number, 1) + 1, len(range(remainder, size, stride)))

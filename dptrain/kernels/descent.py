@@ -1,0 +1,39 @@
+"""Gradient descent with momentum, compiled. Elementwise, so the bits are those of the reference."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dptrain.kernels.compiled import kernel
+from dptrain.types import F32
+
+
+@kernel
+def _descend(
+    params: F32,
+    gradient: F32,
+    velocity: F32,
+    decay: F32,
+    lr: np.float32,
+    momentum: np.float32,
+    nesterov: bool,
+) -> None:
+    decays, moves = decay.size > 0, velocity.size > 0
+    for i in range(params.size):
+        change = gradient[i]
+        if decays:
+            change = change + params[i] * decay[i]
+        if moves:
+            velocity[i] = velocity[i] * momentum + change
+            change = change + velocity[i] * momentum if nesterov else velocity[i]
+        params[i] = params[i] - change * lr
+
+
+def descend(
+    params: F32, gradient: F32, velocity: F32, decay: F32, lr: np.float32, momentum: np.float32, *, nesterov: bool
+) -> None:
+    """g += decay * p;  v = momentum * v + g;  p -= lr * (g + momentum * v if nesterov else v). In place, g is kept.
+
+    All arrays (n,); without `decay`, or without `velocity`, where these are empty.
+    """
+    _descend(params, np.require(gradient, requirements=["C", "W"]), velocity, decay, lr, momentum, nesterov)

@@ -1,1 +1,0 @@
-"""LLVM-level code, made by intrinsics of Numba: register blocks and their inner loops; images are walked elsewhere."""

@@ -1,0 +1,1 @@
+"""The definition of every operation, in NumPy. The compiled twin has the same file name, one folder up."""

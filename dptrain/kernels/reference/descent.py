@@ -1,0 +1,23 @@
+"""Gradient descent with momentum over all parameters of a network: the definition."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dptrain.types import F32
+
+
+def descend(
+    params: F32, gradient: F32, velocity: F32, decay: F32, lr: np.float32, momentum: np.float32, *, nesterov: bool
+) -> None:
+    """g += decay * p;  v = momentum * v + g;  p -= lr * (g + momentum * v if nesterov else v). In place, g is kept.
+
+    All arrays (n,); without `decay`, or without `velocity`, where these are empty. Every operation rounds each
+    element to float32 once, in the order of the formula.
+    """
+    change = gradient + params * decay if decay.size else gradient
+    if velocity.size:
+        velocity *= momentum
+        velocity += change
+        change = change + velocity * momentum if nesterov else velocity
+    params -= change * lr
