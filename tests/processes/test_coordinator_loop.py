@@ -121,7 +121,8 @@ def test_a_peer_that_was_busy_hears_of_the_end_although_not_all_it_said_is_read(
     limits = Limits(SIZE, BUFFERS.size, 0)
     router = links.router(bind, limits)
     command = [sys.executable, "-c", PEER, router.endpoint, str(SIZE), unread]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    tests = str(Path(__file__).resolve().parents[1])  # the other process imports the toy network too
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": tests})
     try:
         until(lambda: stopped(process))
         recorder = Recorder()
