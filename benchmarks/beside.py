@@ -22,14 +22,14 @@ from benchmarks.sides import ROUNDS, Ratio, Side, TorchJob, find_python, measure
 from benchmarks.torch_step import shortcut_flags
 from dptrain.cli import bench
 from dptrain.cli.app import guarded
-from dptrain.cli.flags import takes_config, texts
+from dptrain.cli.flags import takes_settings, texts
 from dptrain.cli.helping import Columns
 from dptrain.cli.whole_job import SKIPPED, Job, whole_job
-from dptrain.config import Config
-from dptrain.configfile import resolve
 from dptrain.data import open_dataset
 from dptrain.errors import UsageError
+from dptrain.recipefile import resolve
 from dptrain.runs.manifest import git_revision
+from dptrain.settings import Config
 
 PROGRAM = "benchmarks/beside.py"
 #: CPU features with which PyTorch's autocast to bfloat16 is its fastest mode; without them it is its slowest.
@@ -41,7 +41,7 @@ _Inference = Annotated[bool, Parameter(negative=(), help="compare scores instead
 _Json = Annotated[bool, Parameter("--json", negative=(), help="print one JSON object")]
 
 
-@takes_config(
+@takes_settings(
     "n",
     "filters",
     "shortcut",
@@ -89,7 +89,7 @@ def torch(  # noqa: PLR0913  # its flags
         return _steps(config, shape, ("torch_step", found), others, steps, json_lines=json_lines)
 
 
-@takes_config("n", "filters", "batch_size", "shard_size", "isa", n="3", batch_size="64")
+@takes_settings("n", "filters", "batch_size", "shard_size", "isa", n="3", batch_size="64")
 def pyfunt(
     checkout: Annotated[Path, Parameter(help="folder with PyFunt and res_net.py, ported to Python 3")],
     /,

@@ -9,16 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 from dptrain.cli.app import build_app
-from dptrain.cli.flags import HELP, spelling
-from dptrain.config import IDENTITY_SECTIONS, SECTION_OF, SECTIONS, Config, values
-from dptrain.configrules import RULES
+from dptrain.settings import IDENTITY_SECTIONS, SECTIONS, SETTINGS
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -27,7 +24,8 @@ _SETTINGS = """# Settings
 Every setting is a key of a recipe (a TOML file with the sections below), a flag of `dptrain train`, an environment
 variable and a keyword of `dptrain.fit`: `batch_size = 64` under `[training]`, `--batch-size 64`,
 `DPTRAIN_BATCH_SIZE=64`, `batch_size=64`. Flags override variables, variables override the recipe, and the recipe
-overrides the defaults. An unknown key is an error that names the nearest known one.
+overrides the defaults. A setting that a stronger source makes meaningless is dropped with a warning: `--recipe sfddd
+--schedule cosine` drops the `milestones` of the recipe. An unknown key is an error that names the nearest known one.
 
 The settings under `[data]`, `[model]` and `[training]` decide the bits of a run: they are its **identity**. The
 settings under `[deployment]` never change the bits.
@@ -67,7 +65,8 @@ def command_line() -> str:
 
 def _shortened(section: str) -> Callable[[re.Match[str]], str]:
     """A function that replaces the list of all flags of a section by a link."""
-    every = {spelling(name) for name, home in SECTION_OF.items() if home == section}
+    every = {each.flag for each in SETTINGS.values() if each.section == section}
+    every |= {"--depth"} if section == "model" else set()
 
     def shorten(found: re.Match[str]) -> str:
         if set(re.findall(r"^\* `(--[\w-]+)", found[0], re.MULTILINE)) != every:
@@ -79,18 +78,15 @@ def _shortened(section: str) -> Callable[[re.Match[str]], str]:
 
 def settings() -> str:
     """One table per section: key, default, what is allowed, what it does."""
-    usual = values(Config())
     parts = [_SETTINGS]
-    for section, kind in SECTIONS.items():
+    for section in SECTIONS:
         about = "part of the identity" if section in IDENTITY_SECTIONS else "never changes the bits"
         parts.append(
             f"\n## {section}\n\n`[{section}]`: {about}.\n\n| key | default | allowed | meaning |\n|---|---|---|---|\n"
         )
-        for field in fields(kind):
-            allowed = RULES[field.name].allowed.removeprefix("one of ")
-            parts.append(
-                f"| `{field.name}` | {_shown(usual[field.name])} | {_cell(allowed)} | {_cell(HELP[field.name])} |\n"
-            )
+        for each in (each for each in SETTINGS.values() if each.section == section):
+            allowed = each.rule.allowed.removeprefix("one of ")
+            parts.append(f"| `{each.name}` | {_shown(each.default)} | {_cell(allowed)} | {_cell(each.about)} |\n")
     return "".join(parts)
 
 

@@ -8,6 +8,9 @@ Ctrl-C and SIGTERM during training end with 130 and 143 after the checkpoint is 
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class DptrainError(Exception):
     """Base; never raised itself. The message is one line a user can act on; notes are further lines with details."""
@@ -83,3 +86,9 @@ class RemoteProtocolError(DptrainError):
     """A peer sent what the protocol forbids: the peer is dropped, state does not change."""
 
     exit_code = 70
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """`; did you mean X?` for the most similar of the names, or "" where none is similar."""
+    found = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
+    return f"; did you mean {found[0]}?" if found else ""

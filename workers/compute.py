@@ -8,13 +8,13 @@ from dataclasses import replace
 from dptrain.cluster.events import EvaluationTask, Failure, GradientTask, Prepared, PrepareTask, Score, Task
 from dptrain.cluster.messages import Welcome
 from dptrain.cluster.state import layout_digest
-from dptrain.config import from_identity_json
 from dptrain.errors import DataError, UsageError
 from dptrain.kernels import loss
 from dptrain.model import ShardResult
 from dptrain.net.feed import Feed
 from dptrain.net.keys import Keyring
 from dptrain.processes.compute_thread import Result
+from dptrain.settings import from_identity_json
 from dptrain.types import I64, U8
 
 from .parts import Parts, canary_digest, open_parts

@@ -20,7 +20,6 @@ from dptrain.cluster.job import Evaluations, Job
 from dptrain.cluster.messages import PROTOCOL, Hello
 from dptrain.cluster.state import TrainingState, layout_digest
 from dptrain.cluster.worker import Worker
-from dptrain.config import DeploymentConfig, identity, identity_json
 from dptrain.kernels import isa
 from dptrain.net.address import abstract_name, bind_address, warning_about
 from dptrain.net.keys import COORDINATOR, open_keyring
@@ -33,6 +32,7 @@ from dptrain.processes.coordinator_loop import Crew, Recorder, run_coordinator
 from dptrain.processes.inprocess import Hand, InProcessHub, WorkerThreads
 from dptrain.processes.stopping import Preparation, StopSignals
 from dptrain.runs.texts import count, networks
+from dptrain.settings import DeploymentConfig, identity, identity_json
 
 from .compute import RunComputer
 from .parts import Parts, canary_digest, first_state

@@ -6,24 +6,24 @@ import os
 import threading
 from pathlib import Path
 
-from dptrain.api.plan import Setting, in_python, plan, refuse_unused_address, texts
+from dptrain.api.plan import Keyword, in_python, plan, refuse_unused_address, texts
 from dptrain.api.run import Run
 from dptrain.api.session import train
-from dptrain.config import SECTION_OF
-from dptrain.configfile import resolve
 from dptrain.data.catalog import open_dataset
 from dptrain.data.dataset import Dataset
 from dptrain.errors import DivergedError, TrainingError, UsageError
 from dptrain.kernels import isa
 from dptrain.nn import ImageShape, describe
-from dptrain.nn import build_network as build
+from dptrain.nn import build_network as network_of
 from dptrain.nn.network import Network
 from dptrain.processes.stopping import Interrupted, Preparation
+from dptrain.recipefile import THIS_CALL, gather
 from dptrain.runs.condition import diverged
+from dptrain.settings import SETTINGS, build, check
 
 
 @in_python()
-def fit(recipe: str | Path = "", /, **settings: Setting) -> Run:
+def fit(recipe: str | Path = "", /, **settings: Keyword) -> Run:
     """Trains as `dptrain train --recipe RECIPE` with the settings as flags (`batch_size=64` is `--batch-size 64`), and
     gives back the run. Progress goes to stdout; `log_format="quiet"` keeps it away.
 
@@ -33,7 +33,7 @@ def fit(recipe: str | Path = "", /, **settings: Setting) -> Run:
     """
     if threading.current_thread() is not threading.main_thread():
         raise UsageError("fit wants the main thread: only that one hears Ctrl-C and SIGTERM")
-    chosen = plan(str(recipe), os.environ, texts(settings), {})
+    chosen = plan(str(recipe), os.environ, texts(settings), caller=THIS_CALL)
     refuse_unused_address(chosen)
     if chosen.config.deployment.isa not in ("auto", isa.level()):
         raise UsageError(
@@ -66,16 +66,17 @@ def load_data(name: str, data_dir: str = "") -> Dataset:
 
 
 @in_python()
-def build_network(*, image: tuple[int, int, int], classes: int, **settings: Setting) -> Network:
+def build_network(*, image: tuple[int, int, int], classes: int, **settings: Keyword) -> Network:
     """`image`: (height, width, channels); settings are those of [model] and `networks`, as `fit` takes them.
 
     Raises UsageError for a network that cannot be. `fit` builds its own, from the same settings.
     """
     for name in settings:
-        if SECTION_OF.get(name, "model") != "model" and name != "networks":
+        if name in SETTINGS and SETTINGS[name].section != "model" and name != "networks":
             raise UsageError(f"{name} = {settings[name]!r} is no setting of a network: leave it to `fit`")
-    config = resolve(flags=texts(settings))
-    return build(config.model, _shape(image), classes, config.deployment.networks)
+    config = build(gather("", {}, texts(settings), caller=THIS_CALL).values)
+    check(config)
+    return network_of(config.model, _shape(image), classes, config.deployment.networks)
 
 
 def _shape(image: object) -> ImageShape:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from dptrain.config import DataConfig
 from dptrain.data.augment import Pipeline
 from dptrain.data.catalog import find_files
 from dptrain.errors import CheckpointError, UsageError
 from dptrain.runs.manifest import RunFacts
+from dptrain.settings import DataConfig
 from dptrain.types import U8
 
 

@@ -1,34 +1,33 @@
-"""The configuration of a run that is started or gone on with: the stored identity stands, deployment may change."""
+"""The configuration of a run that is started or resumed. A resumed run keeps its identity."""
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
-from dptrain.config import IDENTITY_SECTIONS, SECTION_OF, Config, DeploymentConfig, build, values
-from dptrain.configfile import Given, gather
-from dptrain.configrules import Value, check, nearest, parse
-from dptrain.errors import DptrainError, UsageError
+from dptrain.errors import DptrainError, UsageError, nearest
+from dptrain.recipefile import COMMAND_LINE, OTHER_NAMES, Given, gather
+from dptrain.rules import Value
 from dptrain.runs.directory import stored_config, to_resume
+from dptrain.settings import SETTINGS, Config, DeploymentConfig, build, check, not_used, unused, values
 
-Setting: TypeAlias = Value | Path | list[int] | list[float] | list[str]
-
-
-def texts(settings: Mapping[str, Setting]) -> dict[str, str]:
-    """By bare name, as `dptrain.configfile` takes them. Raises UsageError for a name or a value that cannot be."""
-    for name in settings:
-        if name not in SECTION_OF:
-            raise UsageError(f"there is no setting {name!r}{nearest(name, SECTION_OF)}")
-    found = {name: _text(value) for name, value in settings.items()}
-    for name, text in found.items():
-        parse(name, text)  # here, because later the error would name a flag
-    return found
+Keyword: TypeAlias = Value | Path | list[int] | list[float] | list[str]
 
 
-def _text(value: Setting) -> str:
+def texts(keywords: Mapping[str, Keyword]) -> dict[str, str]:
+    """Keywords of Python as `dptrain.recipefile` takes them: text by name. Raises UsageError for an unknown name."""
+    known = [*SETTINGS, *OTHER_NAMES]
+    for name in keywords:
+        if name not in known:
+            raise UsageError(f"there is no setting {name!r}{nearest(name, known)}")
+    return {name: _text(value) for name, value in keywords.items()}
+
+
+def _text(value: Keyword) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
@@ -36,7 +35,7 @@ def _text(value: Setting) -> str:
 
 @contextmanager
 def in_python() -> Iterator[None]:
-    """Errors name keywords where they would name flags: `--resume runs/a` becomes `resume="runs/a"`."""
+    """Errors name keywords instead of flags: `--resume runs/a` becomes `resume="runs/a"`."""
     try:
         yield
     except DptrainError as error:
@@ -45,20 +44,19 @@ def in_python() -> Iterator[None]:
 
 
 def _keywords(message: str) -> str:
-    """Flags that are settings, with their value where it is a path."""
+    """Replaces flags that are settings, with their value where it is a path."""
 
     def keyword(flag: re.Match[str]) -> str:
         name, path = flag[1].replace("-", "_"), flag[2]
-        if name not in SECTION_OF:
+        if name not in SETTINGS:
             return flag[0]
         return f'{name}="{path}"' if path else name
 
-    told = re.sub(r"--([a-z][a-z0-9-]*)(?: ([^ ,;:]*/[^ ,;:]*))?", keyword, message)
-    return told.replace("(the command line)", "(this call)")
+    return re.sub(r"--([a-z][a-z0-9-]*)(?: ([^ ,;:]*/[^ ,;:]*))?", keyword, message)
 
 
-#: Deployment that is meant for one start only: it does not come back with --resume.
-#: `networks` is a permission to run code: a run directory, which may be a stranger's, cannot give it.
+#: Deployment that holds for one start only; --resume does not bring it back. `networks` is a permission to run code:
+#: a run directory, which may come from someone else, must not grant it.
 _ONCE = ("runs", "name", "resume", "max_steps", "networks")
 
 
@@ -66,15 +64,19 @@ class Plan(NamedTuple):
     """What is to be run."""
 
     config: Config
-    resumed: Path | None  #: run directory to go on with; None: a new one
+    resumed: Path | None  #: run directory to resume; None: a new one
 
 
-def plan(recipe: str, environ: Mapping[str, str], flags: Mapping[str, str], forced: Mapping[str, Value]) -> Plan:
-    """All layers together; under them, with --resume, the stored configuration. `forced` wins over everything.
+def plan(recipe: str, environ: Mapping[str, str], flags: Mapping[str, str], *, caller: str = COMMAND_LINE) -> Plan:
+    """The configuration of all sources. Raises UsageError."""
+    return planned(gather(recipe, environ, flags, caller=caller), {})
 
-    Raises UsageError where a layer asks for another identity than the run that is to be resumed has.
+
+def planned(given: Given, forced: Mapping[str, Value]) -> Plan:
+    """The configuration; with `resume`, above the stored one. `forced` wins over everything.
+
+    Raises UsageError where a source asks for another identity than the run that is to be resumed has.
     """
-    given = gather(recipe, environ, flags)
     asked = build(given.values).deployment
     resumed = to_resume(Path(asked.runs).expanduser(), asked.name, asked.resume)
     base = None
@@ -83,13 +85,23 @@ def plan(recipe: str, environ: Mapping[str, str], flags: Mapping[str, str], forc
         _refuse_other_identity(given, stored, resumed)
         defaults = DeploymentConfig()
         base = build({name: getattr(defaults, name) for name in _ONCE}, stored)
+        base = _without_unused(given, base, resumed)
     config = build({**given.values, **forced}, base)
     check(config)
     return Plan(config, resumed)
 
 
+def _without_unused(given: Given, stored: Config, resumed: Path) -> Config:
+    """Drops stored deployment that the given settings make meaningless, and logs a warning."""
+    asked = build(given.values, stored)
+    names = [name for name in unused(asked) if not SETTINGS[name].identity and name not in given.values]
+    for name in names:
+        logging.getLogger("dptrain").warning("%s of %s is dropped: %s", name, resumed, not_used(name, values(asked)))
+    return build({name: SETTINGS[name].default for name in names}, stored)
+
+
 def refuse_unused_address(chosen: Plan) -> None:
-    """Of a training that is launched here. Raises UsageError where nobody would listen at the address that is given."""
+    """For a training that starts its own workers. Raises UsageError where no process would listen at the address."""
     deployment = chosen.config.deployment
     if deployment.workers == 0 and deployment.bind != "ipc":
         raise UsageError(
@@ -101,7 +113,7 @@ def refuse_unused_address(chosen: Plan) -> None:
 def _refuse_other_identity(given: Given, stored: Config, resumed: Path) -> None:
     has = values(stored)
     for name, value in given.values.items():
-        if SECTION_OF[name] in IDENTITY_SECTIONS and value != has[name]:
+        if SETTINGS[name].identity and value != has[name]:
             raise UsageError(
                 f"{name} = {value!r} ({given.origin[name]}), but the run {resumed} has {name} = {has[name]!r}: "
                 "leave it out to resume, or start a new run"

@@ -14,12 +14,12 @@ from dptrain.api.inputs import inputs_of
 from dptrain.api.pictures import Explained, open_explained
 from dptrain.api.plan import in_python
 from dptrain.api.trained import Score, Trained, load_trained, score
-from dptrain.config import Config
 from dptrain.data.imagefile import Picture, read_images
 from dptrain.errors import DataError, RunDirectoryError, UsageError
 from dptrain.kernels import loss
 from dptrain.runs.metrics import Record, read
 from dptrain.runs.shelf import find
+from dptrain.settings import Config
 from dptrain.types import F64, U8
 
 if TYPE_CHECKING:

@@ -17,11 +17,11 @@ from typing import NamedTuple, TypeAlias
 from dptrain.api.plan import Plan
 from dptrain.cluster.events import Notice
 from dptrain.cluster.state import TrainingState
-from dptrain.configfile import to_toml
 from dptrain.errors import RunDirectoryError
 from dptrain.kernels import isa
 from dptrain.kernels.compiled import cache_directory
 from dptrain.processes.stopping import Preparation, StopSignals
+from dptrain.recipefile import to_toml
 from dptrain.runs import directory
 from dptrain.runs.condition import diverged
 from dptrain.runs.manifest import RunFacts, find_facts, manifest, start

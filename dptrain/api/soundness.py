@@ -12,10 +12,10 @@ import numpy as np
 
 from dptrain.cluster.events import EpochDone, Notice, Report
 from dptrain.cluster.state import TrainingState
-from dptrain.config import Config
 from dptrain.data import open_source
 from dptrain.nn import initial_buffers, initial_params
 from dptrain.processes.stopping import Preparation, StopSignals
+from dptrain.settings import Config
 from dptrain.workers.coordinator import Life, train
 from dptrain.workers.parts import Parts, open_parts
 

@@ -13,12 +13,12 @@ from typing import Annotated, Any, NamedTuple
 
 from cyclopts import Parameter
 
-from dptrain.cli.flags import takes_config, texts
+from dptrain.cli.flags import takes_settings, texts
 from dptrain.cli.whole_job import Job, whole_job
-from dptrain.config import Config
-from dptrain.configfile import resolve
 from dptrain.errors import UsageError
+from dptrain.recipefile import resolve
 from dptrain.runs.manifest import cpu, versions
+from dptrain.settings import Config
 
 DEFAULTS = {"n": "3", "dataset": "shapes32"}  #: ResNet-20; images of CIFAR's shape that need no download
 AUGMENT = "crop:4,flip"  #: augmentation of a whole training, unless --augment names another
@@ -40,7 +40,7 @@ class Speed(NamedTuple):
         return cls(round(median, 1), round(low, 1), round(high, 1), len(seconds))
 
 
-@takes_config(
+@takes_settings(
     "n",
     "filters",
     "shortcut",

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from dptrain.cli.flags import takes_config, texts
-from dptrain.config import SECTION_OF
-from dptrain.configfile import resolve
+from dptrain.cli.flags import Recipe, takes_settings, texts
+from dptrain.recipefile import resolve
+from dptrain.settings import SETTINGS
 
 if TYPE_CHECKING:
     from dptrain.api.soundness import Finding
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 UNSOUND = 1
 SIGNALLED = 128  #: exit codes above it say by which signal
 _FIELDS = ("data_dir", "isa", "networks", "threads")
-_IDENTITY = tuple(name for name, section in SECTION_OF.items() if section != "deployment")
+_IDENTITY = tuple(name for name, each in SETTINGS.items() if each.identity)
 
 
-@takes_config(*_IDENTITY, *_FIELDS)
+@takes_settings(*_IDENTITY, *_FIELDS)
 def check(
     *,
-    recipe: Annotated[str, Parameter(["--recipe", "--config", "-c"], help="TOML file, or name of a shipped one")] = "",
+    recipe: Recipe = "",
     images: Annotated[int, Parameter(help="training images learned by heart; 0: leave that out")] = 250,
     passes: Annotated[int, Parameter(help="over these images")] = 50,
     **flags: str | bool,

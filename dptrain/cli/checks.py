@@ -20,12 +20,12 @@ from dptrain.cluster.codec import Limits
 from dptrain.cluster.events import Arrived, Failure, Prepared, PrepareTask
 from dptrain.cluster.members import layout_fault
 from dptrain.cluster.messages import PROTOCOL, Admitted, Canary, Hello, Leave, Reject, Welcome
-from dptrain.config import DeploymentConfig
 from dptrain.errors import DataError, MissingDataError, UsageError
 from dptrain.net.address import connect_address, is_near, warning_about
 from dptrain.net.dealer import DealerLink
 from dptrain.net.keys import COORDINATOR, WORKER, Keyring, open_keyring
 from dptrain.runs.manifest import cpu, versions
+from dptrain.settings import DeploymentConfig
 
 _CGROUP = Path("/sys/fs/cgroup")
 _NEEDED_SHM = 64 << 20  #: what Docker gives unless told otherwise; less than that is a mistake

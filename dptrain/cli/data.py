@@ -9,16 +9,16 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from dptrain.cli.flags import takes_config, texts
-from dptrain.configfile import resolve
-from dptrain.configrules import parse
+from dptrain.cli.flags import Recipe, takes_settings, texts
 from dptrain.errors import DataError, MissingDataError, UsageError
+from dptrain.recipefile import resolve
+from dptrain.settings import SETTINGS
 
 data = App(name="data", help_format="plaintext", result_action="return_value")
 
 
 @data.command(name="list")
-@takes_config("data_dir")
+@takes_settings("data_dir")
 def show(**flags: str | bool) -> int:
     """List the data sets that have a name, and which of them are here."""
     from dptrain.data.catalog import NAMES, data_home, own_folders, standing  # imports Numba
@@ -44,7 +44,7 @@ def show(**flags: str | bool) -> int:
 
 
 @data.command
-@takes_config("data_dir")
+@takes_settings("data_dir")
 def get(
     *names: Annotated[str, Parameter(help="as listed by `dptrain data list`", required=True)],
     mirror: Annotated[
@@ -63,7 +63,7 @@ def get(
 
     directory = _data_dir(flags)
     for name in names:
-        parse("dataset", name)
+        SETTINGS["dataset"].parse(name)
         try:
             found = open_dataset(name, directory)
         except DataError as error:
@@ -82,7 +82,7 @@ def get(
 
 
 @data.command
-@takes_config("data_dir")
+@takes_settings("data_dir")
 def add(
     name: Annotated[str, Parameter(help="as listed, or folder:NAME")],
     /,
@@ -94,7 +94,7 @@ def add(
     from dptrain.data.install import add as take_over
 
     directory = _data_dir(flags)
-    parse("dataset", name)
+    SETTINGS["dataset"].parse(name)
     take_over(name, files, data_home(directory))
     try:
         found = open_dataset(name, directory)
@@ -106,10 +106,10 @@ def add(
 
 
 @data.command
-@takes_config("dataset", "augment", "seed", "data_dir", "isa")
+@takes_settings("dataset", "augment", "seed", "data_dir", "isa")
 def preview(
     *,
-    recipe: Annotated[str, Parameter(["--recipe", "--config", "-c"], help="TOML file, or name of a shipped one")] = "",
+    recipe: Recipe = "",
     out: Annotated[Path, Parameter(["--out", "-o"], help="PNG file")] = Path("preview.png"),
     rows: Annotated[int, Parameter(help="samples, one a row; of each class in turn")] = 8,
     variants: Annotated[int, Parameter(help="augmented images of each: those of the first epochs")] = 8,

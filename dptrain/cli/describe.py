@@ -9,20 +9,19 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from dptrain.cli.flags import takes_config, texts
-from dptrain.config import ModelConfig, build
-from dptrain.configfile import gather
-from dptrain.configrules import check
+from dptrain.cli.flags import Recipe, takes_settings, texts
 from dptrain.errors import UsageError
+from dptrain.recipefile import gather
+from dptrain.settings import ModelConfig, build, check
 
 MODEL_FIELDS = (*(f.name for f in fields(ModelConfig)), "networks")
 IMAGE = "what comes in, HEIGHTxWIDTHxCHANNELS"
 
 
-@takes_config("dataset", "augment", *MODEL_FIELDS, "data_dir")
+@takes_settings("dataset", "augment", *MODEL_FIELDS, "data_dir")
 def describe(
     *,
-    recipe: Annotated[str, Parameter(["--recipe", "--config", "-c"], help="TOML file, or name of a shipped one")] = "",
+    recipe: Recipe = "",
     image: Annotated[str, Parameter(help=f"{IMAGE} [of the data set, else 32x32x3]")] = "",
     classes: Annotated[int | None, Parameter(help="what is told apart [of the data set, else 10]")] = None,
     **flags: str | bool,

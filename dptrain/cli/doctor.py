@@ -10,14 +10,14 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from dptrain.cli import checks
-from dptrain.cli.flags import INSECURE, takes_config, texts
-from dptrain.config import DeploymentConfig
-from dptrain.configfile import gather, resolve
+from dptrain.cli.flags import INSECURE, takes_settings, texts
+from dptrain.recipefile import gather
+from dptrain.settings import DeploymentConfig, build, check
 
 SICK = 1
 
 
-@takes_config("data_dir", "isa", "keys", "networks")
+@takes_settings("data_dir", "isa", "keys", "networks")
 def doctor(
     *,
     connect: Annotated[str, Parameter(help="also try a coordinator, tcp://HOST:PORT, step by step")] = "",
@@ -28,8 +28,9 @@ def doctor(
     if connect:
         checks.parse_address(connect)
     insecure = insecure or os.environ.get("DPTRAIN_INSECURE") == "1"
-    deployment = resolve(environ=os.environ, flags=texts(flags)).deployment
-    origin = gather("", os.environ, texts(flags)).origin.get("isa", "")
+    given = gather("", os.environ, texts(flags))
+    check(build(given.values))
+    deployment, origin = build(given.values).deployment, given.origin.get("isa", "")
     os.environ["DPTRAIN_ISA"] = deployment.isa
     findings = chain(
         checks.software(),

@@ -10,11 +10,11 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from dptrain.cli.flags import takes_config, texts
-from dptrain.configfile import resolve
+from dptrain.cli.flags import takes_settings, texts
+from dptrain.recipefile import resolve
 
 
-@takes_config("data_dir", "isa", "networks")
+@takes_settings("data_dir", "isa", "networks")
 def evaluate(
     checkpoint: Annotated[Path, Parameter(help="run directory, or .safetensors file")],
     /,

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 from cyclopts import Parameter
 
-from dptrain.api.plan import Plan, plan
-from dptrain.cli.flags import takes_config, texts
+from dptrain.api.plan import Plan, planned
+from dptrain.cli.flags import Recipe, takes_settings, texts
 from dptrain.cli.picture import checked, save, write
-from dptrain.config import SECTION_OF, Config, identity_differences
-from dptrain.configrules import Value
 from dptrain.errors import DivergedError, UsageError
+from dptrain.recipefile import Given, gather
+from dptrain.rules import Value
 from dptrain.runs.condition import diverged
 from dptrain.runs.directory import stored_config
 from dptrain.runs.metrics import Record, read
+from dptrain.settings import SETTINGS, Config, identity_differences
+from dptrain.settings import values as settings_of
 
 if TYPE_CHECKING:
     from dptrain.explain.experiments import Outcome, Result, Variant
@@ -49,7 +51,7 @@ class _Run(NamedTuple):
     path: Path
 
 
-@takes_config(*(name for name in SECTION_OF if name not in _OWN))
+@takes_settings(*(name for name in SETTINGS if name not in _OWN))
 def experiment(
     name: Annotated[Name, Parameter(help="what is varied")],
     /,
@@ -57,7 +59,7 @@ def experiment(
     seeds: Annotated[int, Parameter(help="runs of each variant, from --seed on")] = 3,
     values: Annotated[str, Parameter(help="what to vary over, with commas, e.g. 1,3,9 for depth (n)")] = "",
     table: Annotated[Literal["text", "markdown", "csv"], Parameter(help="form of the printed table")] = "text",
-    recipe: Annotated[str, Parameter(["--recipe", "--config", "-c"], help="TOML file, or name of a shipped one")] = "",
+    recipe: Recipe = "",
     **flags: str | bool,
 ) -> int:
     """Train every variant with several seeds; leave runs, table and figure in RUNS/experiment-NAME.
@@ -66,8 +68,9 @@ def experiment(
     """
     if not 1 <= seeds <= 1000:
         raise UsageError(f"seeds = {seeds}: must be 1 to 1000")
-    given = texts(flags)
-    base = plan(recipe, os.environ, given, {}).config
+    asked = texts(flags)
+    given = gather(recipe, os.environ, asked)
+    base = planned(given, {}).config
     folder = Path(base.deployment.runs).expanduser() / f"experiment-{name}"
     os.environ["DPTRAIN_ISA"] = base.deployment.isa
     from dptrain.explain.drawing import looks
@@ -77,15 +80,15 @@ def experiment(
         figure = checked(folder / "figure.png")
     wanted = [value.strip() for value in values.split(",") if value.strip()]
     rows = variants(name, base, wanted)
-    for setting in given:
-        asked = getattr(getattr(base, SECTION_OF[setting]), setting)
-        if all(row.changes.get(setting, asked) != asked for row in rows):
-            others = {other: value for other, value in given.items() if other != setting}
-            if rows == variants(name, plan(recipe, os.environ, others, {}).config, wanted):
-                never = f"sets {setting} itself, and never to {given[setting]}"
+    for setting in asked:
+        value = settings_of(base).get(setting)
+        if all(row.changes.get(setting, value) != value for row in rows):
+            others = gather(recipe, os.environ, {other: text for other, text in asked.items() if other != setting})
+            if rows == variants(name, planned(others, {}).config, wanted):
+                never = f"sets {setting} itself, and never to {asked[setting]}"
                 raise UsageError(f"experiment {name} {never}: leave it out")
     firsts = range(base.training.seed, base.training.seed + seeds)
-    runs = [_prepared(row, seed, recipe, given, folder) for seed in firsts for row in rows]
+    runs = [_prepared(row, seed, given, folder) for seed in firsts for row in rows]
     _refuse_impossible({run.variant.slug: run for run in runs if not finished(run.path)}.values())
     failed, code = _train(runs)
     if code:
@@ -104,11 +107,11 @@ def experiment(
     return 0
 
 
-def _prepared(variant: Variant, seed: int, recipe: str, given: Mapping[str, str], folder: Path) -> _Run:
+def _prepared(variant: Variant, seed: int, given: Given, folder: Path) -> _Run:
     """Every configuration is checked before the first run begins. Raises UsageError."""
     path = folder / f"{variant.slug}-seed{seed}"
     forced: dict[str, Value] = {**variant.changes, "seed": seed, "runs": str(folder), "name": path.name}
-    wanted = plan(recipe, os.environ, given, forced)
+    wanted = planned(given, forced)
     if not (path / "config.toml").is_file():
         return _Run(variant, wanted, path)
     if differences := identity_differences(stored_config(path), wanted.config):

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import App, Parameter
 
 from dptrain.api.fooling import Fooling
-from dptrain.cli.flags import takes_config, texts
+from dptrain.cli.flags import takes_settings, texts
 from dptrain.cli.picture import checked, save
-from dptrain.configfile import resolve
 from dptrain.errors import UsageError
+from dptrain.recipefile import resolve
 
 if TYPE_CHECKING:
     from dptrain.api.pictures import Explained
@@ -45,7 +45,7 @@ def filters(weights: Checkpoint, /, *, out: Out = Path("filters.png")) -> int:
 
 
 @explain.command
-@takes_config("data_dir", "isa", "networks")
+@takes_settings("data_dir", "isa", "networks")
 def misclassified(
     checkpoint: Checkpoint,
     /,
@@ -69,7 +69,7 @@ def misclassified(
 
 
 @explain.command
-@takes_config("data_dir", "isa", "networks")
+@takes_settings("data_dir", "isa", "networks")
 def confusion(
     checkpoint: Checkpoint,
     /,
@@ -90,7 +90,7 @@ def confusion(
 
 
 @explain.command
-@takes_config("data_dir", "isa", "networks")
+@takes_settings("data_dir", "isa", "networks")
 def saliency(
     checkpoint: Checkpoint,
     /,
@@ -113,7 +113,7 @@ def saliency(
 
 
 @explain.command
-@takes_config("data_dir", "isa", "networks")
+@takes_settings("data_dir", "isa", "networks")
 def fool(
     checkpoint: Checkpoint,
     /,

@@ -9,17 +9,17 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from dptrain.cli.describe import IMAGE, MODEL_FIELDS, parse_image
-from dptrain.cli.flags import takes_config, texts
-from dptrain.configfile import resolve
+from dptrain.cli.flags import Recipe, takes_settings, texts
+from dptrain.recipefile import resolve
 
 WRONG = 1
 _CLASSES, _SAMPLES = 5, 4
 
 
-@takes_config(*MODEL_FIELDS)
+@takes_settings(*MODEL_FIELDS)
 def gradcheck(
     *,
-    recipe: Annotated[str, Parameter(["--recipe", "--config", "-c"], help="TOML file, or name of a shipped one")] = "",
+    recipe: Recipe = "",
     image: Annotated[str, Parameter(help=IMAGE)] = "8x8x3",
     **flags: str | bool,
 ) -> int:

@@ -7,8 +7,8 @@ from inspect import signature
 
 from cyclopts import CycloptsError, MissingArgumentError, UnknownOptionError, UnusedCliTokensError
 
-from dptrain.configfile import RECIPE_SUFFIX
 from dptrain.errors import UsageError
+from dptrain.recipefile import RECIPE_SUFFIX
 from dptrain.recipes import shipped
 
 #: Old spelling -> ours.
@@ -85,8 +85,6 @@ _ELSEWHERE = {
     "--num-threads": "--threads",
     "--model": "--network",
     "--arch": "--network",
-    "--depth": "--n",
-    "--width": "--filters",
     "--random-seed": "--seed",
     "--output-dir": "--runs",
     "--output": "--out",

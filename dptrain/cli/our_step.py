@@ -12,7 +12,6 @@ from dptrain.api.session import terminal_line, word_about_compiling
 from dptrain.cluster.state import TrainingState
 from dptrain.cluster.tree import Tree
 from dptrain.cluster.update import apply
-from dptrain.config import Config
 from dptrain.engine import build
 from dptrain.engine.build import obstacle
 from dptrain.engine.model import EngineModel
@@ -21,6 +20,7 @@ from dptrain.errors import UsageError
 from dptrain.model import Model, ShardResult
 from dptrain.nn import initial_buffers, initial_params
 from dptrain.optim.optimizer import make_optimizer
+from dptrain.settings import Config
 
 _LR = 0.01
 

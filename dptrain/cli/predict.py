@@ -12,15 +12,15 @@ import numpy as np
 from cyclopts import Parameter
 
 from dptrain.cli.app import complain
-from dptrain.cli.flags import takes_config, texts
-from dptrain.configfile import resolve
+from dptrain.cli.flags import takes_settings, texts
 from dptrain.errors import DataError, UsageError
+from dptrain.recipefile import resolve
 from dptrain.types import F32, U8
 
 _BAR = 24  #: characters of a probability of 1
 
 
-@takes_config("isa", "networks")
+@takes_settings("isa", "networks")
 def predict(
     checkpoint: Annotated[Path, Parameter(help="run directory, or .safetensors file")],
     /,

@@ -8,11 +8,11 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from dptrain.api.plan import plan
-from dptrain.cli.flags import INSECURE, QUIET, silenced, takes_config, texts
-from dptrain.config import SECTION_OF
-from dptrain.configfile import resolve
+from dptrain.api.plan import planned
+from dptrain.cli.flags import INSECURE, QUIET, Recipe, silenced, takes_settings, texts
 from dptrain.errors import MissingArgumentError
+from dptrain.recipefile import gather, resolve
+from dptrain.settings import SETTINGS
 
 
 def coordinator_address(connect: str) -> str:
@@ -26,10 +26,10 @@ def coordinator_address(connect: str) -> str:
 _ELSEWHERE = ("workers", "augmenters", "threads")  #: are started by somebody else
 
 
-@takes_config(*(field for field in SECTION_OF if field not in _ELSEWHERE))
+@takes_settings(*(field for field in SETTINGS if field not in _ELSEWHERE))
 def coordinator(
     *,
-    recipe: Annotated[str, Parameter(["--recipe", "--config", "-c"], help="TOML file, or name of a shipped one")] = "",
+    recipe: Recipe = "",
     insecure: Annotated[bool, Parameter(negative=(), help=INSECURE)] = False,
     quiet: Annotated[bool, Parameter(["--quiet", "-q"], negative=(), help=QUIET)] = False,
     **flags: str | bool,
@@ -38,7 +38,7 @@ def coordinator(
 
     Flags as for train, but those of processes that train starts.
     """
-    chosen = plan(recipe, os.environ, silenced(flags, quiet=quiet), dict.fromkeys(_ELSEWHERE, 0))
+    chosen = planned(gather(recipe, os.environ, silenced(flags, quiet=quiet)), dict.fromkeys(_ELSEWHERE, 0))
     if chosen.config.deployment.bind == "ipc":
         raise MissingArgumentError(
             "a coordinator needs an address for its workers: --bind tcp://HOST:PORT, or ipc://@NAME on this host"
@@ -51,7 +51,7 @@ def coordinator(
     return run(chosen, launch=False)
 
 
-@takes_config("data_dir", "isa", "keys", "networks")
+@takes_settings("data_dir", "isa", "keys", "networks")
 def worker(
     *,
     connect: Annotated[str, Parameter(help="coordinator, tcp://HOST:PORT; default $DPTRAIN_COORDINATOR")] = "",
@@ -81,7 +81,7 @@ def worker(
     return code
 
 
-@takes_config("data_dir", "keys")
+@takes_settings("data_dir", "keys")
 def augmenter(
     *,
     connect: Annotated[str, Parameter(help="coordinator, tcp://HOST:PORT; default $DPTRAIN_COORDINATOR")] = "",

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from dptrain.api.curves import curve
-from dptrain.cli.flags import takes_config, texts
+from dptrain.cli.flags import takes_settings, texts
 from dptrain.cli.picture import write
-from dptrain.configfile import resolve
 from dptrain.errors import UsageError
+from dptrain.recipefile import resolve
 from dptrain.runs.directory import read_manifest, stored_config
 from dptrain.runs.metrics import Record, read, to_csv
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _COUNT = 24  #: mistakes shown
 
 
-@takes_config("data_dir", "isa", "networks")
+@takes_settings("data_dir", "isa", "networks")
 def report(
     run: Annotated[Path, Parameter(help="run directory")],
     /,

@@ -8,9 +8,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from dptrain.cli.flags import takes_config, texts
-from dptrain.configfile import resolve
+from dptrain.cli.flags import takes_settings, texts
 from dptrain.errors import RunDirectoryError
+from dptrain.recipefile import resolve
 from dptrain.runs.condition import Condition, condition
 from dptrain.runs.directory import LATEST, stored_config
 from dptrain.runs.metrics import Record
@@ -19,7 +19,7 @@ from dptrain.runs.texts import duration, resuming
 _QUIET = 30.0  #: seconds without a step after which it is said
 
 
-@takes_config("runs")
+@takes_settings("runs")
 def status(
     run: Annotated[Path | None, Parameter(help="run directory; default RUNS/latest")] = None, **flags: str | bool
 ) -> int:

@@ -9,21 +9,21 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from dptrain.api.plan import plan, refuse_unused_address
-from dptrain.cli.flags import INSECURE, QUIET, silenced, takes_config
-from dptrain.configfile import to_toml
+from dptrain.cli.flags import INSECURE, QUIET, Recipe, silenced, takes_settings
+from dptrain.recipefile import to_toml
 
 
-@takes_config()
+@takes_settings()
 def train(
     *,
-    recipe: Annotated[str, Parameter(["--recipe", "--config", "-c"], help="TOML file, or name of a shipped one")] = "",
+    recipe: Recipe = "",
     print_config: Annotated[bool, Parameter(negative=(), help="print the resolved configuration and stop")] = False,
     insecure: Annotated[bool, Parameter(negative=(), help=INSECURE)] = False,
     quiet: Annotated[bool, Parameter(["--quiet", "-q"], negative=(), help=QUIET)] = False,
     **flags: str | bool,
 ) -> int:
     """Train a network; the run is left in runs/NAME. Flags win over DPTRAIN_* variables, these over the recipe."""
-    chosen = plan(recipe, os.environ, silenced(flags, quiet=quiet), {})
+    chosen = plan(recipe, os.environ, silenced(flags, quiet=quiet))
     refuse_unused_address(chosen)
     if print_config:
         sys.stdout.write(to_toml(chosen.config))

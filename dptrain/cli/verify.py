@@ -8,10 +8,10 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from dptrain.config import identity_differences
 from dptrain.errors import RunDirectoryError, UsageError
 from dptrain.runs.directory import stored_config
 from dptrain.runs.metrics import Record, read
+from dptrain.settings import identity_differences
 
 SAME, DIFFERENT, INCOMPARABLE = 0, 1, 2
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 from cyclopts import Parameter
 
-from dptrain.cli.flags import spelling, takes_config, texts
-from dptrain.config import SECTION_OF, Config
-from dptrain.configfile import resolve
+from dptrain.cli.flags import Recipe, takes_settings, texts
 from dptrain.errors import DataError, UsageError
+from dptrain.recipefile import resolve
+from dptrain.settings import SETTINGS, Config
 
 if TYPE_CHECKING:
     from dptrain.interop.pyfunt import PyfuntNetwork
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from dptrain.types import F32, Floats
 
 
-@takes_config("data_dir", "isa", "networks")
+@takes_settings("data_dir", "isa", "networks")
 def reestimate(
     checkpoint: Annotated[Path, Parameter(help="run directory, or .safetensors file")],
     /,
@@ -58,17 +58,17 @@ def reestimate(
     return 0
 
 
-_IDENTITY = tuple(name for name, section in SECTION_OF.items() if section != "deployment")
+_IDENTITY = tuple(name for name, each in SETTINGS.items() if each.identity)
 _TOLD = ("n", "filters", "hidden", "block", "shortcut")  #: by a model.npy itself
 
 
-@takes_config(*_IDENTITY, "data_dir", "isa", "networks")
+@takes_settings(*_IDENTITY, "data_dir", "isa", "networks")
 def import_weights(
     weights: Annotated[Path, Parameter(help="PyFunt's model.npy, or a state_dict of PyTorch (.pt, .pth, .th)")],
     /,
     *,
     out: Annotated[Path | None, Parameter(["--out", "-o"], help="file [WEIGHTS.safetensors]")] = None,
-    recipe: Annotated[str, Parameter(["--recipe", "--config", "-c"], help="TOML file, or name of a shipped one")] = "",
+    recipe: Recipe = "",
     over: Annotated[int, Parameter(help="training samples for BatchNorm's statistics; 0: all")] = 0,
     right_relu: Annotated[bool, Parameter(negative=(), help="of PyFunt: ReLU was mended before the training")] = False,
     **flags: str | bool,
@@ -88,7 +88,7 @@ def import_weights(
     if weights.suffix == ".npy":
         network = _pyfunt(weights, upside_down=not right_relu)
         if said := [name for name in _TOLD if name in given]:
-            raise UsageError(f"{spelling(said[0])}: {weights} says that itself; leave it out")
+            raise UsageError(f"{SETTINGS[said[0]].flag}: {weights} says that itself; leave it out")
         config, tensors = _with_network(config, network), network.tensors
     else:
         from dptrain.interop.torchfile import read_torch

@@ -8,13 +8,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
-from dptrain.configrules import nearest
 from dptrain.data import sources as checksum
 from dptrain.data.catalog import FOLDER, path_and_size
 from dptrain.data.fetch import Watcher, fetch
 from dptrain.data.sources import KNOWN, Known, Source, by_hand
 from dptrain.data.unpack import is_archive, sweep, unpack
-from dptrain.errors import DataError, UsageError
+from dptrain.errors import DataError, UsageError, nearest
 
 _DOWNLOADS = "downloads"
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from dptrain.errors import UsageError
 from dptrain.kernels import philox
+from dptrain.settings import uneven
 from dptrain.types import I64
 
 
@@ -55,8 +56,8 @@ class Sampler:
             raise UsageError(
                 f"batch_size is {self.batch_size} and shard_size {self.shard_size}; both must be 1 or more"
             )
-        if self.batch_size % self.shard_size:
-            raise UsageError(_indivisible(self.batch_size, self.shard_size))
+        if refusal := uneven(self.batch_size, self.shard_size):
+            raise UsageError(refusal)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -94,14 +95,3 @@ class Sampler:
             raise IndexError(f"steps count from 0, not {step}")
         first = self.position(step) * self.batch_size
         return first, min(first + self.batch_size, self.samples)
-
-
-def _indivisible(batch_size: int, shard_size: int) -> str:
-    below = batch_size - batch_size % shard_size
-    allowed = f"{below} and {below + shard_size}" if below else f"{shard_size}"
-    sizes = [s for s in range(1, batch_size + 1) if batch_size % s == 0]
-    nearest = min(sizes, key=lambda s: (abs(s - shard_size), -s))
-    return (
-        f"batch_size {batch_size} cannot be cut into shards of shard_size {shard_size}: the nearest batch sizes are "
-        f"{allowed}; or keep it and choose shard_size {nearest}"
-    )

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dptrain.config import DataConfig, TrainingConfig
 from dptrain.data.augment import VIEWS, Pipeline
 from dptrain.data.catalog import open_dataset
 from dptrain.data.dataset import Dataset, Split, Standard, find_standard, split
 from dptrain.data.sampler import Sampler
 from dptrain.errors import UsageError
+from dptrain.settings import DataConfig, TrainingConfig
 from dptrain.types import I64, U8
 
 SPLITS = ("train", "validation", "test")

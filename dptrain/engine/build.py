@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from dptrain import nn
-from dptrain.config import ModelConfig
 from dptrain.engine.geometry import Map
 from dptrain.engine.model import EngineModel
 from dptrain.engine.plan import KINDS, plan
 from dptrain.model import Model, ParamLayout
 from dptrain.nn.containers import Sequential
 from dptrain.nn.pooling import GlobalAverage
+from dptrain.settings import ModelConfig
 
 
 def obstacle(config: ModelConfig, image: tuple[int, int, int]) -> str:

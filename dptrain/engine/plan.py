@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dptrain.config import ModelConfig
 from dptrain.engine.geometry import Map
 from dptrain.kernels.codegen.lines import ADD, AVERAGE
 from dptrain.kernels.codegen.registers import TILES
 from dptrain.kernels.fused.image import HALVING, IDENTITY, PLAIN
 from dptrain.model import ParamLayout
+from dptrain.settings import ModelConfig
 
 #: What a halving shortcut adds up (kernels/codegen/lines.py), by its name in the configuration.
 KINDS = {"A": ADD, "avgpool": AVERAGE}

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dptrain.config import Config
-from dptrain.configrules import RULES, Choice, Value
 from dptrain.errors import UsageError
 from dptrain.explain.drawing import COLOURS, figure, from_zero, looks, whole_epochs
 from dptrain.explain.table import Table
 from dptrain.recipes.families import FAMILIES
+from dptrain.rules import Choice, Value
+from dptrain.settings import SETTINGS, Config
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -113,7 +113,7 @@ def _bn_momentum(_: Config, values: Sequence[str]) -> list[Variant]:
 
 def _choices(name: str) -> Callable[[Config, Sequence[str]], list[Variant]]:
     def variants(_: Config, values: Sequence[str]) -> list[Variant]:
-        rule = RULES[name]
+        rule = SETTINGS[name].rule
         assert isinstance(rule, Choice), name
         unknown = [value for value in values if value not in rule.words]
         if unknown:

@@ -22,9 +22,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.lib import format as npy
 
-from dptrain.config import ModelConfig
 from dptrain.errors import DataError
 from dptrain.pickles import UNSOUND, Foreign, load_admitted
+from dptrain.settings import ModelConfig
 from dptrain.types import Floats
 
 #: dtype name in the pickle -> bytes an element. Nothing else was ever a weight.

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dptrain.config import ModelConfig
 from dptrain.nn.criterion import make_criterion
 from dptrain.nn.initialise import initial_buffers, initial_params
 from dptrain.nn.network import ImageShape, Network, NetworkModel
 from dptrain.nn.networks import build_network
 from dptrain.nn.resnet import ResNet, resnet
+from dptrain.settings import ModelConfig
 from dptrain.types import F32
 
 __all__ = [

@@ -17,9 +17,7 @@ from typing import TypeAlias, cast
 
 import numpy as np
 
-from dptrain.config import ModelConfig
-from dptrain.configrules import nearest
-from dptrain.errors import UsageError
+from dptrain.errors import UsageError, nearest
 from dptrain.model import ParamLayout
 from dptrain.nn.activations import ReLU, Reshape
 from dptrain.nn.containers import Sequential
@@ -30,6 +28,7 @@ from dptrain.nn.network import ImageShape, Network
 from dptrain.nn.norm import BatchNorm
 from dptrain.nn.pooling import GlobalAverage, MaxPooling
 from dptrain.nn.resnet import head, resnet
+from dptrain.settings import ModelConfig
 
 
 def lenet(config: ModelConfig, image: ImageShape, classes: int) -> Network:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dptrain.config import ModelConfig
 from dptrain.errors import UsageError
 from dptrain.nn.activations import ReLU
 from dptrain.nn.block import BLOCKS, AveragePool, Block, Identity, Subsample, projection
@@ -15,6 +14,7 @@ from dptrain.nn.layer import Layer
 from dptrain.nn.network import ImageShape, Network
 from dptrain.nn.norm import BatchNorm, Dropout
 from dptrain.nn.pooling import GlobalAverage
+from dptrain.settings import ModelConfig
 
 __all__ = ["ImageShape", "ResNet", "resnet"]
 

@@ -8,10 +8,9 @@ from typing import Protocol
 
 import numpy as np
 
-from dptrain.config import TrainingConfig
-from dptrain.errors import UsageError
 from dptrain.kernels.descent import descend
 from dptrain.model import ParamLayout
+from dptrain.settings import TrainingConfig
 from dptrain.types import F32
 
 
@@ -45,8 +44,6 @@ class Decay:
     """gradient + weight_decay * params, for all parameters or for weights only. One instance serves one thread."""
 
     def __init__(self, training: TrainingConfig, layout: ParamLayout) -> None:
-        if training.decay not in ("all", "weights"):
-            raise UsageError(f"decay {training.decay!r} is unknown; allowed are 'all' and 'weights'")
         #: (layout.size,), a factor for each parameter; (0,) without decay
         self.factors: F32 = np.full(layout.size if training.weight_decay else 0, training.weight_decay, np.float32)
         if training.decay == "weights" and training.weight_decay:
@@ -220,7 +217,5 @@ OPTIMIZERS: dict[str, Callable[[TrainingConfig, ParamLayout], Optimizer]] = {
 
 
 def make_optimizer(training: TrainingConfig, layout: ParamLayout) -> Optimizer:
-    """The update rule of a run. Raises UsageError for one there is not."""
-    if training.optimizer not in OPTIMIZERS:
-        raise UsageError(f"optimizer {training.optimizer!r} is unknown; there are {', '.join(OPTIMIZERS)}")
+    """The update rule of a run."""
     return OPTIMIZERS[training.optimizer](training, layout)

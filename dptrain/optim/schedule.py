@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
-from dptrain.config import TrainingConfig
-from dptrain.errors import UsageError
 from dptrain.optim.exact import cos_pi
+from dptrain.settings import TrainingConfig
 
 Schedule: TypeAlias = Callable[[int], float]  #: step (0 for the first update) -> rate, or a factor of it
 
@@ -73,9 +72,7 @@ def make_schedule(training: TrainingConfig, steps_per_epoch: int, total_steps: i
             decay = steps(tuple(epoch * steps_per_epoch for epoch in training.milestones), training.factor)
         case "cosine":
             decay = cosine(warm, total_steps)
-        case "table":
+        case _:  # "table"
             decay = table(training.rates, steps_per_epoch)
-        case other:
-            raise UsageError(f"schedule {other!r} is unknown; allowed are 'constant', 'steps', 'cosine' and 'table'")
     start = low_start(warm, training.warmup_factor) if training.warmup_factor else warmup(warm)
     return product(constant(training.lr), start, decay)

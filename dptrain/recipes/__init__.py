@@ -7,9 +7,9 @@ import tomllib
 from dataclasses import dataclass
 from importlib.resources import files
 
-from dptrain.config import from_sections
-from dptrain.configrules import Value
 from dptrain.recipes.families import FAMILIES
+from dptrain.rules import Value
+from dptrain.settings import from_sections
 
 #: The recipes that `dptrain recipes` shows a new user.
 FIRST = ("fashion-quick", "mnist", "cifar10-resnet20-10epochs", "cifar10-paper-20", "sfddd")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from dptrain.configrules import Value
+from dptrain.rules import Value
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from dptrain.atomic import remove_unfinished, sync_directory, write_atomically
-from dptrain.config import Config, build
-from dptrain.configfile import from_toml
-from dptrain.configrules import check
 from dptrain.errors import RunDirectoryError, UsageError
+from dptrain.recipefile import from_toml
+from dptrain.settings import Config, build, check
 
 LATEST = "latest"
 

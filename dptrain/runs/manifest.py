@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import dptrain
 from dptrain.cluster.state import layout_digest
-from dptrain.config import Config, ModelConfig, identity
 from dptrain.model import Model
+from dptrain.settings import Config, ModelConfig, identity
 
 if TYPE_CHECKING:
     from dptrain.data.shards import ShardSource  # would import Numba for whoever only reads a checkpoint

@@ -7,9 +7,9 @@ from math import isfinite, isnan
 from shlex import join
 
 from dptrain.cluster.events import EpochDone, Evaluated, Notice, WorkerJoined, WorkerLost, WorkerSilent
-from dptrain.config import DeploymentConfig
 from dptrain.runs.manifest import RunFacts
 from dptrain.runs.progress import Progress
+from dptrain.settings import DeploymentConfig
 
 
 def duration(seconds: float) -> str:

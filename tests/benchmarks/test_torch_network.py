@@ -4,12 +4,11 @@ import numpy as np
 import pytest
 
 from benchmarks.torch_step import make_network, shortcut_flags
-from dptrain.config import ModelConfig
-from dptrain.configrules import RULES
 from dptrain.nn.gradcheck import draws
 from dptrain.nn.layer import Run
 from dptrain.nn.network import ImageShape
 from dptrain.nn.resnet import resnet
+from dptrain.settings import SETTINGS, ModelConfig
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'dptrain[parity]'")
 
@@ -23,7 +22,7 @@ def float64():
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("shortcut", RULES["shortcut"].words)
+@pytest.mark.parametrize("shortcut", SETTINGS["shortcut"].rule.words)
 def test_the_other_sides_network_gives_our_scores_with_our_weights(shortcut):
     shape = {"n": 2, "filters": 4, "channels": 3, "classes": 5, "inference": 0, "bf16": 0} | shortcut_flags(shortcut)
     theirs, scores = make_network(shape)

@@ -8,19 +8,18 @@ import pytest
 from dptrain import __version__
 from dptrain.cli import main
 from dptrain.cli.app import VERBS
-from dptrain.cli.flags import HELP, spelling
 from dptrain.cli.hints import _ELSEWHERE
-from dptrain.config import SECTION_OF
-from dptrain.configfile import resolve
+from dptrain.recipefile import resolve
 from dptrain.recipes import shipped
+from dptrain.settings import SETTINGS
 
 
 def test_every_field_is_a_flag_of_train_with_help(capsys):
-    assert HELP.keys() == SECTION_OF.keys()
     assert main(["train", "--help"]) == 0
     out = capsys.readouterr().out
-    for field in SECTION_OF:
-        assert f"  {spelling(field)}" in out
+    for setting in SETTINGS.values():
+        assert f"  {setting.flag}" in out
+        assert setting.about in " ".join(out.split())
     for heading in ("Data:", "Model:", "Training:", "Deployment:"):
         assert heading in out.splitlines()
     for short in ("--batch-size, -b", "--weight-decay, --wd", "--recipe, --config, -c"):
@@ -68,7 +67,7 @@ def test_a_printed_configuration_can_be_given_back_as_a_recipe(tmp_path, capsys)
 
 
 def test_every_hint_for_a_flag_of_other_tools_is_a_flag_that_some_verb_has():
-    ours = {spelling(field) for field in SECTION_OF} | {"--out"}
+    ours = {setting.flag for setting in SETTINGS.values()} | {"--out"}
     assert set(_ELSEWHERE.values()) <= ours
     assert not set(_ELSEWHERE) & ours
 

@@ -13,14 +13,14 @@ from PIL import Image
 
 from dptrain.cli import main
 from dptrain.cluster.state import TrainingState, layout_digest
-from dptrain.config import build
-from dptrain.configfile import to_toml
 from dptrain.nn import build as build_network
 from dptrain.nn import initial_buffers, initial_params
+from dptrain.recipefile import to_toml
 from dptrain.runs import directory
 from dptrain.runs.checkpoint import pack
 from dptrain.runs.manifest import DataFacts, RunFacts
 from dptrain.runs.metrics import JsonLines, hash_record
+from dptrain.settings import build
 
 USAGE, CONFIGURATION = 64, 78
 

@@ -79,7 +79,7 @@ def test_describe_takes_images_and_classes_from_the_data_set(flags, head, parame
         (["describe", "--classes", "1"], 78, "--classes 1: must be a whole number from 2"),
         (["describe", "--shortcut", "D"], 78, "must be one of A, avgpool, A-end, avgpool-end, B, C"),
         (["gradcheck", "--network", "mine:net"], 78, "this host was not told to run it"),
-        (["check", "--l2", "0.1"], 78, "the same thing twice"),
+        (["check", "--l2", "0.1"], 78, "do the same thing: set one of them to 0"),
     ],
 )
 def test_bad_input_is_one_line(arguments, code, message, capsys):

@@ -8,10 +8,10 @@ from contextlib import suppress
 import pytest
 
 from dptrain.cli import main
-from dptrain.config import Config, DeploymentConfig
-from dptrain.configfile import to_toml
+from dptrain.recipefile import to_toml
 from dptrain.runs import condition as looking
 from dptrain.runs.directory import create
+from dptrain.settings import Config, DeploymentConfig
 
 STEP = {"kind": "step", "epoch": 1, "train/loss": 0.5, "train/acc": 0.75, "lr": 0.1, "time/step_s": 0.1}
 

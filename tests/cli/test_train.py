@@ -12,11 +12,11 @@ import pytest
 from PIL import Image
 
 from dptrain.cli import main
-from dptrain.config import values
-from dptrain.configfile import resolve
 from dptrain.data.catalog import open_dataset
+from dptrain.recipefile import resolve
 from dptrain.runs.directory import stored_config
 from dptrain.runs.metrics import TIMING_KEYS, read
+from dptrain.settings import values
 
 pytestmark = pytest.mark.system
 

@@ -7,9 +7,9 @@ import pytest
 
 from dptrain.cluster.tree import Tree
 from dptrain.cluster.update import apply
-from dptrain.config import TrainingConfig
 from dptrain.model import ShardResult
 from dptrain.optim.optimizer import make_optimizer
+from dptrain.settings import TrainingConfig
 from simulation.toy import PARAMS, Toy
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dptrain.configrules import parse
 from dptrain.data import catalog
 from dptrain.data.catalog import data_home, open_dataset
 from dptrain.data.datasets import cifar10
 from dptrain.errors import DataError, UsageError
+from dptrain.settings import SETTINGS
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_a_path_is_answered_with_the_data_set_a_folder_is(tmp_path, monkeypatch)
 )
 def test_a_name_that_no_recipe_can_hold_is_refused_in_one_line(name):
     with pytest.raises(UsageError, match="must be the name of a data set, or folder:PATH; no control characters") as e:
-        parse("dataset", name)
+        SETTINGS["dataset"].parse(name)
     assert str(e.value).isprintable()
 
 

@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dptrain.config import build
-from dptrain.configfile import from_toml, to_toml
-from dptrain.configrules import parse
 from dptrain.data.catalog import open_dataset
 from dptrain.data.dataset import split
 from dptrain.data.datasets import gtsrb, sfddd
 from dptrain.errors import DataError, UsageError
+from dptrain.recipefile import from_toml, to_toml
+from dptrain.settings import SETTINGS, build
 
 
 def _save(path, colour, size=(8, 6)):
@@ -93,7 +92,7 @@ def test_a_folder_may_have_any_name_that_a_recipe_can_hold(tmp_path, folder):
     _classes(tmp_path / folder / "train")
     _classes(tmp_path / folder / "test")
     name = f"folder:./{folder}:4x4x1"
-    assert build(from_toml(to_toml(build({"dataset": parse("dataset", name)})))).data.dataset == name
+    assert build(from_toml(to_toml(build({"dataset": SETTINGS["dataset"].parse(name)})))).data.dataset == name
     for path in (folder, tmp_path / folder):
         assert open_dataset(f"folder:{path}:4x4x1", str(tmp_path)).image_shape == (4, 4, 1)
 

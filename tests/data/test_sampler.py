@@ -90,8 +90,8 @@ def test_a_permutation_belongs_to_the_caller_and_a_shard_to_the_sampler():
 @pytest.mark.parametrize(
     ("batch", "shard", "words"),
     [
-        (100, 32, ("batch_size 100", "shard_size 32", "96 and 128", "shard_size 25")),
-        (16, 32, ("batch_size 16", "sizes are 32;", "shard_size 16")),
+        (100, 32, ("batch_size = 100", "shard_size = 32", "96 or 128", "divides 100: 25")),
+        (16, 32, ("batch_size = 16", "shards: batch_size 32,", "divides 16: 16")),
     ],
 )
 def test_an_indivisible_batch_is_refused_with_the_nearest_sizes(batch, shard, words):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dptrain.config import DataConfig, TrainingConfig
 from dptrain.data import shards
 from dptrain.data.augment import Pipeline
 from dptrain.data.dataset import split
 from dptrain.data.sampler import Sampler
 from dptrain.data.shards import ShardSource, open_source
 from dptrain.errors import UsageError
+from dptrain.settings import DataConfig, TrainingConfig
 
 
 def _source(dataset, specs=(), seed=3):

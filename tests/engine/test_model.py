@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from dptrain import engine, nn
-from dptrain.config import ModelConfig
 from dptrain.engine.build import obstacle
 from dptrain.engine.model import EngineModel
 from dptrain.kernels import isa, loss, pixels
 from dptrain.nn.layer import Run
+from dptrain.settings import ModelConfig
 from engine.cases import MEAN, STD, named
 
 CASES = [

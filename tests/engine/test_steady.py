@@ -9,9 +9,9 @@ import pytest
 from numba.core.dispatcher import Dispatcher
 
 from dptrain import engine
-from dptrain.config import ModelConfig
 from dptrain.engine.results import Vectors
 from dptrain.nn import initial_params
+from dptrain.settings import ModelConfig
 
 SMALL = 128 << 10  #: bytes: the affine layer and Python's own objects take 82 KB; the vector of a gradient has 307
 

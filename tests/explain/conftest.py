@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from dptrain.config import ModelConfig
 from dptrain.explain.frozen import Frozen
 from dptrain.model import ParamLayout
 from dptrain.nn import build, initial_params
 from dptrain.nn.resnet import ImageShape, resnet
+from dptrain.settings import ModelConfig
 
 CONFIG = ModelConfig(n=1, filters=4)
 MEAN, STD = np.array([120.0, 130.0, 110.0]), np.array([60.0, 50.0, 70.0])

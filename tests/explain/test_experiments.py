@@ -5,8 +5,6 @@ from typing import get_args
 import pytest
 
 from dptrain.cli.experiment import Name
-from dptrain.config import Config, build
-from dptrain.configrules import check
 from dptrain.errors import UsageError
 from dptrain.explain.experiments import (
     EXPERIMENTS,
@@ -18,6 +16,7 @@ from dptrain.explain.experiments import (
     published,
     variants,
 )
+from dptrain.settings import Config, build, check
 
 BASE = build({"augment": ("crop:2", "flip", "cutout:4"), "n": 3, "batch_size": 64})
 

@@ -9,10 +9,10 @@ import re
 import pytest
 
 from dptrain.cli import main
-from dptrain.config import Config, identity_json
-from dptrain.configfile import read_recipe, resolve
 from dptrain.data.augment import Pipeline
+from dptrain.recipefile import read_recipe, resolve
 from dptrain.recipes import FIRST, shipped
+from dptrain.settings import Config, identity_json
 
 SHAPES = {
     "fashion-mini": (28, 28, 1),

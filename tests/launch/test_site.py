@@ -7,8 +7,8 @@ import pytest
 
 from dptrain import errors
 from dptrain.cli.app import VERBS
-from dptrain.config import SECTION_OF
-from dptrain.configfile import OTHER_ENV
+from dptrain.recipefile import OTHER_ENV
+from dptrain.settings import SETTINGS
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def test_the_page_of_commands_has_every_verb_and_links_to_the_settings_it_takes_
 
 def test_the_page_of_settings_has_every_setting_once(hooks):
     rows = re.findall(r"^\| `(\w+)` \|", hooks.settings(), re.MULTILINE)
-    assert rows == list(SECTION_OF)
+    assert rows == list(SETTINGS)
 
 
 def test_links_of_the_contributing_page_lead_to_pages_and_other_files_are_code(hooks):

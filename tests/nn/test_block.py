@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from dptrain import nn
-from dptrain.config import Config, ModelConfig
 from dptrain.kernels.reference import conv as reference
 from dptrain.nn.block import BLOCKS
 from dptrain.nn.gradcheck import draws
 from dptrain.nn.layer import Run
+from dptrain.settings import Config, ModelConfig
 
 IMAGE, CLASSES = (8, 8, 3), 5
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from dptrain.config import ModelConfig
 from dptrain.kernels import loss
 from dptrain.model import ParamLayout
 from dptrain.nn import ImageShape, initial_params, resnet
 from dptrain.nn.layer import Run
+from dptrain.settings import ModelConfig
 
 CONFIGS = [
     ModelConfig(n=n, filters=4, shortcut=shortcut, residual=residual, hidden=hidden)

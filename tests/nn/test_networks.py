@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 
 from dptrain import nn
-from dptrain.config import ModelConfig
-from dptrain.configrules import RULES
 from dptrain.errors import UsageError
 from dptrain.model import ParamLayout, ParamSpec
 from dptrain.nn.block import BLOCKS, AveragePool, Subsample
@@ -22,6 +20,7 @@ from dptrain.nn.layer import Run
 from dptrain.nn.network import leaves
 from dptrain.nn.networks import NETWORKS
 from dptrain.optim.optimizer import OPTIMIZERS
+from dptrain.settings import SETTINGS, ModelConfig
 
 IMAGE, CLASSES = (8, 8, 3), 5
 SOURCE = """
@@ -289,14 +288,14 @@ def test_the_network_in_the_documentation_can_be_built_and_its_gradient_is_right
 def test_the_documentation_names_every_choice_there_is():
     text = (Path(__file__).parents[2] / "docs/reference/networks.md").read_text()
     for field in ("shortcut", "block", "conv_init", "linear_init", "gamma", "criterion", "schedule", "optimizer"):
-        assert [word for word in RULES[field].words if f"`{word}`" not in text] == [], field
+        assert [word for word in SETTINGS[field].rule.words if f"`{word}`" not in text] == [], field
     assert [name for name in NETWORKS if f"`{name}`" not in text] == []
 
 
 def test_the_configuration_offers_what_the_library_has():
     """Two lists of the same words: the configuration is read without importing the networks."""
-    assert set(RULES["block"].words) == set(BLOCKS)
-    assert set(RULES["criterion"].words) == set(MEASURES)
-    assert set(RULES["optimizer"].words) == set(OPTIMIZERS)
-    offered = {*RULES["conv_init"].words, *RULES["linear_init"].words, *RULES["gamma"].words}
+    assert set(SETTINGS["block"].rule.words) == set(BLOCKS)
+    assert set(SETTINGS["criterion"].rule.words) == set(MEASURES)
+    assert set(SETTINGS["optimizer"].rule.words) == set(OPTIMIZERS)
+    offered = {*SETTINGS["conv_init"].rule.words, *SETTINGS["linear_init"].rule.words, *SETTINGS["gamma"].rule.words}
     assert offered == set(INITIALISERS) - {"zeros"}

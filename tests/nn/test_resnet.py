@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from dptrain import nn
-from dptrain.config import ModelConfig
 from dptrain.errors import UsageError
 from dptrain.nn.convolution import Convolution, Linear
+from dptrain.settings import ModelConfig
 
 
 def leaves(layer):

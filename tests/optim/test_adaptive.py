@@ -5,9 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dptrain.config import TrainingConfig
-from dptrain.errors import UsageError
 from dptrain.optim.optimizer import OPTIMIZERS, make_optimizer, power
+from dptrain.settings import TrainingConfig
 from optim.trajectory import LAYOUT, trajectory
 
 SIZE = LAYOUT.size
@@ -111,10 +110,3 @@ def test_it_converges_on_a_bowl(name, lr):
 @given(st.floats(0.0, 1.0), st.integers(0, 10_000))
 def test_our_power_is_the_power(base, exponent):
     assert power(base, exponent) == pytest.approx(base**exponent, rel=1e-12, abs=1e-300)
-
-
-def test_an_unknown_rule_is_refused_with_the_names_there_are():
-    with pytest.raises(
-        UsageError, match="optimizer 'lion' is unknown; there are sgd, adam, rmsprop, adagrad, adadelta"
-    ):
-        make_optimizer(TrainingConfig(optimizer="lion"), LAYOUT)

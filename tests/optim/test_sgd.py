@@ -1,13 +1,11 @@
 """SGD: PyTorch's rule, in float32, with the same bits each time."""
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dptrain.config import TrainingConfig
-from dptrain.errors import UsageError
 from dptrain.optim.optimizer import make_optimizer
+from dptrain.settings import TrainingConfig
 from optim.trajectory import LAYOUT, trajectory
 
 SIZE = LAYOUT.size
@@ -96,8 +94,3 @@ def test_two_instances_give_the_same_bits_and_a_new_one_can_take_over_in_the_mid
         assert gradient.tobytes() == before.tobytes()
     assert params.tobytes() == whole[5][0].tobytes()
     assert state["velocity"].tobytes() == whole[5][1]["velocity"].tobytes()
-
-
-def test_an_unknown_decay_is_refused_with_the_names_there_are():
-    with pytest.raises(UsageError, match="decay 'some' is unknown; allowed are 'all' and 'weights'"):
-        make_optimizer(TrainingConfig(decay="some"), LAYOUT)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from dptrain import engine, nn
-from dptrain.config import ModelConfig, TrainingConfig
 from dptrain.interop.torchfile import read_torch
 from dptrain.optim.optimizer import make_optimizer
+from dptrain.settings import ModelConfig, TrainingConfig
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'dptrain[parity]'")
 

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from dptrain.config import TrainingConfig
 from dptrain.model import ParamLayout, ParamSpec
 from dptrain.nn import initial_params
 from dptrain.nn.activations import LogSoftMax, MulConstant, ReLU, Sigmoid, SoftMax, Tanh, Threshold
@@ -22,6 +21,7 @@ from dptrain.nn.pooling import (
     UpSampling,
 )
 from dptrain.optim.optimizer import make_optimizer
+from dptrain.settings import TrainingConfig
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'dptrain[parity]'")
 tnn = torch.nn

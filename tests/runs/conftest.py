@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from dptrain.cluster.state import TrainingState, layout_digest
-from dptrain.config import Config
 from dptrain.model import ParamLayout, ParamSpec
 from dptrain.runs.manifest import DataFacts, RunFacts
+from dptrain.settings import Config
 
 PARAMS = ParamLayout((ParamSpec("conv1.weight", (4, 3, 3, 3)), ParamSpec("bn1.weight", (4,), decay=False)))
 BUFFERS = ParamLayout((ParamSpec("bn1.running_mean", (4,)), ParamSpec("bn1.running_var", (4,))))

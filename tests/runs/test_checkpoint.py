@@ -8,9 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load as load_tensors
 
-from dptrain.config import TrainingConfig
 from dptrain.errors import CheckpointError
 from dptrain.runs.checkpoint import load, pack
+from dptrain.settings import TrainingConfig
 
 shared_path = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 

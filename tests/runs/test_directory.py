@@ -6,10 +6,10 @@ import os
 
 import pytest
 
-from dptrain.config import Config
-from dptrain.configfile import to_toml
 from dptrain.errors import RunDirectoryError
+from dptrain.recipefile import to_toml
 from dptrain.runs import directory
+from dptrain.settings import Config
 
 TOML = to_toml(Config())
 MANIFEST = {"identity": "x", "starts": [{"term": 1}]}

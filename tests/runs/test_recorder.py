@@ -20,7 +20,6 @@ from dptrain.cluster.events import (
     WorkerJoined,
     WorkerLost,
 )
-from dptrain.config import DeploymentConfig
 from dptrain.errors import RunDirectoryError
 from dptrain.runs import directory
 from dptrain.runs.checkpoint import load
@@ -28,6 +27,7 @@ from dptrain.runs.metrics import TIMING_KEYS, read
 from dptrain.runs.recorder import Recorder
 from dptrain.runs.reporter import Banner, JsonReporter, LiveReporter, PlainReporter, choose
 from dptrain.runs.shelf import Shelf
+from dptrain.settings import DeploymentConfig
 
 STEPS, EPOCH = 6, 3
 MEGABYTES = (5_000_000, 3_000_000)  #: sent and received a step

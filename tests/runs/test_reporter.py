@@ -7,10 +7,10 @@ import pytest
 from rich.console import Console
 
 from dptrain.cluster.events import Notice, RunStarted, StepDone, WorkerJoined, WorkerLost, WorkerSilent
-from dptrain.config import DeploymentConfig
 from dptrain.runs.live import _block
 from dptrain.runs.progress import Progress
 from dptrain.runs.reporter import Banner, LiveReporter, PlainReporter
+from dptrain.settings import DeploymentConfig
 
 NAMES = ("w0", "w1", "a-host-with-a-long-name.example.org:12345")
 

@@ -10,8 +10,8 @@ import time
 import pytest
 
 from dptrain.cli import checks as joining
-from dptrain.config import DeploymentConfig
 from dptrain.net import keystore
+from dptrain.settings import DeploymentConfig
 
 pytestmark = pytest.mark.system
 

@@ -13,10 +13,10 @@ import numpy as np
 from dptrain.cluster.events import EvaluationTask, GradientTask, Prepared, PrepareTask, Score, Task
 from dptrain.cluster.job import Evaluations, Job
 from dptrain.cluster.state import TrainingState, layout_digest
-from dptrain.config import TrainingConfig
 from dptrain.model import ParamLayout, ParamSpec, ShardResult
 from dptrain.optim.optimizer import Optimizer, make_optimizer
 from dptrain.optim.schedule import Schedule, make_schedule
+from dptrain.settings import TrainingConfig
 from dptrain.types import F32, I64
 
 PARAMS = ParamLayout((ParamSpec("conv.weight", (2, 3)), ParamSpec("bn.weight", (2,), decay=False)))

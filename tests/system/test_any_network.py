@@ -10,10 +10,10 @@ from safetensors import safe_open
 import dptrain
 from dptrain.api.trained import load_trained, open_trained_data
 from dptrain.cli import main
-from dptrain.config import build, identity_json
 from dptrain.errors import UsageError
 from dptrain.nn import initial_params
 from dptrain.runs.metrics import read
+from dptrain.settings import build, identity_json
 from dptrain.workers.compute import RunComputer
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]

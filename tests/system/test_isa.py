@@ -13,7 +13,7 @@ from dptrain.kernels import isa
 PROGRAM = """
 import json, sys, numpy as np
 from dptrain import engine, nn
-from dptrain.config import ModelConfig
+from dptrain.settings import ModelConfig
 from dptrain.kernels import isa
 out = {}
 for name, options, size, channels in [

@@ -7,25 +7,36 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dptrain.config import (
-    SECTION_OF,
+from dptrain.errors import UsageError
+from dptrain.recipefile import (
+    COMMAND_LINE,
+    OTHER_ENV,
+    from_environment,
+    from_flags,
+    from_toml,
+    gather,
+    resolve,
+    to_toml,
+)
+from dptrain.recipes import shipped
+from dptrain.rules import Choice, Real, Switch, Text, Whole
+from dptrain.settings import (
+    SETTINGS,
     Config,
     TrainingConfig,
     build,
+    check,
     from_identity_json,
     identity,
     identity_differences,
     identity_json,
+    unused,
     values,
 )
-from dptrain.configfile import OTHER_ENV, from_environment, from_toml, gather, resolve, to_toml
-from dptrain.configrules import RULES, Choice, Real, Switch, Text, Whole, check, convert
-from dptrain.errors import UsageError
-from dptrain.recipes import shipped
 
 
 def any_value(name: str) -> st.SearchStrategy:
-    rule = RULES[name]
+    rule = SETTINGS[name].rule
     if isinstance(rule, Whole):
         return st.integers(rule.low, rule.high)
     if isinstance(rule, Real):
@@ -43,16 +54,23 @@ def any_value(name: str) -> st.SearchStrategy:
     return st.lists(item, max_size=4).map(tuple)
 
 
-some_values = st.sets(st.sampled_from(sorted(RULES)), max_size=8).flatmap(
+some_values = st.sets(st.sampled_from(sorted(SETTINGS)), max_size=8).flatmap(
     lambda names: st.fixed_dictionaries({name: any_value(name) for name in names})
 )
 
 
-def test_every_field_has_a_rule_that_its_default_keeps():
-    assert RULES.keys() == SECTION_OF.keys()
+def test_every_default_keeps_its_rule_and_all_of_them_together_are_a_run():
     for name, value in values(Config()).items():
-        assert convert(name, value) == value
+        assert SETTINGS[name].convert(value) == value
+        assert SETTINGS[name].default == value
     check(Config())
+    assert list(unused(Config())) == []
+
+
+def test_every_setting_says_in_one_line_what_it_is():
+    for setting in SETTINGS.values():
+        assert 10 <= len(setting.about) <= 95, setting.name
+        assert not setting.about.endswith("."), setting.name
 
 
 @given(some_values)
@@ -177,25 +195,34 @@ def test_the_cifar_recipe_is_that_of_the_torch_script():
         ({"batch_size": "20"}, "shards: batch_size 32, or a shard_size that divides 20: 20"),
         ({"batch_size": "101"}, "shards: batch_size 96 or 128"),
         ({"momentum": "0"}, "nesterov = true needs momentum above 0"),
-        ({"milestones": "2"}, 'milestones = [2] is used by schedule = "steps" only, but schedule is "cosine"'),
+        (
+            {"milestones": "2"},
+            'milestones = [2] is used only with schedule = "steps", but schedule = "cosine": leave it out',
+        ),
         ({"schedule": "steps"}, 'schedule = "steps" needs milestones'),
-        ({"schedule": "steps", "milestones": "3,2"}, "milestones = [3, 2]: must rise"),
-        ({"schedule": "steps", "milestones": "6"}, "milestones = [6]: every one must lie before the end (epochs = 6)"),
+        ({"schedule": "steps", "milestones": "3,2"}, "milestones = [3, 2]: each must be larger than the one before"),
+        ({"schedule": "steps", "milestones": "6"}, "milestones = [6]: each must lie before the end (epochs = 6)"),
         ({"warmup": "7"}, "warmup = 7 epochs is longer than the run (epochs = 6)"),
-        ({"l2": "1e-4"}, "weight_decay = 0.0005 and l2 = 0.0001: the same thing twice"),
-        ({"warmup_factor": "0.01", "warmup": "0"}, "warmup_factor = 0.01 is the rate during the warm-up"),
-        ({"rates": "1,0.1"}, 'rates is used by schedule = "table" only'),
+        ({"l2": "1e-4"}, "weight_decay = 0.0005 and l2 = 0.0001 do the same thing: set one of them to 0"),
+        ({"warmup_factor": "0.01", "warmup": "0"}, "warmup_factor = 0.01 is not used with warmup = 0.0"),
+        ({"rates": "1,0.1"}, 'rates = [1.0, 0.1] is used only with schedule = "table"'),
         ({"schedule": "table"}, 'schedule = "table" needs rates'),
-        ({"criterion": "hinge", "class_weights": "1,2"}, 'class_weights is for criterion "cross-entropy" or "nll"'),
-        ({"network": "lenet", "n": "5"}, "n = 5 changes nothing in the network lenet: leave it out, or at 1"),
-        ({"network": "vgg", "residual": "false"}, "residual = false changes nothing in the network vgg"),
-        ({"network": "vgg", "block": "preactivation"}, 'block = "preactivation" changes nothing in the network vgg'),
+        (
+            {"criterion": "hinge", "class_weights": "1,2"},
+            'used only with criterion = "cross-entropy" or "nll"',
+        ),
+        ({"network": "lenet", "n": "5"}, 'n = 5 is not used with network = "lenet"'),
+        ({"network": "vgg", "residual": "false"}, 'residual = false is not used with network = "vgg"'),
+        (
+            {"network": "vgg", "block": "preactivation"},
+            'block = "preactivation" is not used with network = "vgg"',
+        ),
         ({"network": "mine.py:net"}, "or FILE:FUNCTION of a file given with networks, without its .py"),
         ({"network": "../evil:f"}, "network = '../evil:f': must be the name of a network, or FILE:FUNCTION"),
         ({"networks": "evil"}, "networks = 'evil': must be at most 64 values, each a Python file"),
         ({"precision": "fp16"}, "precision = 'fp16': must be fp32"),
         ({"precision": "bf16"}, "precision = 'bf16': must be fp32 (a bf16 that runs on every x86 CPU is planned)"),
-        ({"threads": "2"}, "threads = 2 is for workers = 0"),
+        ({"threads": "2"}, "threads = 2 is used only with workers = 0, but workers = 2"),
     ],
 )
 def test_what_cannot_be_is_refused_with_key_value_and_what_is_allowed(flags, message):
@@ -214,11 +241,11 @@ def test_what_cannot_be_is_refused_with_key_value_and_what_is_allowed(flags, mes
         ),
         (
             "lr = 1\n",
-            "unknown section or key 'lr': sections are data, model, training, deployment; it belongs into [training]",
+            "unknown section or key 'lr': sections are data, model, training, deployment; it belongs in [training]",
         ),
         ("[training]\nlearning_rat = 1\n", "unknown key 'learning_rat' in [training]"),
         ("[training]\nbatchsize = 1\n", "did you mean batch_size?"),
-        ("[model]\nbatch_size = 1\n", "it belongs into [training]"),
+        ("[model]\nbatch_size = 1\n", "it belongs in [training]"),
         ("[training]\nlr = '1'\n", "lr = '1': must be a number"),
         ("[training]\nprecision = 'bf16'\n", "precision = 'bf16': must be fp32 (a bf16 that runs on every x86 CPU"),
         ("data = 3\n", "data = 3: must be a section"),
@@ -247,3 +274,115 @@ def test_an_unknown_variable_with_our_prefix_is_refused_and_the_documented_ones_
         from_environment({"DPTRAIN_WORKER": "2"})
     with pytest.raises(UsageError, match="DPTRAIN_RESIDUAL: residual = 'maybe': must be true or false"):
         from_environment({"DPTRAIN_RESIDUAL": "maybe"})
+
+
+# --- a stronger source that makes a setting of a weaker one meaningless
+
+
+@pytest.mark.parametrize(
+    ("recipe", "flags", "line"),
+    [
+        (
+            "sfddd",
+            {"schedule": "cosine"},
+            "milestones of recipe sfddd is dropped: not used with schedule = cosine (the command line)",
+        ),
+        (
+            "cifar10",
+            {"network": "lenet"},
+            "n, block, shortcut of recipe cifar10 are dropped: not used with network = lenet (the command line)",
+        ),
+        (
+            "cifar10-gcr-20-adadelta",
+            {"optimizer": "sgd"},
+            "rho of recipe cifar10-gcr-20-adadelta is dropped: not used with optimizer = sgd (the command line)",
+        ),
+        (
+            "cifar10-gcr-110",
+            {"warmup": "0"},
+            "warmup_factor of recipe cifar10-gcr-110 is dropped: not used with warmup = 0.0 (the command line)",
+        ),
+    ],
+)
+def test_a_flag_that_makes_a_key_of_the_recipe_meaningless_wins_and_one_line_names_the_key(recipe, flags, line, caplog):
+    config = resolve(recipe, {}, flags)
+    assert [record.getMessage() for record in caplog.records] == [line]
+    changed = {*line.split(" of recipe")[0].split(", "), *flags}
+    assert {n: v for n, v in values(config).items() if n not in changed} == {
+        n: v for n, v in values(resolve(recipe)).items() if n not in changed
+    }
+    assert list(unused(config)) == []
+
+
+def test_a_variable_wins_over_the_recipe_and_a_flag_over_the_variable(tmp_path, caplog):
+    recipe = tmp_path / "r.toml"
+    recipe.write_text("[deployment]\nthreads = 2\nworkers = 0\n")
+    assert resolve(str(recipe), {"DPTRAIN_WORKERS": "3"}).deployment.threads == 0
+    assert resolve(str(recipe), {"DPTRAIN_THREADS": "4"}, {"workers": "1"}).deployment.threads == 0
+    assert [record.getMessage() for record in caplog.records] == [
+        f"threads of recipe {recipe} is dropped: not used with workers = 3 (the environment)",
+        "threads of the environment is dropped: not used with workers = 1 (the command line)",
+    ]
+
+
+def test_a_quiet_run_drops_a_key_without_a_line(caplog):
+    assert resolve("sfddd", {}, {"schedule": "cosine", "log_format": "quiet"}).training.milestones == ()
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    ("environ", "flags", "message"),
+    [
+        ({}, {"schedule": "cosine", "milestones": "3"}, "milestones = [3] is used only with schedule"),
+        ({}, {"optimizer": "adam", "momentum": "0.5"}, 'momentum = 0.5 is used only with optimizer = "sgd"'),
+        (
+            {"DPTRAIN_OPTIMIZER": "sgd", "DPTRAIN_RHO": "0.5"},
+            {},
+            'rho = 0.5 is used only with optimizer = "rmsprop"',
+        ),
+        ({"DPTRAIN_SCHEDULE": "cosine"}, {"milestones": "3"}, "milestones = [3] is used only with schedule"),
+    ],
+)
+def test_a_meaningless_key_is_refused_where_no_stronger_source_decided_that(environ, flags, message):
+    with pytest.raises(UsageError) as error:
+        resolve("", environ, flags)
+    assert message in str(error.value)
+
+
+def test_a_value_that_no_stored_run_may_lose_is_still_accepted_from_a_recipe():
+    """Runs of `dptrain experiment solver` were stored with such values; their configuration must stay readable."""
+    stored = build({"optimizer": "adam", "momentum": 0.0, "nesterov": False})
+    assert from_identity_json(identity_json(stored)) == stored
+    assert build(from_toml(to_toml(stored))) == stored
+
+
+# --- depth and width
+
+
+def test_depth_and_width_are_other_names_for_n_and_filters():
+    assert from_flags({"depth": "20", "width": "8"}) == {"n": 3, "filters": 8}
+    assert resolve(flags={"depth": "110", "width": "32"}) == resolve(flags={"n": "18", "filters": "32"})
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"depth": "18"}, "--depth: depth = 18: a resnet has 6n + 2 layers: choose 14 or 20"),
+        ({"depth": "2"}, "--depth: depth = '2': must be 6n + 2, from 8 to 1202"),
+        ({"depth": "deep"}, "--depth: depth = 'deep': must be 6n + 2"),
+        ({"width": "0"}, "--width: filters = '0': must be a whole number from 1"),
+        ({"depth": "20", "n": "3"}, "depth and n set the same thing"),
+        ({"n": "3", "depth": "20"}, "depth and n set the same thing"),
+        ({"depth": "20", "network": "vgg"}, "depth = 20 is for network resnet, but network = vgg: give n instead"),
+    ],
+)
+def test_a_depth_or_width_that_cannot_be_is_refused_with_the_nearest(flags, message):
+    with pytest.raises(UsageError) as error:
+        gather("", {}, flags)
+    assert message in str(error.value)
+
+
+def test_each_depth_of_a_resnet_is_a_number_of_blocks():
+    assert [from_flags({"depth": str(6 * n + 2)})["n"] for n in (1, 2, 199, 200)] == [1, 2, 199, 200]
+    with pytest.raises(UsageError, match="must be 6n"):
+        from_flags({"depth": "1208"}, COMMAND_LINE)

@@ -1,0 +1,551 @@
+"""Every setting, declared once: section, type, default, rule, help, and whether it decides the bits of a run.
+
+From these declarations come the keys of a recipe, the flags and their help, the environment variables, the keywords of
+`dptrain.fit`, the checks and the reference in docs/. The settings of [data], [model] and [training] are the identity of
+a run: they decide its bits. Those of [deployment] say how it is run: the bits do not depend on them.
+
+Names are unique across the sections: `batch_size` in [training] is `--batch-size` and DPTRAIN_BATCH_SIZE.
+`dptrain.recipefile` reads recipes, environment variables and flags.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, TypeVar
+
+from dptrain.errors import UsageError, nearest
+from dptrain.rules import Choice, Real, Rule, Several, Switch, Text, Value, Whole
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """Which values of another setting use this one."""
+
+    other: str
+    values: tuple[Value, ...]
+    exclude: bool = False  #: all values but those listed
+    #: A configuration in which the setting has a value that is not used: refuse it (True), or accept it, because runs
+    #: exist that were started with it (False).
+    strict: bool = True
+
+    def by(self, value: Value) -> bool:
+        """Is the setting used where the other setting has this value?"""
+        return (value in self.values) != self.exclude
+
+
+def setting(default: _T, rule: Rule, about: str, *, later: bool = False, use: Use | None = None, short: str = "") -> _T:
+    """Declares a setting as a dataclass field.
+
+    `about` is its help. `later`: the setting came after the first runs; the JSON of the identity leaves it out while it
+    has its default, so that a new setting changes the identity of no run that does not use it. `short`: another
+    spelling of the flag.
+    """
+    made: _T = field(
+        default=default, metadata={"rule": rule, "about": about, "later": later, "use": use, "short": short}
+    )
+    return made
+
+
+_RESIDUAL = Use("network", ("lenet", "vgg"), exclude=True)
+_STEPS, _TABLE = Use("schedule", ("steps",)), Use("schedule", ("table",))
+
+
+def _optimizer(*names: str) -> Use:
+    return Use("optimizer", names, strict=False)
+
+
+@dataclass(frozen=True, slots=True)
+class DataConfig:
+    """[data]: which images, and how they are prepared."""
+
+    # The catalog knows the names; a path may be anything that TOML, JSON and one line of text can hold.
+    dataset: str = setting(
+        "fashion-mini",
+        Text(
+            "the name of a data set, or folder:PATH; no control characters, valid UTF-8",
+            r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]+",
+        ),
+        "a name from `dptrain data list`, or folder:PATH",
+    )
+    validation: int = setting(
+        -1, Whole(-1, 10_000_000), "training images held out for validation; -1: one tenth; 0: none"
+    )
+    augment: tuple[str, ...] = setting(
+        (),
+        Several(Text('an operation such as "crop:4" or "flip"', r"[a-z][a-z0-9_-]*(:-?[0-9.]+)*"), 16),
+        "operations in order, separated by commas, such as crop:4,flip",
+    )
+    samples: int = setting(0, Whole(0, 10_000_000), "train on only this many images; 0: all", later=True)
+    replacement: bool = setting(
+        default=False, rule=Switch(), about="draw the images of an epoch with replacement", later=True
+    )
+    normalise: str = setting(
+        "channel",
+        Choice(("channel", "mean-image")),
+        "what is subtracted from pixels: the mean of each channel, or the mean image",
+        later=True,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """[model]: the network and its loss."""
+
+    n: int = setting(
+        1,
+        Whole(1, 200),
+        "blocks per stage: a resnet has 6n+2 layers; for vgg, convolutions per stage",
+        use=Use("network", ("lenet",), exclude=True),
+    )
+    filters: int = setting(
+        16, Whole(1, 1024), "channels of the first stage; each later stage has twice as many", short="--width"
+    )
+    shortcut: str = setting(
+        "A",
+        Choice(("A", "avgpool", "A-end", "avgpool-end", "B", "C")),
+        "across stages: every second pixel (A), 2x2 average, 1x1 convolution (B; C: in every block)",
+        use=_RESIDUAL,
+    )
+    residual: bool = setting(
+        default=True, rule=Switch(), about="off: the plain network of the same size, without shortcuts", use=_RESIDUAL
+    )
+    hidden: tuple[int, ...] = setting(
+        (), Several(Whole(1, 65_536), 8), "widths of linear-BatchNorm-ReLU layers before the last layer"
+    )
+    network: str = setting(
+        "resnet",
+        Text(
+            "the name of a network, or FILE:FUNCTION of a file given with networks, without its .py",
+            r"[A-Za-z_][A-Za-z0-9_]{0,99}(:[A-Za-z_][A-Za-z0-9_]{0,99})?",
+        ),
+        "resnet, lenet, vgg, or FILE:FUNCTION of a file in --networks (FILE without .py)",
+        later=True,
+    )
+    block: str = setting(
+        "paper",
+        Choice(("paper", "no-relu", "bn-after", "bn-after-no-relu", "relu-before", "preactivation")),
+        "order of ReLU and BatchNorm in a residual block",
+        later=True,
+        use=_RESIDUAL,
+    )
+    conv_init: str = setting(
+        "kaiming",
+        Choice(("kaiming", "fan-in", "torch", "xavier", "orthogonal")),
+        "initial weights of convolutions",
+        later=True,
+    )
+    linear_init: str = setting(
+        "torch",
+        Choice(("torch", "fan-in", "kaiming", "xavier", "orthogonal")),
+        "initial weights and biases of linear layers",
+        later=True,
+    )
+    gamma: str = setting(
+        "ones", Choice(("ones", "uniform", "gcr", "pyfunt", "pyfunt-wide")), "initial scales of BatchNorm", later=True
+    )
+    dropout: float = setting(
+        0.0, Real(0.0, 0.99), "probability that training zeroes an input of the last linear layer", later=True
+    )
+    criterion: str = setting(
+        "cross-entropy", Choice(("cross-entropy", "nll", "hinge", "bce")), "loss function", later=True
+    )
+    class_weights: tuple[float, ...] = setting(
+        (),
+        Several(Real(0.0, 1e6), 65_536),
+        "weight of each class in the loss, separated by commas; empty: 1 each",
+        later=True,
+        use=Use("criterion", ("cross-entropy", "nll")),
+    )
+    l2: float = setting(0.0, Real(0.0, 1.0), "adds l2 / 2 times the sum of the squared weights to the loss", later=True)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingConfig:
+    """[training]: steps, learning rate and update rule."""
+
+    epochs: int = setting(6, Whole(1, 100_000), "passes over the training images")
+    batch_size: int = setting(128, Whole(1, 65_536), "images per step, over all workers", short="-b")
+    shard_size: int = setting(32, Whole(1, 4_096), "images per shard, the unit of work and of BatchNorm statistics")
+    seed: int = setting(0, Whole(0, 2**63 - 1), "random seed of the weights, the order and the augmentation")
+    lr: float = setting(0.1, Real(0.0, 100.0, above=True), "learning rate")
+    momentum: float = setting(0.9, Real(0.0, 0.9999), "momentum of sgd", use=_optimizer("sgd"))
+    nesterov: bool = setting(
+        default=True, rule=Switch(), about="Nesterov's form of the momentum of sgd", use=_optimizer("sgd")
+    )
+    weight_decay: float = setting(5e-4, Real(0.0, 1.0), "adds this times the weights to the gradient", short="--wd")
+    decay: str = setting("all", Choice(("all", "weights")), "weight decay is for all parameters, or for weights only")
+    schedule: str = setting(
+        "cosine", Choice(("constant", "steps", "cosine", "table")), "learning rate after the warm-up"
+    )
+    milestones: tuple[int, ...] = setting(
+        (),
+        Several(Whole(1, 100_000), 64),
+        "schedule steps: epochs at which the learning rate is multiplied by factor",
+        use=_STEPS,
+    )
+    factor: float = setting(
+        0.1,
+        Real(0.0, 1.0, above=True),
+        "schedule steps: multiplies the learning rate at each milestone",
+        use=Use("schedule", ("steps",), strict=False),
+    )
+    warmup: float = setting(1.0, Real(0.0, 100_000.0), "epochs of warm-up")
+    precision: str = setting(
+        "fp32",
+        Choice(("fp32",), " (a bf16 that runs on every x86 CPU is planned)"),
+        "number format of activations and gradients",
+    )
+    warmup_factor: float = setting(
+        0.0,
+        Real(0.0, 1.0),
+        "during the warm-up the learning rate is this times lr; 0: it rises linearly",
+        later=True,
+        use=Use("warmup", (0.0,), exclude=True),
+    )
+    rates: tuple[float, ...] = setting(
+        (),
+        Several(Real(0.0, 1e6, above=True), 100_000),
+        "schedule table: factors of lr, one per epoch, separated by commas; the last one stays",
+        later=True,
+        use=_TABLE,
+    )
+    bn_momentum: float = setting(
+        0.1,
+        Real(0.0, 1.0),
+        "weight of a batch in BatchNorm's running statistics; 0: their mean over the epoch",
+        later=True,
+    )
+    optimizer: str = setting(
+        "sgd", Choice(("sgd", "adam", "rmsprop", "adagrad", "adadelta")), "update rule", later=True
+    )
+    beta1: float = setting(
+        0.9, Real(0.0, 0.9999), "adam: decay of the running mean of gradients", later=True, use=_optimizer("adam")
+    )
+    beta2: float = setting(
+        0.999,
+        Real(0.0, 0.999999),
+        "adam: decay of the running mean of squared gradients",
+        later=True,
+        use=_optimizer("adam"),
+    )
+    rho: float = setting(
+        0.9,
+        Real(0.0, 0.999999),
+        "rmsprop, adadelta: decay of the running mean of squared gradients",
+        later=True,
+        use=_optimizer("rmsprop", "adadelta"),
+    )
+    epsilon: float = setting(
+        1e-8,
+        Real(0.0, 1.0, above=True),
+        "all update rules but sgd: added to the divisor",
+        later=True,
+        use=_optimizer("adam", "rmsprop", "adagrad", "adadelta"),
+    )
+
+    @property
+    def shards_per_step(self) -> int:
+        """Of a full step; the last step of an epoch may have fewer."""
+        return self.batch_size // self.shard_size
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentConfig:
+    """[deployment]: how a run is carried out. Never part of the identity."""
+
+    workers: int = setting(2, Whole(0, 1024), "worker processes; 0: train in this process")
+    threads: int = setting(0, Whole(0, 1024), "with 0 workers: threads; 0: one per core", use=Use("workers", (0,)))
+    augmenters: int = setting(0, Whole(0, 256), "processes that prepare images ahead; each needs a core of its own")
+    networks: tuple[str, ...] = setting(
+        (),
+        Several(Text("a Python file", r"[^\x00-\x1f,]+\.py"), 64),
+        "Python files whose networks may run on this host, separated by commas",
+    )
+    bind: str = setting(
+        "ipc",
+        Text(
+            '"ipc", ipc://@NAME or tcp://HOST:PORT (port 0: any free one)',
+            r"ipc|ipc://@[A-Za-z0-9._-]{1,90}|tcp://(\[[0-9a-fA-F:]+\]|[A-Za-z0-9_.*-]+):[0-9]{1,5}",
+        ),
+        "address the coordinator listens on: ipc, or tcp://HOST:PORT",
+    )
+    keys: str = setting("", Text("a path"), "directory of this process's keys: KEYS/NAME of `dptrain keys`")
+    isa: str = setting(
+        "auto",
+        Choice(("auto", "avx512", "avx2", "portable")),
+        "CPU instructions the kernels may use; the bits are the same",
+    )
+    data_dir: str = setting("", Text("a path"), "directory of the data sets; default $DPTRAIN_DATA")
+    runs: str = setting("runs", Text("a path", r"[^\x00-\x1f]+"), "directory in which run directories are made")
+    name: str = setting(
+        "",
+        Text(
+            'a directory name of letters, digits, "." "_" "-" (not "latest")',
+            r"(?!latest$)([A-Za-z0-9_][A-Za-z0-9_.-]{0,199})?",
+        ),
+        "name of the run directory; default: date, time and data set",
+    )
+    resume: str = setting(
+        "", Text('"", "auto" or a run directory'), "a run directory; or auto: the run --name, else the latest run"
+    )
+    max_steps: int = setting(0, Whole(0, 2**40), "stop with a checkpoint after this step; 0: no limit")
+    eval_every: int = setting(1, Whole(1, 100_000), "epochs between validations")
+    eval_first: bool = setting(default=False, rule=Switch(), about="also validate before the first step")
+    checkpoint_every: int = setting(0, Whole(0, 2**40), "steps between checkpoints; 0: one per epoch")
+    keep: int = setting(2, Whole(0, 1_000), "numbered checkpoints kept besides last and best")
+    hash_every: int = setting(0, Whole(0, 2**40), "steps between state hashes; 0: only with checkpoints")
+    audit: float = setting(0.0, Real(0.0, 1.0), "share of the shards that two workers compute, to compare the results")
+    max_wait: float = setting(0.0, Real(0.0, 1e9), "seconds without a worker after which the run stops; 0: never")
+    log_format: str = setting(
+        "auto",
+        Choice(("auto", "rich", "plain", "json", "quiet")),
+        "auto: live display on a terminal, else plain lines; quiet: errors only",
+    )
+    log_interval: float = setting(10.0, Real(0.0, 86_400.0, above=True), "seconds between plain progress lines")
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All settings of a run."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    deployment: DeploymentConfig = field(default_factory=DeploymentConfig)
+
+
+SECTIONS: dict[str, type[DataConfig | ModelConfig | TrainingConfig | DeploymentConfig]] = {
+    "data": DataConfig,
+    "model": ModelConfig,
+    "training": TrainingConfig,
+    "deployment": DeploymentConfig,
+}
+IDENTITY_SECTIONS = ("data", "model", "training")
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What is declared about one setting."""
+
+    name: str
+    section: str
+    default: Value
+    rule: Rule
+    about: str  #: help
+    later: bool  #: the JSON of the identity leaves it out while it has its default
+    use: Use | None  #: None: always used
+    short: str  #: another spelling of the flag; "": none
+
+    @property
+    def identity(self) -> bool:
+        """Does it decide the bits of a run?"""
+        return self.section in IDENTITY_SECTIONS
+
+    @property
+    def flag(self) -> str:
+        """`batch_size` -> `--batch-size`."""
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        """`batch_size` -> DPTRAIN_BATCH_SIZE."""
+        return f"DPTRAIN_{self.name.upper()}"
+
+    def convert(self, value: object) -> Value:
+        """A value from TOML or JSON, checked. Raises UsageError with the key, the value and what is allowed."""
+        try:
+            return self.rule.convert(value)
+        except ValueError:
+            raise UsageError(self._refusal(value)) from None
+
+    def parse(self, text: str) -> Value:
+        """A value from a flag or the environment, checked. Raises UsageError as `convert` does."""
+        try:
+            return self.rule.parse(text)
+        except ValueError:
+            raise UsageError(self._refusal(text)) from None
+
+    def _refusal(self, value: object) -> str:
+        shown = repr(value) if len(repr(value)) <= 80 else repr(value)[:77] + "..."
+        hint = nearest(value, self.rule.words) if isinstance(self.rule, Choice) and isinstance(value, str) else ""
+        return f"{self.name} = {shown}: must be {self.rule.allowed}{hint}"
+
+
+#: Every setting by its name.
+SETTINGS: dict[str, Setting] = {
+    f.name: Setting(f.name, section, getattr(kind(), f.name), **f.metadata)
+    for section, kind in SECTIONS.items()
+    for f in fields(kind)
+}
+
+
+def values(config: Config) -> dict[str, Value]:
+    """Every value by the name of its setting."""
+    return {name: getattr(getattr(config, each.section), name) for name, each in SETTINGS.items()}
+
+
+def build(given: Mapping[str, Value], base: Config | None = None) -> Config:
+    """`base` (default: the defaults) with the given values, by name, replaced. They are not checked here."""
+    merged = values(base or Config()) | dict(given)
+    by_section: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
+    for name, value in merged.items():
+        by_section[SETTINGS[name].section][name] = value
+    return Config(**{section: SECTIONS[section](**by_section[section]) for section in SECTIONS})  # type: ignore[arg-type]  # keyed by SECTIONS
+
+
+def from_sections(sections: Mapping[str, object], only: tuple[str, ...] = tuple(SECTIONS)) -> dict[str, Value]:
+    """{"data": {"dataset": ...}, ...} as TOML or JSON gives it -> checked values by name.
+
+    Raises UsageError for an unknown section or key (with the nearest name), or a value that is not allowed.
+    """
+    found: dict[str, Value] = {}
+    for section, table in sections.items():
+        if section not in only:
+            home = f"; it belongs in [{SETTINGS[section].section}]" if section in SETTINGS else nearest(section, only)
+            raise UsageError(f"unknown section or key {section!r}: sections are {', '.join(only)}{home}")
+        if not isinstance(table, dict):
+            raise UsageError(f"{section} = {table!r}: must be a section, [{section}]")
+        for key, value in table.items():
+            if key not in SETTINGS or SETTINGS[key].section != section:
+                raise UsageError(f"unknown key {key!r} in [{section}]{_where_instead(key, section)}")
+            found[key] = SETTINGS[key].convert(value)
+    return found
+
+
+def _where_instead(key: str, section: str) -> str:
+    if key in SETTINGS:
+        return f"; it belongs in [{SETTINGS[key].section}]"
+    return nearest(key, (name for name, s in SETTINGS.items() if s.section == section)) or nearest(key, SETTINGS)
+
+
+# --- the identity of a run
+
+
+def identity_json(config: Config) -> str:
+    """The identity part as canonical JSON: sorted keys, no spaces. `Welcome.config` carries it."""
+    found: dict[str, dict[str, Value]] = {}
+    for section in IDENTITY_SECTIONS:
+        given = asdict(getattr(config, section))
+        found[section] = {n: v for n, v in given.items() if not (SETTINGS[n].later and v == SETTINGS[n].default)}
+    return _canonical(found)
+
+
+def from_identity_json(text: str) -> Config:
+    """The configuration from `identity_json`, with default deployment. Raises UsageError.
+
+    Every key of the identity must be there, except later ones, and no other key.
+    """
+    try:
+        sections = json.loads(text)
+    except ValueError as error:
+        raise UsageError(f"the configuration of the run is not JSON: {error}") from error
+    if not isinstance(sections, dict):
+        raise UsageError(f"the configuration of the run must be a JSON object, not {type(sections).__name__}")
+    given = from_sections(sections, IDENTITY_SECTIONS)
+    missing = [name for name, s in SETTINGS.items() if s.identity and not s.later and name not in given]
+    if missing:
+        raise UsageError(f"the configuration of the run lacks {', '.join(missing)}")
+    config = build(given)
+    check(config)
+    return config
+
+
+def identity(config: Config, dataset_sha256: str, layout_digest: str, numerics: str) -> str:
+    """SHA-256 (hex) that names a run: its configuration, data, network and arithmetic. Deployment is not in it."""
+    facts = {"config": identity_json(config), "dataset": dataset_sha256, "layout": layout_digest, "numerics": numerics}
+    return hashlib.sha256(_canonical(facts).encode()).hexdigest()
+
+
+def identity_differences(a: Config, b: Config) -> list[str]:
+    """`name: a's value -> b's value` for every setting of the identity in which the two differ."""
+    left, right = values(a), values(b)
+    names = (name for name, each in SETTINGS.items() if each.identity)
+    return [f"{n}: {left[n]!r} -> {right[n]!r}" for n in names if left[n] != right[n]]
+
+
+def _canonical(value: object) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+# --- what values must not be together
+
+
+def check(config: Config) -> None:
+    """Refuses values that are allowed alone but not together. Raises UsageError."""
+    for name in unused(config):
+        use = SETTINGS[name].use
+        if use and use.strict:
+            raise UsageError(not_used(name, values(config)))
+    for impossible, message in _combinations(config):
+        if impossible:
+            raise UsageError(message)
+
+
+def unused(config: Config) -> Iterator[str]:
+    """Names of settings that have another value than their default although the configuration does not use them."""
+    given = values(config)
+    for name, each in SETTINGS.items():
+        if each.use and given[name] != each.default and not each.use.by(given[each.use.other]):
+            yield name
+
+
+def not_used(name: str, given: Mapping[str, Value]) -> str:
+    """The refusal of a setting that the given values, by name, do not use."""
+    use = SETTINGS[name].use
+    assert use is not None
+    now = f"{use.other} = {json.dumps(given[use.other])}"
+    only = " or ".join(json.dumps(value) for value in use.values)
+    why = f"not used with {now}" if use.exclude else f"used only with {use.other} = {only}, but {now}"
+    return f"{name} = {json.dumps(given[name])} is {why}: leave it out"
+
+
+def uneven(batch_size: int, shard_size: int) -> str:
+    """Why a batch cannot be cut into such shards, and the nearest sizes that can be; "": it can."""
+    if batch_size % shard_size == 0:
+        return ""
+    below = batch_size // shard_size * shard_size
+    whole = f"{below} or {below + shard_size}" if below else str(shard_size)
+    divisor = max(size for size in range(1, shard_size + 1) if batch_size % size == 0)
+    other = f", or a shard_size that divides {batch_size}: {divisor}" if divisor > 1 else ""
+    return (
+        f"batch_size = {batch_size} is not a multiple of shard_size = {shard_size}, "
+        f"but a batch is cut into equal shards: batch_size {whole}{other}"
+    )
+
+
+def _combinations(config: Config) -> list[tuple[bool, str]]:
+    t, d = config.training, config.deployment
+    return [
+        (bool(uneven(t.batch_size, t.shard_size)), uneven(t.batch_size, t.shard_size)),
+        (
+            t.nesterov and t.momentum == 0.0,
+            "nesterov = true needs momentum above 0: set momentum, or nesterov = false (--no-nesterov)",
+        ),
+        (
+            t.schedule == "steps" and not t.milestones,
+            'schedule = "steps" needs milestones: the epochs at which the learning rate is multiplied by factor',
+        ),
+        (
+            list(t.milestones) != sorted(set(t.milestones)),
+            f"milestones = {list(t.milestones)}: each must be larger than the one before",
+        ),
+        (
+            max(t.milestones, default=0) >= t.epochs,
+            f"milestones = {list(t.milestones)}: each must lie before the end (epochs = {t.epochs})",
+        ),
+        (t.warmup > t.epochs, f"warmup = {t.warmup:g} epochs is longer than the run (epochs = {t.epochs})"),
+        (
+            t.weight_decay > 0.0 and config.model.l2 > 0.0,
+            f"weight_decay = {t.weight_decay:g} and l2 = {config.model.l2:g} do the same thing: set one of them to 0",
+        ),
+        (t.schedule == "table" and not t.rates, 'schedule = "table" needs rates: factors of lr, one per epoch'),
+        (
+            d.bind.startswith("tcp://") and int(d.bind.rpartition(":")[2]) > 65_535,
+            f"bind = {d.bind!r}: the port must be from 0 to 65535",
+        ),
+    ]
