@@ -258,7 +258,7 @@ def test_a_training_that_fails_otherwise_ends_the_experiment_and_is_not_told_as_
         (["depth", "--dataset", "folder:gone"], "folder:gone: there is no folder "),
         (["depth", "--network", "mine:net"], "8 layers: network 'mine:net' comes from a Python file"),
         (["pad", "--values", "0,200"], "pad 200: "),
-        (["depth", "--network", "lenet"], "n = 3 changes nothing in the network lenet"),
+        (["depth", "--network", "lenet"], 'n = 3 is not used with network = "lenet"'),
         (["depth", "--precision", "bf16"], "precision = 'bf16': must be fp32"),
     ],
 )
