@@ -10,11 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from griffe import Attribute, Docstring, Extension
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
-from dptrain.cli.app import build_app
+from dptrain.cli.app import VERBS, build_app
 from dptrain.settings import IDENTITY_SECTIONS, SECTIONS, SETTINGS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -53,14 +55,15 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def command_line() -> str:
     """Every verb with its flags, as Markdown. A verb that takes all settings of a section links to the section."""
     text = build_app(listing=False).generate_docs(heading_level=1)
-    _, _, body = text.partition("**Commands**:")
+    body = text[text.index("\n## dptrain ") :]
     for section in SECTIONS:
         body = re.sub(
             rf"^\*\*{section.capitalize()}\*\*:\n\n(?:\* .*\n)+", _shortened(section), body, flags=re.MULTILINE
         )
     for noise in ("\\", " *[default: False]*", ' *[default: ""]*'):
         body = body.replace(noise, "")
-    return _COMMANDS + body
+    index = "".join(f"- [`{verb}`](#dptrain-{verb}): {line}\n" for verb, (_, line) in VERBS.items())
+    return f"{_COMMANDS}\n{index}{body}"
 
 
 def _shortened(section: str) -> Callable[[re.Match[str]], str]:
@@ -107,3 +110,16 @@ def from_the_top(name: str) -> str:
     text = (ROOT / name).read_text()
     text = re.sub(r"\]\(docs/", "](", text)
     return re.sub(r"\[([^\]]+)\]\((?!https?:|#|[\w/-]+\.md)([^)]+)\)", r"`\2`", text)
+
+
+class FieldComments(Extension):
+    """Lets mkdocstrings show the `#:` comment behind a field as its docstring (mkdocs.yml lists it)."""
+
+    def on_attribute_instance(self, *, attr: Attribute, **kwargs: Any) -> None:  # noqa: ANN401  # what griffe passes
+        """Griffe calls this for every attribute that it has read."""
+        if attr.docstring or attr.lineno is None or not isinstance(attr.filepath, Path):
+            return
+        line = attr.filepath.read_text().splitlines()[attr.lineno - 1]
+        _, comment, text = line.partition("#: ")
+        if comment:
+            attr.docstring = Docstring(text, lineno=attr.lineno, parent=attr)
