@@ -15,7 +15,7 @@ import numpy as np
 
 from dptrain.cluster.codec import Limits
 from dptrain.cluster.coordinator import Coordinator
-from dptrain.cluster.events import Finish, Notice
+from dptrain.cluster.events import Notice
 from dptrain.cluster.job import Evaluations, Job
 from dptrain.cluster.messages import PROTOCOL, Hello
 from dptrain.cluster.state import TrainingState, layout_digest
@@ -79,9 +79,9 @@ def train(parts: Parts, life: Life, recorder: Recorder, stop: StopSignals, prepa
             theirs = " ".join(["dptrain worker --connect ADDRESS", *(["--keys KEYS"] if deployment.keys else [])])
             command = " ".join([theirs, *networks(deployment)])
             recorder.tell(Notice("info", f"listening on {link.endpoint}: {command}"))
-        finish: Finish = run_coordinator(machine, link, recorder, stop, crew)
+        ended = run_coordinator(machine, link, recorder, stop, crew)
         link.close(FLUSH)
-    return finish.code
+    return ended.code
 
 
 def surplus(workers: int, shards: int, cores: int) -> list[str]:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dptrain.cluster.events import Ended
 from dptrain.cluster.messages import PROTOCOL, Hello
 from dptrain.cluster.worker import Worker
 from dptrain.errors import ConnectionLostError, RefusedError
@@ -18,7 +19,7 @@ from dptrain.net.address import connect_address, warning_about
 from dptrain.net.dealer import DealerLink
 from dptrain.net.keys import AUGMENTER, COORDINATOR, WORKER, Keyring, open_keyring
 from dptrain.processes.stopping import INCARNATION, LAUNCHER, StopSignals, wait_for
-from dptrain.processes.worker_loop import Ended, run_worker
+from dptrain.processes.worker_loop import run_worker
 
 from .entry import run
 
@@ -61,9 +62,9 @@ def work(options: Options) -> int:
     computer = RunComputer(options.data_dir, augmenters, keys, options.networks)
     log.info("worker %s, process %d, %s: connecting to %s", name, os.getpid(), isa.level(), address)
     with StopSignals(launched=options.launcher > 0) as stop:
-        ended = run_worker(Worker(hello), DealerLink(address, keys), computer, stop, PATIENCE)
+        ended, idle = run_worker(Worker(hello), DealerLink(address, keys), computer, stop, PATIENCE)
     log.info("worker %s: %s", name, ended.reason)
-    if not ended.idle:
+    if not idle:
         leave(ended)
     computer.close()
     raise_for(ended)

@@ -10,16 +10,15 @@ from typing import TypeAlias
 
 import numpy as np
 
-from dptrain.cluster.course import Course, Ending
+from dptrain.cluster.course import Course
 from dptrain.cluster.events import (
     CoordinatorAction,
     CoordinatorEvent,
-    CrewExit,
-    Drop,
-    Finish,
+    Ended,
+    Gone,
+    Ignore,
     Notice,
     Peer,
-    PeerGone,
     Received,
     Send,
     StopRequested,
@@ -82,7 +81,7 @@ class Coordinator:
 
     @property
     def finished(self) -> bool:
-        """Finish was given: nothing is decided any more."""
+        """Ended was given: nothing is decided any more."""
         return self._course.ending is not None
 
     def parting(self, now: float) -> bool:
@@ -105,7 +104,7 @@ class Coordinator:
             if self._course.ending is None:
                 actions += self._work.go_on(now)
         if self._course.ending is not None:
-            actions += self._finish(self._course.ending, now)
+            actions += self._end(self._course.ending, now)
         return actions
 
     def wake_at(self, now: float) -> float | None:
@@ -116,30 +115,27 @@ class Coordinator:
         match event:
             case Received(peer, message):
                 return self._received(peer, message, now)
-            case PeerGone(peer, reason):
-                member = self._members.get(peer)
-                return [] if member is None else self._work.remove(member, reason, now, died=True)
-            case CrewExit():
-                return self._ended(event, now)
+            case Gone():
+                return self._gone(event, now)
             case Tick():
                 return self._tick(now)
             case StopRequested():
-                return self._course.stop(Ending(event.exit_code, event.reason))
+                return self._course.stop(Ended(event.exit_code, event.reason))
 
-    def _finish(self, ending: Ending, now: float) -> list[CoordinatorAction]:
+    def _end(self, ending: Ended, now: float) -> list[CoordinatorAction]:
         self._parting_until = now + PARTING
         stops = [self._stop(member.peer, ending) for member in self._members.all()]
-        return [*stops, Finish(ending.code, ending.reason)]
+        return [*stops, ending]
 
-    def _stop(self, peer: Peer, ending: Ending) -> Send:
+    def _stop(self, peer: Peer, ending: Ended) -> Send:
         return Send(peer, Stop(self._job.term, ending.reason[:1000]))
 
-    def _part(self, event: CoordinatorEvent, ending: Ending, now: float) -> list[CoordinatorAction]:
+    def _part(self, event: CoordinatorEvent, ending: Ended, now: float) -> list[CoordinatorAction]:
         """Members who have heard that the run is over say Leave or hang up; who comes only now is told as well."""
         match event:
             case Tick():
                 return [Send(m.peer, Ping(self._job.term)) for m in self._members.all()]  # finds who has hung up
-            case Received(peer, Leave()) | PeerGone(peer):
+            case Received(peer, Leave()) | Gone(bytes(peer)):
                 member = self._members.get(peer)
                 if member is not None:
                     self._members.remove(member, now)
@@ -148,14 +144,18 @@ class Coordinator:
                     return [self._stop(peer, ending)]
         return []
 
-    def _ended(self, left: CrewExit, now: float) -> list[CoordinatorAction]:
-        """Its end has one cause, whoever noticed first that the connection is gone."""
-        member = self._members.by_incarnation(left.incarnation) if left.incarnation else None
-        told = [] if member is None else self._work.remove(member, left.reason, now, died=not left.killed)
-        if left.killed:
-            self._work.lives(left.incarnation)
-        who = f"{'worker' if left.incarnation else 'augmenter'} {left.name}"
-        return told or [Tell(Notice("warning", f"{who} {left.reason}"))]
+    def _gone(self, gone: Gone, now: float) -> list[CoordinatorAction]:
+        """Of a worker that was started here, the connection and the process are both reported, in either order: the
+        first report removes it; a kill from outside clears the shards it held of suspicion, whichever came first.
+        """
+        if isinstance(gone.who, bytes):
+            member = self._members.get(gone.who)
+            return [] if member is None else self._work.remove(member, gone, now)
+        member = self._members.by_incarnation(gone.who.incarnation)
+        told = [] if member is None else self._work.remove(member, gone, now)
+        if not gone.shards_suspect:
+            self._work.lives(gone.who.incarnation)
+        return told or [Tell(Notice("warning", f"{gone.who} {gone.reason}"))]
 
     # --- who takes part
 
@@ -186,7 +186,7 @@ class Coordinator:
             case Canary():
                 return self._canary(member, message, now)
             case Leave(reason=reason):
-                gone = self._work.remove(member, f"left: {reason}", now)
+                gone = self._work.remove(member, Gone(member.peer, f"left: {reason}", shards_suspect=False), now)
                 early = Notice("warning", f"worker {member.name} left before it was admitted: {reason}")
                 return gone if member.ready else [Tell(early)]
             case NodeDone():
@@ -229,7 +229,7 @@ class Coordinator:
         if fault:
             return [
                 *self._refuse(member.peer, f"worker {member.name}", fault),
-                *self._work.remove(member, "refused", now),
+                *self._work.remove(member, Gone(member.peer, "refused", shards_suspect=False), now),
             ]
         member.ready = True
         joined = WorkerJoined(member.name, member.hello.pid, member.hello.isa, len(self._members.ready()))
@@ -237,7 +237,7 @@ class Coordinator:
 
     def _refuse(self, peer: Peer, who: str, reason: str) -> list[CoordinatorAction]:
         notice = Notice("error", f"{who} is refused: {reason}")
-        return [Send(peer, Reject(reason)), Drop(peer, reason), Tell(notice)]
+        return [Send(peer, Reject(reason)), Ignore(peer, reason), Tell(notice)]
 
     # --- time
 
@@ -252,7 +252,7 @@ class Coordinator:
         """Nobody is there: waits, says so, and gives up where that was asked for."""
         since, most = self._members.lonely_since, self._job.max_wait
         if 0.0 < most <= now - since:
-            ending = Ending(TrainingError.exit_code, f"no worker for {most:.0f} s (--max-wait)")
+            ending = Ended(TrainingError.exit_code, f"no worker for {most:.0f} s (--max-wait)")
             return self._course.abort(ending, "the run can be resumed")
         if now < max(since, self._said_lonely) + LONELY_EVERY:
             return []

@@ -6,13 +6,13 @@ Who computes what is not known here: `Work` leads the workers through the rounds
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from dptrain.cluster.doubt import Opinion, fault_of, first_not_finite
 from dptrain.cluster.events import (
     DIVERGED,
     CoordinatorAction,
+    Ended,
     EpochDone,
     Evaluated,
     Notice,
@@ -34,14 +34,6 @@ from dptrain.optim.optimizer import Optimizer
 from dptrain.optim.schedule import Schedule
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """The run is over, for now or for good."""
-
-    code: int  #: exit code
-    reason: str
-
-
 class Course:
     """Owns the state between two steps; changes it in `completed`, and takes the last change back in `take_back`."""
 
@@ -49,7 +41,7 @@ class Course:
         self.job = job
         self.state = state
         self.round: Round | None = None  #: what the workers are doing; None before the start and at the end
-        self.ending: Ending | None = None
+        self.ending: Ended | None = None
         self.past: Applied | None = None  #: the step applied last, until the next round is complete
         self._again = ""  #: sha256 of the state whose last step was taken back and is computed again; "": none is
         self._optimizer = optimizer
@@ -71,18 +63,18 @@ class Course:
         assert self.round is not None
         return self._scored(self.round)
 
-    def abort(self, ending: Ending, advice: str) -> list[CoordinatorAction]:
+    def abort(self, ending: Ended, advice: str) -> list[CoordinatorAction]:
         """As `stop`, and it is an error, told with what to do about it."""
         return [Tell(Notice("error", f"{ending.reason}: {advice}", final=True)), *self.stop(ending)]
 
-    def stop(self, ending: Ending) -> list[CoordinatorAction]:
+    def stop(self, ending: Ended) -> list[CoordinatorAction]:
         """Ends the run between two steps; a checkpoint holds what is applied."""
         self.round, self.ending = None, ending
         return [SaveCheckpoint(best=False)]
 
     def diverged(self, text: str) -> list[CoordinatorAction]:
         """Ends the run without a checkpoint: what was last saved is finite."""
-        self.round, self.ending = None, Ending(DivergedError.exit_code, text)
+        self.round, self.ending = None, Ended(DivergedError.exit_code, text)
         advice = f"{DIVERGED}; a lower lr or a longer warm-up may help. The last checkpoint is finite"
         return [Tell(Notice("error", f"{text}: {advice}", final=True))]
 
@@ -93,7 +85,7 @@ class Course:
             case Score(split):
                 self.round = self._score_round(split)
             case End(reason):
-                self.round, self.ending = None, Ending(0, reason)
+                self.round, self.ending = None, Ended(0, reason)
 
     def _step_round(self) -> StepRound:
         return StepRound(self.job, self.state, self._step_lease, self._step_pace)

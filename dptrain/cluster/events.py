@@ -118,7 +118,62 @@ Report: TypeAlias = (
 )
 
 
-Peer: TypeAlias = bytes  #: a connection, named by the transport; a reconnect is a new peer
+Peer: TypeAlias = bytes  #: a connection, named by the edge that holds it; a reconnect is a new peer
+THE_COORDINATOR: Peer = b"coordinator"  #: the only peer a worker has
+
+
+# --- both machines: ends. Five words in all: a worker says Leave, the coordinator says Stop or Reject (messages), a
+# connection or a process is Gone (event), a machine has Ended (action). StopRequested is the wish from outside.
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A worker or an augmenter that the coordinator has started: a process, or a thread with `--workers 0`."""
+
+    name: str
+    incarnation: str = ""  #: "" of an augmenter, which signs nothing
+
+    def __str__(self) -> str:
+        return f"{'worker' if self.incarnation else 'augmenter'} {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """A connection (`who` is a Peer) or a process that was started here (`who` is a Child) has ended.
+
+    When a worker that was started here dies, both are reported, in either order.
+    """
+
+    who: Peer | Child
+    reason: str  #: "the connection is closed", "exited with signal 9"
+    #: Whether the shards it held may be the cause: not where it left in good order, or was killed from outside.
+    shards_suspect: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class StopRequested:
+    """A signal or a failure asks for an end. The coordinator saves what is applied, then stops; a worker leaves."""
+
+    reason: str  #: "SIGINT", "SIGTERM", "SIGHUP", "SIGPIPE", or anything else
+    otherwise: int = 0  #: exit code of what is no signal: 0 where it was only asked for
+
+    @property
+    def exit_code(self) -> int:
+        """Of a signal as a shell counts them: 128 + its number."""
+        return {"SIGHUP": 129, "SIGINT": 130, "SIGPIPE": 141, "SIGTERM": 143}.get(self.reason, self.otherwise)
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The machine is finished: leave its loop (the coordinator's once no member is `parting` any more)."""
+
+    code: int  #: exit code of the process
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time has passed (at least every 0.25 s)."""
 
 
 # --- coordinator: events
@@ -132,43 +187,7 @@ class Received:
     message: FromWorker
 
 
-@dataclass(frozen=True, slots=True)
-class PeerGone:
-    """The connection is closed, or a frame of it was not valid."""
-
-    peer: Peer
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class CrewExit:
-    """A worker or an augmenter that this process has started has ended, and why."""
-
-    name: str
-    incarnation: str  #: "" of an augmenter, which signs nothing
-    reason: str  #: "exited with signal 9"
-    killed: bool = False  #: from outside (SIGKILL): what it was computing is not to blame
-
-
-@dataclass(frozen=True, slots=True)
-class Tick:
-    """Time has passed (at least every 0.25 s)."""
-
-
-@dataclass(frozen=True, slots=True)
-class StopRequested:
-    """Ctrl-C, SIGTERM: checkpoint what is applied, then stop. A worker leaves in good order."""
-
-    reason: str  #: "SIGINT", "SIGTERM", "SIGHUP", "SIGPIPE", or anything else
-    otherwise: int = 0  #: exit code of what is no signal: 0 where it was only asked for
-
-    @property
-    def exit_code(self) -> int:
-        """Of a signal as a shell counts them: 128 + its number."""
-        return {"SIGHUP": 129, "SIGINT": 130, "SIGPIPE": 141, "SIGTERM": 143}.get(self.reason, self.otherwise)
-
-
-CoordinatorEvent: TypeAlias = Received | PeerGone | CrewExit | Tick | StopRequested
+CoordinatorEvent: TypeAlias = Received | Gone | Tick | StopRequested
 
 
 # --- coordinator: actions
@@ -176,15 +195,15 @@ CoordinatorEvent: TypeAlias = Received | PeerGone | CrewExit | Tick | StopReques
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Send to a peer; where it is gone, the edge answers with PeerGone."""
+    """Send to a peer; where it is gone, the edge answers with Gone."""
 
     peer: Peer
     message: FromCoordinator
 
 
 @dataclass(frozen=True, slots=True)
-class Drop:
-    """Forget the connection; what still arrives from it is ignored."""
+class Ignore:
+    """From now on ignore what still arrives over this connection."""
 
     peer: Peer
     reason: str
@@ -204,15 +223,7 @@ class SaveCheckpoint:
     best: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Finish:
-    """The run is over: leave the loop when nobody is `parting` any more. `code` is the process's exit code."""
-
-    code: int
-    reason: str
-
-
-CoordinatorAction: TypeAlias = Send | Drop | Tell | SaveCheckpoint | Finish
+CoordinatorAction: TypeAlias = Send | Ignore | Tell | SaveCheckpoint | Ended
 
 
 # --- worker: tasks the compute thread carries out, in order
@@ -303,14 +314,7 @@ class Computed:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class LinkLost:
-    """The connection is gone, or the coordinator sent what cannot be decoded."""
-
-    reason: str
-
-
-WorkerEvent: TypeAlias = Connected | Arrived | Computed | LinkLost | Tick | StopRequested
+WorkerEvent: TypeAlias = Connected | Arrived | Computed | Gone | Tick | StopRequested
 
 
 # --- worker: actions
@@ -331,8 +335,8 @@ class Compute:
 
 
 @dataclass(frozen=True, slots=True)
-class Forget:
-    """Empty the compute queue of tasks not yet begun; results of the running one may still come and are ignored."""
+class CancelTasks:
+    """Empty the compute queue of tasks not yet begun; the running one may still send its result, which is ignored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,12 +346,4 @@ class Reconnect:
     delay: float
 
 
-@dataclass(frozen=True, slots=True)
-class Exit:
-    """Leave the loop with this exit code."""
-
-    code: int
-    reason: str
-
-
-WorkerAction: TypeAlias = Reply | Compute | Forget | Reconnect | Exit
+WorkerAction: TypeAlias = Reply | Compute | CancelTasks | Reconnect | Ended

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dptrain.cluster.course import Course, Ending
+from dptrain.cluster.course import Course
 from dptrain.cluster.dispatch import IN_FLIGHT, Dispatch
 from dptrain.cluster.doubt import Death, Opinion, Verdict, fault_of
-from dptrain.cluster.events import CoordinatorAction, Drop, Notice, Send, Tell, WorkerLost, WorkerSilent
+from dptrain.cluster.events import CoordinatorAction, Ended, Gone, Ignore, Notice, Send, Tell, WorkerLost, WorkerSilent
 from dptrain.cluster.members import Member, Membership
 from dptrain.cluster.messages import EvaluationDone, NodeDone, NonFinite, Progress, Reject, WhoAreYou
 from dptrain.cluster.round import Round, ScoreRound, StepRound, score_digest
@@ -45,23 +45,24 @@ class Work:
 
     def drop(self, member: Member, reason: str, now: float) -> list[CoordinatorAction]:
         """Its connection is of no use any more."""
-        return [Drop(member.peer, reason), *self.remove(member, reason, now)]
+        gone = Gone(member.peer, reason, shards_suspect=False)
+        return [Ignore(member.peer, reason), *self.remove(member, gone, now)]
 
-    def remove(self, member: Member, reason: str, now: float, *, died: bool = False) -> list[CoordinatorAction]:
-        """Forgets the member; what it held goes back to the heap. `died`: maybe because of what it held."""
+    def remove(self, member: Member, gone: Gone, now: float) -> list[CoordinatorAction]:
+        """The only way in which a member goes: what it held goes back to the queue."""
         self._members.remove(member, now)
         if not member.ready:
             return []
         shards: tuple[int, ...] = ()
         current = self._course.round
         if current is not None:
-            if died:
+            if gone.shards_suspect:
                 held = current.book.held(member.incarnation)
                 current.deaths.add(held, Death(member.incarnation, member.name, now))
             given_up = current.book.give_up_all(member.incarnation)
             shards = given_up if isinstance(current, StepRound) else ()
         self._course.forget(member.incarnation)
-        return [Tell(WorkerLost(member.name, reason, shards, len(self._members.ready())))]
+        return [Tell(WorkerLost(member.name, gone.reason, shards, len(self._members.ready())))]
 
     def lives(self, incarnation: str) -> None:
         """Whoever had lost only its connection, or was killed from outside, did not die of a shard."""
@@ -206,7 +207,8 @@ class Work:
         actions: list[CoordinatorAction] = [Tell(Notice("warning", text))]
         for worker in self._members.ready():  # nothing they hold or have sent is of any use: they say Hello anew
             actions.append(Send(worker.peer, WhoAreYou(self._course.job.term)))
-            actions += self.remove(worker, "it starts over, because a step was taken back", now)
+            gone = Gone(worker.peer, "it starts over, because a step was taken back", shards_suspect=False)
+            actions += self.remove(worker, gone, now)
         return actions + self._course.take_back(node, found)
 
     def _contradiction(
@@ -286,7 +288,7 @@ class Work:
         shard, names = guilty
         text = f"{current.title}, shard {shard}: workers {', '.join(names)} died computing it"
         return self._course.abort(
-            Ending(DptrainError.exit_code, text), f"look at {current.samples_of(shard)}, and at the workers' logs"
+            Ended(DptrainError.exit_code, text), f"look at {current.samples_of(shard)}, and at the workers' logs"
         )
 
     def _serve(self, current: Round, now: float) -> list[CoordinatorAction]:

@@ -15,15 +15,15 @@ from dptrain.cluster.codec import params_digest
 from dptrain.cluster.doubt import fault_of
 from dptrain.cluster.events import (
     Arrived,
+    CancelTasks,
     Compute,
     Computed,
     Connected,
+    Ended,
     EvaluationTask,
-    Exit,
     Failure,
-    Forget,
+    Gone,
     GradientTask,
-    LinkLost,
     Prepared,
     PrepareTask,
     Reconnect,
@@ -150,7 +150,7 @@ class Worker:
 
     @property
     def exited(self) -> bool:
-        """Exit was given; every further event is ignored."""
+        """Ended was given; every further event is ignored."""
         return self._exited
 
     def handle(self, event: WorkerEvent, now: float) -> list[WorkerAction]:
@@ -161,7 +161,7 @@ class Worker:
         self._now = now
         with np.errstate(over="ignore", invalid="ignore"):  # infinities are looked for, by name
             actions = self._dispatch(event, now)
-        self._exited = any(isinstance(action, Exit) for action in actions)
+        self._exited = any(isinstance(action, Ended) for action in actions)
         return actions
 
     def _dispatch(self, event: WorkerEvent, now: float) -> list[WorkerAction]:
@@ -174,7 +174,7 @@ class Worker:
                 return self._arrived(message, now)
             case Computed():
                 return self._computed(event)
-            case LinkLost():
+            case Gone():
                 return [] if self._link is Link.DOWN else self._reconnect()
             case Tick():
                 return self._tick(now)
@@ -186,7 +186,7 @@ class Worker:
     def _tick(self, now: float) -> list[WorkerAction]:
         if self._contact.hopeless(now):
             text = "the coordinator does not answer: is it running, and is --connect its address?"
-            return [Exit(ConnectionLostError.exit_code, text)]
+            return [Ended(ConnectionLostError.exit_code, text)]
         if self._link is not Link.DOWN and self._contact.silent(now):
             return self._reconnect()
         if self._link in (Link.GREETING, Link.CHECKING) and now - self._asked >= SILENCE:
@@ -201,13 +201,13 @@ class Worker:
     def _forget(self) -> list[WorkerAction]:
         busy = self._holding is not None or bool(self._evaluations)
         self._params, self._holding, self._evaluations = None, None, {}
-        return [Forget()] if busy else []  # never a PrepareTask: while one is under way there is no work
+        return [CancelTasks()] if busy else []  # never a PrepareTask: while one is under way there is no work
 
     def _leave(self, reason: str, code: int) -> list[WorkerAction]:
         line = " ".join(reason.split())[:1000]
         text = "".join(c if c.isprintable() else "?" for c in line)  # it comes from anywhere; the wire wants plain text
         farewell = [Reply(Leave(self._term, self._me.incarnation, text))] if self._welcome is not None else []
-        return [*farewell, Exit(code, text)]
+        return [*farewell, Ended(code, text)]
 
     # --- what the coordinator says
 
@@ -215,7 +215,7 @@ class Worker:
         if self._link is Link.DOWN:
             return []  # of a connection that was given up
         if isinstance(message, Reject):
-            return [Exit(RefusedError.exit_code, f"the coordinator refuses this worker: {message.reason}")]
+            return [Ended(RefusedError.exit_code, f"the coordinator refuses this worker: {message.reason}")]
         if isinstance(message, Welcome) and message.identity != self._run:
             self._run, self._term = message.identity, 0  # another run has this address now: its terms are its own
         if message.term < self._term:

@@ -14,7 +14,7 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from dptrain.cluster.codec import Limits, decode, encode
-from dptrain.cluster.events import Arrived, LinkLost
+from dptrain.cluster.events import THE_COORDINATOR, Arrived, Gone
 from dptrain.cluster.messages import FromCoordinator, FromWorker
 from dptrain.errors import RemoteProtocolError
 from dptrain.net.keys import COORDINATOR, Keyring
@@ -79,7 +79,7 @@ class DealerLink:
         socket.reconnect_ivl, socket.reconnect_ivl_max = RETRY_MS, LONGEST_RETRY_MS
         socket.connect(self.endpoint)
 
-    def poll(self, timeout: float, watch: Sequence[int] = ()) -> list[Arrived | LinkLost]:
+    def poll(self, timeout: float, watch: Sequence[int] = ()) -> list[Arrived | Gone]:
         """Messages first, then the loss of the connection they came over."""
         poller = zmq.Poller()
         for item in (*(self._pair or ()), *watch):
@@ -90,7 +90,7 @@ class DealerLink:
         socket, monitor = self._pair
         # The monitor first: what arrived before the loss is then surely there to be read.
         self._fault = self._fault or self._seen(monitor)
-        events: list[Arrived | LinkLost] = []
+        events: list[Arrived | Gone] = []
         while len(events) < BATCH or self._fault:
             try:
                 frames = receive(socket)
@@ -98,11 +98,11 @@ class DealerLink:
                 break
             event = self._event(frames)
             events.append(event)
-            if isinstance(event, LinkLost):
+            if isinstance(event, Gone):
                 self.shut()
                 return events
         if self._fault:
-            events.append(LinkLost(self._fault))
+            events.append(Gone(THE_COORDINATOR, self._fault))
             self.shut()
         return events
 
@@ -114,13 +114,15 @@ class DealerLink:
         kind = news["event"]
         return CLOSED if kind == zmq.EVENT_DISCONNECTED else clients_fault(kind, news["value"], self._key)
 
-    def _event(self, frames: list[zmq.Frame]) -> Arrived | LinkLost:
+    def _event(self, frames: list[zmq.Frame]) -> Arrived | Gone:
         try:
             message = decode(land(frames), self._limits)
         except RemoteProtocolError as error:
-            return LinkLost(f"the coordinator sent what is no message: {error}")
+            return Gone(THE_COORDINATOR, f"the coordinator sent what is no message: {error}")
         if not isinstance(message, FromCoordinator):
-            return LinkLost(f"the coordinator sent {type(message).__name__}, which is no message to a worker")
+            return Gone(
+                THE_COORDINATOR, f"the coordinator sent {type(message).__name__}, which is no message to a worker"
+            )
         return Arrived(message)
 
     def send(self, message: FromWorker) -> None:

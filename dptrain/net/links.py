@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from dptrain.cluster.codec import Limits
-from dptrain.cluster.events import Arrived, LinkLost, Peer, PeerGone, Received
+from dptrain.cluster.events import Arrived, Gone, Peer, Received
 from dptrain.cluster.messages import FromCoordinator, FromWorker
 
 
@@ -28,15 +28,15 @@ class CoordinatorLink(Protocol):
         """When the last `poll` stopped waiting and began to read: seconds of time.monotonic()."""
         ...
 
-    def poll(self, timeout: float, watch: Sequence[int] = ()) -> list[Received | PeerGone]:
+    def poll(self, timeout: float, watch: Sequence[int] = ()) -> list[Received | Gone]:
         """What came in; waits up to `timeout` seconds where there is nothing yet and no fd of `watch` is readable."""
         ...
 
-    def send(self, peer: Peer, message: FromCoordinator) -> PeerGone | None:
+    def send(self, peer: Peer, message: FromCoordinator) -> Gone | None:
         """Never blocks. The answer says that the peer is gone. Arrays must not change before they are sent."""
         ...
 
-    def drop(self, peer: Peer) -> None:
+    def ignore(self, peer: Peer) -> None:
         """What still arrives from this peer is ignored."""
         ...
 
@@ -62,12 +62,12 @@ class WorkerLink(Protocol):
         """A new, unused connection."""
         ...
 
-    def poll(self, timeout: float, watch: Sequence[int] = ()) -> list[Arrived | LinkLost]:
+    def poll(self, timeout: float, watch: Sequence[int] = ()) -> list[Arrived | Gone]:
         """What came in; waits up to `timeout` seconds where there is nothing yet and no fd of `watch` is readable."""
         ...
 
     def send(self, message: FromWorker) -> None:
-        """Never blocks; where it is not possible, the next `poll` says LinkLost."""
+        """Never blocks; where it is not possible, the next `poll` says Gone."""
         ...
 
     def know(self, limits: Limits) -> None:

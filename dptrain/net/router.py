@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 import zmq
 
 from dptrain.cluster.codec import Limits, decode, encode
-from dptrain.cluster.events import Peer, PeerGone, Received
+from dptrain.cluster.events import Gone, Peer, Received
 from dptrain.cluster.messages import AskConfig, FromCoordinator, FromWorker, Message, Params
 from dptrain.errors import RemoteProtocolError, UsageError
 from dptrain.net.address import abstract_name
@@ -38,7 +38,7 @@ class RouterLink:
 
     def __init__(self, address: str, limits: Limits, keys: Keyring | None = None) -> None:
         self._limits = limits
-        self._dropped: OrderedDict[Peer, None] = OrderedDict()
+        self._ignored: OrderedDict[Peer, None] = OrderedDict()
         self._weights: tuple[Params, _Frames] | None = None  #: the last Params sent, and its frames
         self._sent = self._received = 0  #: bytes
         self.woken = time.monotonic()
@@ -72,7 +72,7 @@ class RouterLink:
         """Bytes of frames sent and received so far, also of what was dropped."""
         return self._sent, self._received
 
-    def poll(self, timeout: float, watch: Sequence[int] = ()) -> list[Received | PeerGone]:
+    def poll(self, timeout: float, watch: Sequence[int] = ()) -> list[Received | Gone]:
         """At most BATCH messages; a peer whose frames are not a valid message of a worker is dropped."""
         poller = zmq.Poller()
         poller.register(self._socket, zmq.POLLIN)
@@ -82,7 +82,7 @@ class RouterLink:
             self._guard.reading()
         poller.poll(milliseconds(timeout))
         self.woken = time.monotonic()
-        events: list[Received | PeerGone] = []
+        events: list[Received | Gone] = []
         for _ in range(BATCH):
             try:
                 peer, *frames = receive(self._socket)
@@ -94,18 +94,18 @@ class RouterLink:
                 events.append(event)
         return events
 
-    def _event(self, peer: Peer, frames: _Frames) -> Received | PeerGone | None:
-        if peer in self._dropped:
+    def _event(self, peer: Peer, frames: _Frames) -> Received | Gone | None:
+        if peer in self._ignored:
             if self._guard is not None:
                 self._guard.cut(frames[0], first=False)
             return None
         try:
             message = self._admissible(decode(whole(frames), self._limits), frames)
         except RemoteProtocolError as error:
-            self.drop(peer)
+            self.ignore(peer)
             if self._guard is not None:
                 self._guard.cut(frames[0], first=True)
-            return PeerGone(peer, f"dropped: {error}")
+            return Gone(peer, f"dropped: {error}")
         if self._guard is not None:
             self._guard.heard(frames[0])
         return Received(peer, message)
@@ -121,17 +121,17 @@ class RouterLink:
                 raise RemoteProtocolError(f"{name} from the holder of {holder}'s key, who is no worker")
         return message
 
-    def send(self, peer: Peer, message: FromCoordinator) -> PeerGone | None:
+    def send(self, peer: Peer, message: FromCoordinator) -> Gone | None:
         """Params are encoded once; all peers share their frames, and no copy is made."""
         frames = self._frames(message)
         try:
             self._socket.send_multipart([peer, *frames], zmq.DONTWAIT, copy=False)
         except zmq.Again:
-            return PeerGone(peer, f"does not read: {HIGH_WATER} messages wait for it")
+            return Gone(peer, f"does not read: {HIGH_WATER} messages wait for it")
         except zmq.ZMQError as error:
             if error.errno != zmq.EHOSTUNREACH:
                 raise
-            return PeerGone(peer, "the connection is closed")
+            return Gone(peer, "the connection is closed")
         self._sent += sum(map(len, frames))
         return None
 
@@ -142,11 +142,11 @@ class RouterLink:
             self._weights = (message, [zmq.Frame(frame, copy=False) for frame in encode(message)])
         return self._weights[1]
 
-    def drop(self, peer: Peer) -> None:
+    def ignore(self, peer: Peer) -> None:
         """Ignores the peer from now on. (libzmq 4.3 cannot close one connection of a ROUTER, only `Guard` can.)"""
-        self._dropped[peer] = None
-        if len(self._dropped) > REMEMBERED:
-            self._dropped.popitem(last=False)
+        self._ignored[peer] = None
+        if len(self._ignored) > REMEMBERED:
+            self._ignored.popitem(last=False)
 
     def close(self, flush: float = 0.0) -> None:
         """Blocks for at most `flush` seconds, even where a peer has stopped reading."""

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import zmq
 
 from dptrain.cluster.codec import HEADER_BYTES, Limits, decode, encode
-from dptrain.cluster.events import LinkLost, StopRequested
+from dptrain.cluster.events import Gone, StopRequested
 from dptrain.cluster.messages import PROTOCOL, AskConfig, PreparedShard, Reject, WantShard, Welcome
 from dptrain.errors import ConnectionLostError, RefusedError, RemoteProtocolError, UsageError
 from dptrain.net.dealer import DealerLink
@@ -106,7 +106,7 @@ def ask_for_run(link: DealerLink, stop: StopSource) -> Welcome | StopRequested:
             if request is not None:
                 return request
             for event in events:
-                if isinstance(event, LinkLost):
+                if isinstance(event, Gone):
                     if event.reason != fault:
                         log.warning("no connection to the coordinator: %s; trying again", event.reason)
                     fault = event.reason
@@ -189,7 +189,7 @@ class CoordinatorWatch:
         """Never blocks; call it a few times a second."""
         now = time.monotonic()
         for event in self._link.poll(0):
-            if isinstance(event, LinkLost):
+            if isinstance(event, Gone):
                 self._lost = self._lost or now
                 self._ask_at = now + 0.5
             elif isinstance(event.message, Welcome):

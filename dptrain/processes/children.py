@@ -14,7 +14,7 @@ from pathlib import Path
 from signal import SIGKILL
 from typing import IO
 
-from dptrain.cluster.events import CrewExit
+from dptrain.cluster.events import Child, Gone
 from dptrain.errors import ConnectionLostError, LocalProtocolError, UsageError
 from dptrain.processes.stopping import INCARNATION, LAUNCHER
 
@@ -138,7 +138,7 @@ class Children:
         """A pidfd is readable as soon as its process has ended, a SIGKILL included."""
         return [child.pidfd for child in self._children if child.process is not None]
 
-    def exits(self) -> list[CrewExit]:
+    def exits(self) -> list[Gone]:
         """Who has ended since the last call; starts again whose time has come."""
         ended = [child for child in self._children if child.process is not None and child.process.poll() is not None]
         exits = [self._buried(child) for child in ended]
@@ -147,7 +147,7 @@ class Children:
                 self._start(child)
         return exits
 
-    def _buried(self, child: _Child) -> CrewExit:
+    def _buried(self, child: _Child) -> Gone:
         assert child.process is not None
         child.code = child.process.returncode
         _release(child)
@@ -158,7 +158,7 @@ class Children:
         if delay is None and child.spec.worker and child.code not in ASKED:
             self._given_up.append(child)
         incarnation = child.incarnation if child.spec.worker else ""
-        return CrewExit(child.spec.name, incarnation, self._fate(child), killed=child.code == -SIGKILL)
+        return Gone(Child(child.spec.name, incarnation), self._fate(child), shards_suspect=child.code != -SIGKILL)
 
     def _fate(self, child: _Child) -> str:
         """An exit code is told with the last line it has written; a signal leaves no words about itself."""

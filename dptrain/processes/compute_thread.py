@@ -53,8 +53,8 @@ class ComputeThread:
         result = self._computer.run(task)
         return Computed(task, result, time.monotonic() - start)
 
-    def forget(self) -> None:
-        """Takes back what has not begun."""
+    def cancel(self) -> None:
+        """Takes back the tasks that have not begun."""
         self._futures = deque(future for future in self._futures if not future.cancel())
 
     def take(self) -> list[Computed]:
@@ -67,7 +67,7 @@ class ComputeThread:
 
     def close(self, patience: float) -> bool:
         """Waits at most `patience` seconds for the running task; whether the thread has ended."""
-        self.forget()
+        self.cancel()
         self._executor.shutdown(wait=False)
         ended = not wait(self._futures, min(patience, TIMEOUT_MAX)).not_done
         self._wakeup.close()

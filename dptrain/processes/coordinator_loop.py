@@ -11,11 +11,10 @@ from typing import Protocol
 from dptrain.cluster.coordinator import Coordinator
 from dptrain.cluster.events import (
     CoordinatorEvent,
-    CrewExit,
-    Drop,
-    Finish,
+    Ended,
+    Gone,
+    Ignore,
     Notice,
-    PeerGone,
     Report,
     SaveCheckpoint,
     Send,
@@ -51,7 +50,7 @@ class Crew(Protocol):
         """Readable when somebody has ended."""
         ...
 
-    def exits(self) -> list[CrewExit]:
+    def exits(self) -> list[Gone]:
         """Who has ended since the last call; whoever may be started again is, in time. Never blocks."""
         ...
 
@@ -68,7 +67,7 @@ class Crew(Protocol):
 
 def run_coordinator(
     machine: Coordinator, link: CoordinatorLink, recorder: Recorder, stop: StopSource, crew: Crew | None = None
-) -> Finish:
+) -> Ended:
     """Until the machine has finished, and nobody is parting.
 
     Does not close anything; an exception leaves everything to the caller as well.
@@ -109,7 +108,7 @@ class _Loop:
     def __init__(self, machine: Coordinator, link: CoordinatorLink, recorder: Recorder) -> None:
         self._machine, self._link, self._recorder = machine, link, recorder
         self._events: deque[CoordinatorEvent] = deque()
-        self._gone: list[PeerGone] = []  #: whom nothing can be sent to any more; what they have said comes first
+        self._gone: list[Gone] = []  #: whom nothing can be sent to any more; what they have said comes first
         self._traffic = link.traffic  #: as far as it is reported
 
     @property
@@ -141,7 +140,7 @@ class _Loop:
                 return
             timeout = TICK
 
-    def work_off(self) -> Finish | None:
+    def work_off(self) -> Ended | None:
         """Carries out what the waiting events lead to, in order; of one event, first what workers wait for."""
         while self._events:
             actions = self._machine.handle(self._events.popleft(), time.monotonic())
@@ -151,8 +150,8 @@ class _Loop:
                         gone = self._link.send(peer, message)
                         if gone is not None:
                             self._gone.append(gone)
-                    case Drop(peer, _):
-                        self._link.drop(peer)
+                    case Ignore(peer, _):
+                        self._link.ignore(peer)
                     case Tell(StepDone() as report):
                         share = time.monotonic() - self._link.woken
                         self._tell(replace(report, traffic=self._new_traffic(), coordinator_seconds=share))
@@ -160,7 +159,7 @@ class _Loop:
                         self._tell(report)
                     case SaveCheckpoint(best):
                         self._recorder.checkpoint(self._machine.state, best)
-                    case Finish():
+                    case Ended():
                         return action
         return None
 

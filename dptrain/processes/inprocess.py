@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from math import inf
 
 from dptrain.cluster.codec import Limits
-from dptrain.cluster.events import Arrived, CrewExit, LinkLost, Peer, PeerGone, Received
+from dptrain.cluster.events import THE_COORDINATOR, Arrived, Child, Ended, Gone, Peer, Received
 from dptrain.cluster.messages import FromCoordinator, FromWorker
 from dptrain.cluster.worker import Worker
 from dptrain.errors import DptrainError
 from dptrain.net.wakeup import Wakeup, wait
 from dptrain.processes.compute_thread import Computer
 from dptrain.processes.stopping import StopFlag
-from dptrain.processes.worker_loop import Ended, run_worker
+from dptrain.processes.worker_loop import run_worker
 
 
 class InProcessHub:
@@ -30,39 +30,39 @@ class InProcessHub:
 
     def __init__(self) -> None:
         self._wakeup = Wakeup()
-        self._inbox: deque[Received | PeerGone] = deque()
+        self._inbox: deque[tuple[Peer, Received | Gone]] = deque()
         self._lock = threading.Lock()
         self._connections: dict[Peer, InProcessLink] = {}
-        self._dropped: set[Peer] = set()
+        self._ignored: set[Peer] = set()
         self._opened = 0
         self._closed = False
         self.woken = time.monotonic()
 
-    def poll(self, timeout: float, watch: Sequence[int] = ()) -> list[Received | PeerGone]:
+    def poll(self, timeout: float, watch: Sequence[int] = ()) -> list[Received | Gone]:
         """Everything that has come in."""
         if not self._inbox:
             wait((self._wakeup.fileno(), *watch), timeout)
         self.woken = time.monotonic()
         self._wakeup.clear()
-        events: list[Received | PeerGone] = []
+        events: list[Received | Gone] = []
         while self._inbox:
-            event = self._inbox.popleft()
-            if event.peer not in self._dropped:
+            peer, event = self._inbox.popleft()
+            if peer not in self._ignored:
                 events.append(event)
         return events
 
-    def send(self, peer: Peer, message: FromCoordinator) -> PeerGone | None:
+    def send(self, peer: Peer, message: FromCoordinator) -> Gone | None:
         """Into the worker's queue."""
         with self._lock:
             link = self._connections.get(peer)
         if link is None:
-            return PeerGone(peer, "the connection is closed")
+            return Gone(peer, "the connection is closed")
         link.put(Arrived(message))
         return None
 
-    def drop(self, peer: Peer) -> None:
+    def ignore(self, peer: Peer) -> None:
         """Ignores the peer from now on."""
-        self._dropped.add(peer)
+        self._ignored.add(peer)
 
     def close(self, flush: float = 0.0) -> None:  # queues have nothing to flush
         """Tells every worker that is still there, and whoever comes later."""
@@ -70,7 +70,7 @@ class InProcessHub:
             links, self._connections = list(self._connections.values()), {}
             self._closed = True
         for link in links:
-            link.put(LinkLost("the coordinator has closed the connection"))
+            link.put(Gone(THE_COORDINATOR, "the coordinator has closed the connection"))
         self._wakeup.close()
 
     # --- for InProcessLink, from its thread
@@ -85,14 +85,14 @@ class InProcessHub:
             self._connections[peer] = link
             return peer
 
-    def put(self, event: Received | PeerGone) -> None:
+    def put(self, peer: Peer, event: Received | Gone) -> None:
         """Into the coordinator's queue, unless the connection is closed."""
         with self._lock:
-            if event.peer not in self._connections:
+            if peer not in self._connections:
                 return
-            if isinstance(event, PeerGone):
-                del self._connections[event.peer]
-            self._inbox.append(event)
+            if isinstance(event, Gone):
+                del self._connections[peer]
+            self._inbox.append((peer, event))
         self._wakeup.set()
 
 
@@ -104,7 +104,7 @@ class InProcessLink:
     def __init__(self, hub: InProcessHub) -> None:
         self._hub, self.endpoint = hub, hub.endpoint
         self._wakeup = Wakeup()
-        self._inbox: deque[Arrived | LinkLost] = deque()
+        self._inbox: deque[Arrived | Gone] = deque()
         self._peer: Peer | None = None
 
     def open(self) -> None:
@@ -112,19 +112,19 @@ class InProcessLink:
         self._inbox.clear()
         self._peer = self._hub.connect(self)
         if self._peer is None:
-            self.put(LinkLost("the coordinator is gone"))
+            self.put(Gone(THE_COORDINATOR, "the coordinator is gone"))
 
-    def poll(self, timeout: float, watch: Sequence[int] = ()) -> list[Arrived | LinkLost]:
+    def poll(self, timeout: float, watch: Sequence[int] = ()) -> list[Arrived | Gone]:
         """Everything that has come in."""
         if not self._inbox:
             wait((self._wakeup.fileno(), *watch), timeout)
         self._wakeup.clear()
-        events: list[Arrived | LinkLost] = []
+        events: list[Arrived | Gone] = []
         while self._inbox:
             events.append(self._inbox.popleft())
         return events
 
-    def put(self, event: Arrived | LinkLost) -> None:
+    def put(self, event: Arrived | Gone) -> None:
         """For the hub, from its thread."""
         self._inbox.append(event)
         self._wakeup.set()
@@ -132,7 +132,7 @@ class InProcessLink:
     def send(self, message: FromWorker) -> None:
         """Into the coordinator's queue."""
         if self._peer is not None:
-            self._hub.put(Received(self._peer, message))
+            self._hub.put(self._peer, Received(self._peer, message))
 
     def know(self, limits: Limits) -> None:
         """Nothing to check: what arrives was never bytes."""
@@ -140,7 +140,7 @@ class InProcessLink:
     def shut(self, flush: float = 0.0) -> None:  # queues have nothing to flush
         """Ends the connection; the coordinator is told."""
         if self._peer is not None:
-            self._hub.put(PeerGone(self._peer, "the worker has closed the connection"))
+            self._hub.put(self._peer, Gone(self._peer, "the worker has closed the connection"))
             self._peer = None
 
     def close(self, flush: float = 0.0) -> None:
@@ -171,7 +171,7 @@ class WorkerThreads:
         self._stop = [StopFlag() for _ in hands]
         self._ended = Wakeup()
         self._executor = ThreadPoolExecutor(len(hands), thread_name_prefix="worker")
-        self._lives: dict[str, Future[Ended]] = {}
+        self._lives: dict[str, Future[tuple[Ended, bool]]] = {}
         self._told: set[str] = set()
         self._last: Ended | None = None
 
@@ -193,7 +193,7 @@ class WorkerThreads:
         """Readable when somebody has ended."""
         return (self._ended.fileno(),)
 
-    def exits(self) -> list[CrewExit]:
+    def exits(self) -> list[Gone]:
         """Who has ended since the last call. Raises what a worker has raised where its words are meant for people.
 
         A bug, in a network of one's own for example, is logged, and ends this worker as it ends a process.
@@ -204,7 +204,7 @@ class WorkerThreads:
             if hand.name not in self._told and self._lives[hand.name].done():
                 self._told.add(hand.name)
                 self._last = _end_of(hand.name, self._lives[hand.name])
-                exits.append(CrewExit(hand.name, hand.incarnation, f"ended: {self._last.reason}"))
+                exits.append(Gone(Child(hand.name, hand.incarnation), f"ended: {self._last.reason}"))
         return exits
 
     @property
@@ -229,9 +229,9 @@ class WorkerThreads:
         self._ended.close()
 
 
-def _end_of(name: str, life: Future[Ended]) -> Ended:
+def _end_of(name: str, life: Future[tuple[Ended, bool]]) -> Ended:
     error = life.exception()
     if error is None or isinstance(error, DptrainError | MemoryError) or not isinstance(error, Exception):
-        return life.result()
+        return life.result()[0]
     log.error("worker %s has failed", name, exc_info=error)
-    return Ended(DptrainError.exit_code, f"{type(error).__name__}: {' '.join(str(error).split())}", idle=True)
+    return Ended(DptrainError.exit_code, f"{type(error).__name__}: {' '.join(str(error).split())}")

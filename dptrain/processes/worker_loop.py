@@ -5,17 +5,16 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from typing import NamedTuple
 
 from dptrain.cluster.codec import Limits
 from dptrain.cluster.events import (
     Arrived,
+    CancelTasks,
     Compute,
     Computed,
     Connected,
-    Exit,
-    Forget,
-    LinkLost,
+    Ended,
+    Gone,
     Prepared,
     Reconnect,
     Reply,
@@ -34,18 +33,13 @@ HINT = 5.0  #: seconds without the very first answer after which it is said that
 log = logging.getLogger("dptrain.worker")
 
 
-class Ended(NamedTuple):
-    """How a worker's life went."""
+def run_worker(
+    machine: Worker, link: WorkerLink, computer: Computer, stop: StopSource, patience: float
+) -> tuple[Ended, bool]:
+    """Runs the machine until it has ended, then waits up to `patience` seconds for the task that is being computed.
 
-    code: int
-    reason: str
-    idle: bool  #: the compute thread has ended too; if not, only the end of the process ends it
-
-
-def run_worker(machine: Worker, link: WorkerLink, computer: Computer, stop: StopSource, patience: float) -> Ended:
-    """Until the machine exits; then waits up to `patience` seconds for the task that is being computed.
-
-    Closes the link. Raises what the computer raises.
+    Also returns whether the compute thread has ended; if not, only the end of the process ends it. Closes the link.
+    Raises what the computer raises.
     """
     compute = ComputeThread(computer)
     loop = _Loop(machine, link, compute)
@@ -56,7 +50,7 @@ def run_worker(machine: Worker, link: WorkerLink, computer: Computer, stop: Stop
         compute.close(patience)
         raise
     link.close(FLUSH)
-    return Ended(end.code, end.reason, compute.close(patience))
+    return end, compute.close(patience)
 
 
 class _Loop:
@@ -67,7 +61,7 @@ class _Loop:
         self._reopen_at: float | None = time.monotonic()  #: None while the link is open
         self._hint_at: float | None = self._reopen_at + HINT  #: None where it is said, or not needed
 
-    def run(self, stop: StopSource) -> Exit:
+    def run(self, stop: StopSource) -> Ended:
         next_tick = time.monotonic()
         while True:
             now = time.monotonic()
@@ -109,14 +103,14 @@ class _Loop:
                 self._link.know(Limits(item.result.params.size, item.result.buffers.size, 0))
         return done
 
-    def _work_off(self) -> Exit | None:
+    def _work_off(self) -> Ended | None:
         """Carries out what the waiting events lead to, in order."""
         while self._events:
             event = self._events.popleft()
             if isinstance(event, Arrived):
                 self._hint_at = None
-            # Not where the coordinator has said goodbye before: that was an Exit.
-            if isinstance(event, LinkLost) and self._link.elsewhere:
+            # Not where the coordinator has said goodbye before: the machine had ended then.
+            if isinstance(event, Gone) and self._link.elsewhere:
                 self._tell(event.reason)
             for action in self._machine.handle(event, time.monotonic()):
                 match action:
@@ -124,17 +118,17 @@ class _Loop:
                         self._link.send(message)
                     case Compute(task):
                         self._compute.submit(task)
-                    case Forget():
-                        self._compute.forget()
+                    case CancelTasks():
+                        self._compute.cancel()
                     case Reconnect(delay):
                         self._link.shut()
                         self._reopen_at = time.monotonic() + delay
-                    case Exit():
+                    case Ended():
                         return self._with_fault(action)
         return None
 
-    def _with_fault(self, end: Exit) -> Exit:
+    def _with_fault(self, end: Ended) -> Ended:
         """A worker that gives up says what kept it away."""
         if end.code != ConnectionLostError.exit_code or not self._fault:
             return end
-        return Exit(end.code, f"{end.reason} (last: {self._fault})")
+        return Ended(end.code, f"{end.reason} (last: {self._fault})")

@@ -2,7 +2,7 @@
 
 from dataclasses import fields, replace
 
-from dptrain.cluster.events import Drop, Send
+from dptrain.cluster.events import Ignore, Send
 from dptrain.cluster.messages import Assign, NodeDone
 from dptrain.model import ShardResult
 
@@ -27,4 +27,4 @@ def altered(message, **changes):
 
 
 def refusals(actions):
-    return [a.reason for a in actions if isinstance(a, Drop)]
+    return [a.reason for a in actions if isinstance(a, Ignore)]

@@ -7,7 +7,7 @@ import pytest
 
 from cluster.actions import altered
 from dptrain.cluster.coordinator import Coordinator
-from dptrain.cluster.events import Arrived, Computed, Connected, CrewExit, Received, Send
+from dptrain.cluster.events import Arrived, Child, Computed, Connected, Gone, Received, Send
 from dptrain.cluster.messages import (
     PROTOCOL,
     Admitted,
@@ -59,7 +59,7 @@ class Lead:
 
     def killed(self, name):
         """A worker that the coordinator has started is killed from outside."""
-        return self.feed(CrewExit(name, self.incarnation(name), "exited with signal 9", killed=True))
+        return self.feed(Gone(Child(name, self.incarnation(name)), "exited with signal 9", shards_suspect=False))
 
     def incarnation(self, name):
         return (name.encode().hex() * 32)[:32]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dptrain.cluster.events import Finish, Notice, PeerGone, SaveCheckpoint, Send, StopRequested, Tell, Tick
+from dptrain.cluster.events import Ended, Gone, Notice, SaveCheckpoint, Send, StopRequested, Tell, Tick
 from dptrain.cluster.messages import PROTOCOL, AskConfig, Leave, Ping, Stop
 
 T = 3  #: the term of conftest's Lead
@@ -44,7 +44,7 @@ def test_a_stop_saves_what_is_applied_and_ends_at_once(lead, signal, code):
         SaveCheckpoint(best=False),
         Send(b"a", Stop(T, signal)),
         Send(b"b", Stop(T, signal)),
-        Finish(code, signal),
+        Ended(code, signal),
     ]
     assert lead.machine.finished
     assert lead.feed(StopRequested(signal)) == lead.canary("a") == []
@@ -66,6 +66,6 @@ def test_after_the_end_it_waits_for_members_to_answer_and_tells_who_comes_only_n
     assert not lead.machine.parting(lead.now + 2.0), "who does not answer is not waited for"
     assert lead.say("a", Leave(T, lead.incarnation("a"), "SIGINT")) == []
     assert lead.machine.parting(lead.now)
-    assert lead.feed(PeerGone(b"b", "the connection is closed")) == []
+    assert lead.feed(Gone(b"b", "the connection is closed")) == []
     assert not lead.machine.parting(lead.now)
     assert lead.feed(Tick()) == []

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from dptrain.cluster.coordinator import Coordinator
 from dptrain.cluster.events import (
+    Ended,
     EpochDone,
     Evaluated,
-    Finish,
     Received,
     RunStarted,
     SaveCheckpoint,
@@ -110,7 +110,7 @@ def outline(actions):
                 out.append(f"{split} {step}{' best' if best else ''}")
             case SaveCheckpoint(best=best):
                 out.append("save best" if best else "save")
-            case Finish(code=code):
+            case Ended(code=code):
                 out.append(f"exit {code}")
     return out
 
@@ -134,7 +134,7 @@ def test_a_whole_run_tells_saves_and_ends_in_this_order():
     ]
     assert 0 < len(best) < 3  # else the test would show nothing about the best weights
     assert solo.actions[0] == Tell(RunStarted(0, 6, 2, 1))
-    assert solo.actions[-2:] == [Send(b"p", Stop(1, "the run is complete")), Finish(0, "the run is complete")]
+    assert solo.actions[-2:] == [Send(b"p", Stop(1, "the run is complete")), Ended(0, "the run is complete")]
     steps = [r for r in solo.story if isinstance(r, StepDone)]
     assert [r.state_sha256 for r in steps] == list(expected.states[1:])
     assert [r.loss for r in steps] == list(expected.losses)
@@ -201,10 +201,10 @@ def test_stop_after_saves_and_pauses_and_the_next_start_goes_on():
     toy = Toy(steps_per_epoch=2, epochs=2)
     first = Solo(toy, stop_after=3).join().run()
     assert outline(first.actions)[-3:] == [3, "save", "exit 0"]
-    assert first.actions[-1] == Finish(0, "stopped after step 3")
+    assert first.actions[-1] == Ended(0, "stopped after step 3")
     again = Solo(toy, first.checkpoints[-1], stop_after=3)
     again.feed(Tick())
-    assert again.actions == [Tell(RunStarted(3, 4, 2, 1)), Finish(0, "stopped after step 3")]
+    assert again.actions == [Tell(RunStarted(3, 4, 2, 1)), Ended(0, "stopped after step 3")]
     rest = Solo(toy, first.checkpoints[-1]).join().run()
     assert first.story + rest.story == Solo(toy).join().run().story
 
@@ -214,7 +214,7 @@ def test_a_run_that_is_complete_ends_at_once_and_writes_nothing():
     done = Solo(toy).join().run()
     again = Solo(toy, done.checkpoints[-1])
     again.feed(Tick())
-    assert again.actions == [Tell(RunStarted(3, 3, 3, 1)), Finish(0, "the run is complete")]
+    assert again.actions == [Tell(RunStarted(3, 3, 3, 1)), Ended(0, "the run is complete")]
 
 
 @pytest.mark.parametrize("validation", [0, 20])

@@ -5,7 +5,7 @@ import pytest
 
 from cluster.actions import altered
 from dptrain.cluster.doubt import audited
-from dptrain.cluster.events import Finish, Notice, PeerGone, SaveCheckpoint, Send, StepDone, TakenBack, Tell, Tick
+from dptrain.cluster.events import Ended, Gone, Notice, SaveCheckpoint, Send, StepDone, TakenBack, Tell, Tick
 from dptrain.cluster.messages import Assign, Evaluate, Leave, NonFinite, Progress, Reject, WhoAreYou
 from simulation.toy import oracle
 
@@ -265,7 +265,7 @@ def test_an_audited_shard_with_a_nan_is_computed_again_by_the_only_worker(lead):
     lead = lead(shards=1, job={"audit": 1.0})
     lead.join("a")
     assert assigned(lead.say("a", lead.non_finite("a", 0))) == [("a", 0, 1, 1)]
-    assert lead.say("a", lead.non_finite("a", 0, attempt=1))[-1] == Finish(
+    assert lead.say("a", lead.non_finite("a", 0, attempt=1))[-1] == Ended(
         70, "step 1, shard 0: bn.weight is not finite"
     )
 
@@ -302,7 +302,7 @@ def test_two_workers_that_insist_wait_for_a_third_and_the_coordinator_says_so(le
 
 def die(lead, name):
     """The worker dies of what it holds; nobody says from what."""
-    return lead.feed(PeerGone(name.encode(), "reset"))
+    return lead.feed(Gone(name.encode(), "reset"))
 
 
 def test_a_shard_that_kills_three_workers_stops_the_run_with_its_samples_and_a_checkpoint(lead):
@@ -316,10 +316,10 @@ def test_a_shard_that_kills_three_workers_stops_the_run_with_its_samples_and_a_c
     lead.join("d")
     assert assigned(die(lead, "c")) == []
     lead.now += 9.9
-    assert not any(isinstance(a, Finish) for a in lead.feed(Tick()))
+    assert not any(isinstance(a, Ended) for a in lead.feed(Tick()))
     lead.now += 0.1
     tell, save, *_, finish = lead.feed(Tick())
-    assert finish == Finish(70, "step 1, shard 0: workers a, b, c died computing it")
+    assert finish == Ended(70, "step 1, shard 0: workers a, b, c died computing it")
     assert tell.report.text == f"{finish.reason}: look at training samples 0, 1, 2, 3, and at the workers' logs"
     assert save == SaveCheckpoint(best=False)
 
@@ -338,12 +338,12 @@ def test_who_was_killed_from_outside_or_comes_back_or_leaves_died_of_no_shard(le
     for name in "abcd":
         lead.join(name)
         if how == "killed":
-            lead.feed(PeerGone(name.encode(), "reset"))
+            lead.feed(Gone(name.encode(), "reset"))
             lead.killed(name)
         elif how == "back":
-            lead.feed(PeerGone(name.encode(), "reset"))
+            lead.feed(Gone(name.encode(), "reset"))
             lead.hello(name)
-            lead.feed(PeerGone(name.encode(), "reset"))
+            lead.feed(Gone(name.encode(), "reset"))
         else:
             lead.say(name, Leave(T, lead.incarnation(name), "SIGTERM"))
         lead.now += 15
@@ -369,10 +369,10 @@ def test_without_a_worker_for_as_long_as_was_asked_for_the_run_stops_with_a_chec
     lead = lead(job={"max_wait": 30.0})
     lead.feed(Tick())
     lead.now += 29.9
-    assert not any(isinstance(a, Finish) for a in lead.feed(Tick()))
+    assert not any(isinstance(a, Ended) for a in lead.feed(Tick()))
     lead.now += 0.1
     tell, save, finish = lead.feed(Tick())
-    assert (save, finish) == (SaveCheckpoint(best=False), Finish(75, "no worker for 30 s (--max-wait)"))
+    assert (save, finish) == (SaveCheckpoint(best=False), Ended(75, "no worker for 30 s (--max-wait)"))
     assert tell.report.level == "error"
 
 

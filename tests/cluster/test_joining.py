@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from cluster.actions import refusals
-from dptrain.cluster.events import Drop, Notice, Received, RunStarted, Send, Tell, Tick, WorkerJoined, WorkerLost
+from dptrain.cluster.events import Ignore, Notice, Received, RunStarted, Send, Tell, Tick, WorkerJoined, WorkerLost
 from dptrain.cluster.messages import PROTOCOL, Admitted, AskConfig, Reject, Welcome, WhoAreYou
 from dptrain.cluster.state import layout_digest
 from simulation.toy import BUFFERS, CANARY, DATASET, PARAMS
@@ -60,7 +60,7 @@ def test_a_worker_with_other_data_or_other_arithmetic_is_refused_with_both_diges
     actions = lead.canary("a", **change)
     reason = actions[1].reason
     notice = Notice("error", f"worker a is refused: {reason}")
-    assert actions == [Send(b"a", Reject(reason)), Drop(b"a", reason), Tell(notice)]
+    assert actions == [Send(b"a", Reject(reason)), Ignore(b"a", reason), Tell(notice)]
     assert all(word in reason for word in words)
 
 
@@ -69,7 +69,7 @@ def test_an_augmenter_that_asks_is_told_the_run_and_does_not_become_a_member(lea
     lead.feed(Tick())
     assert lead.say("g", AskConfig(PROTOCOL)) == [Send(b"g", WELCOME)]
     assert lead.say("g", AskConfig(PROTOCOL)) == [Send(b"g", WELCOME)]
-    assert [type(a) for a in lead.say("g", AskConfig(9))] == [Send, Drop, Tell]
+    assert [type(a) for a in lead.say("g", AskConfig(9))] == [Send, Ignore, Tell]
     lead.now += 1
     assert lead.feed(Tick()) == []
 
@@ -80,7 +80,7 @@ def test_the_same_process_on_a_new_connection_replaces_the_old_one(lead):
     again = replace(lead.node("a", 0, 1), step=0)
     hello = lead.machine._members.get(b"a").hello
     assert lead.feed(Received(b"a2", hello)) == [
-        Drop(b"a", "it has connected anew"),
+        Ignore(b"a", "it has connected anew"),
         Tell(WorkerLost("a", "it has connected anew", (0, 1), 0)),
         Send(b"a2", WELCOME),
     ]

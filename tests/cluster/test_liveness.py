@@ -1,7 +1,7 @@
 """Workers that go, are silent, come back; leases. Events in, whole lists of actions out."""
 
 from cluster.actions import assigned
-from dptrain.cluster.events import CrewExit, Notice, PeerGone, Send, Tell, Tick, WorkerLost, WorkerSilent
+from dptrain.cluster.events import Child, Gone, Notice, Send, Tell, Tick, WorkerLost, WorkerSilent
 from dptrain.cluster.messages import Leave, Ping, Progress
 
 T = 3  #: the term of conftest's Lead
@@ -16,19 +16,19 @@ def test_what_a_lost_worker_held_is_given_to_the_others_and_told(lead):
         Send(b"b", lead.order(0, 0, 1, 1, 2)),
         Send(b"b", lead.order(0, 1, 2, 1, 2)),
     ]
-    assert lead.feed(PeerGone(b"a", "the connection is closed")) == []
+    assert lead.feed(Gone(b"a", "the connection is closed")) == []
 
 
 def test_why_a_worker_of_our_own_has_ended_is_told_whoever_noticed_first_and_once(lead):
     lead = lead(shards=2)
     lead.join("a", "b")
     lead.hello("c")
-    assert lead.feed(PeerGone(b"a", "the connection is closed"))[0] == Tell(
+    assert lead.feed(Gone(b"a", "the connection is closed"))[0] == Tell(
         WorkerLost("a", "the connection is closed", (0, 1), 1)
     )
     for name in ("a", "c", "never said Hello"):
         assert lead.killed(name) == [Tell(Notice("warning", f"worker {name} exited with signal 9"))]
-    assert lead.feed(CrewExit("a0", "", "exited with code 1: no space left")) == [
+    assert lead.feed(Gone(Child("a0"), "exited with code 1: no space left")) == [
         Tell(Notice("warning", "augmenter a0 exited with code 1: no space left"))
     ]
     assert [member.name for member in lead.machine._members.all()] == ["b"]
@@ -56,7 +56,7 @@ def test_the_end_of_an_augmenter_is_that_of_no_worker_whatever_it_signs_with(lea
         told = [a.report.text for a in lead.hello("foreign", incarnation=foreign) if isinstance(a, Tell)]
         assert told == [f"worker foreign is refused: its incarnation is {foreign!r}: must be 32 hex digits"]
     lead.join("a")
-    ended = CrewExit("a0", "", "exited with signal 9", killed=True)
+    ended = Gone(Child("a0"), "exited with signal 9", shards_suspect=False)
     assert lead.feed(ended) == [Tell(Notice("warning", "augmenter a0 exited with signal 9"))]
 
 

@@ -10,12 +10,12 @@ import numpy as np
 from dptrain.cluster.codec import SUM_BYTES, Limits, checksum, decode, encode
 from dptrain.cluster.coordinator import Coordinator
 from dptrain.cluster.events import (
+    THE_COORDINATOR,
     Arrived,
     Compute,
     Computed,
     Connected,
-    LinkLost,
-    PeerGone,
+    Gone,
     Received,
     Reply,
     Send,
@@ -125,7 +125,7 @@ class Session:
         except RemoteProtocolError as error:
             in_one_line(error)
             if self.rng.random() < 0.05:  # the edge drops such a peer
-                (self.tell if up else lambda e: self.work(peer, e))(PeerGone(peer, "x") if up else LinkLost("x"))
+                (self.tell if up else lambda e: self.work(peer, e))(Gone(peer if up else THE_COORDINATOR, "x"))
             return False
         if isinstance(message, FromWorker) and up:
             self.tell(Received(peer if self.rng.random() < 0.9 else self.rng.bytes(3), message))

@@ -3,7 +3,7 @@
 import numpy as np
 
 from cluster.actions import assigned, refusals
-from dptrain.cluster.events import Finish, Notice, SaveCheckpoint, Send, Tell
+from dptrain.cluster.events import Ended, Notice, SaveCheckpoint, Send, Tell
 from dptrain.cluster.messages import Reject, Stop
 from simulation.toy import PARAMS, oracle
 
@@ -17,7 +17,7 @@ def test_a_nan_is_computed_again_and_ends_the_run_without_a_checkpoint_and_names
     before = lead.machine.state.sha256()
     assert lead.say("a", lead.non_finite("a", 1)) == [Send(b"a", lead.order(0, 1, 2, 1, 2, alone=1))]
     tell, stop, finish = lead.say("a", lead.non_finite("a", 1, attempt=1))
-    assert (tell.report.level, stop, finish) == ("error", Send(b"a", Stop(T, NAMED)), Finish(70, NAMED))
+    assert (tell.report.level, stop, finish) == ("error", Send(b"a", Stop(T, NAMED)), Ended(70, NAMED))
     assert tell.report.text.startswith(f"{NAMED}: the training has diverged")
     assert tell.report.final
     assert lead.machine.state.sha256() == before
@@ -29,7 +29,7 @@ def test_a_nan_that_a_second_worker_finds_too_ends_the_run(lead):
     assert assigned(lead.say("a", lead.non_finite("a", 1))) == [("b", 1, 2)]
     actions = lead.say("b", lead.non_finite("b", 1))
     named = "step 1, shard 1: bn.weight is not finite (a and b computed the same)"
-    assert actions[-1] == Finish(70, named)
+    assert actions[-1] == Ended(70, named)
     assert not any(isinstance(a, SaveCheckpoint) for a in actions)
 
 
@@ -55,7 +55,7 @@ def test_a_nan_that_a_worker_did_not_notice_is_found_here(lead):
     gradient[6] = np.inf
     lead.done("a", 1, 2, gradient=gradient)
     actions = lead.done("a", 1, 2, gradient=gradient, attempt=1)
-    assert actions[1:] == [Send(b"a", Stop(T, NAMED)), Finish(70, NAMED)]
+    assert actions[1:] == [Send(b"a", Stop(T, NAMED)), Ended(70, NAMED)]
     assert not any(isinstance(a, SaveCheckpoint) for a in actions)
 
 
@@ -84,7 +84,7 @@ def test_finite_shards_with_an_infinite_sum_end_the_run(lead):
     huge = np.full(PARAMS.size, 3e38, np.float32)
     lead.done("a", 0, 1, gradient=huge)
     actions = lead.done("a", 1, 2, gradient=huge)
-    assert actions[-1] == Finish(70, "step 1: the sum over all shards is not finite in conv.weight")
+    assert actions[-1] == Ended(70, "step 1: the sum over all shards is not finite in conv.weight")
     assert lead.machine.state.step == 0
 
 
@@ -93,5 +93,5 @@ def test_an_update_that_overflows_ends_the_run_without_a_checkpoint(lead):
     lead.join("a")
     lead.machine.state.optimizer["velocity"][:] = 3e38
     actions = lead.done("a", 0, 1, gradient=np.full(PARAMS.size, 3e38, np.float32))
-    assert actions[-1] == Finish(70, "step 1: conv.weight is not finite after the update")
+    assert actions[-1] == Ended(70, "step 1: conv.weight is not finite after the update")
     assert not any(isinstance(a, SaveCheckpoint) for a in actions)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cluster.actions import altered, assigned, refusals
-from dptrain.cluster.events import Drop, Send, StepDone, Tell, Tick, WorkerLost
+from dptrain.cluster.events import Ignore, Send, StepDone, Tell, Tick, WorkerLost
 from dptrain.cluster.messages import Progress
 
 T = 3  #: the term of conftest's Lead
@@ -148,7 +148,7 @@ def test_work_before_admission_costs_the_connection(lead):
     lead = lead()
     lead.feed(Tick())
     lead.hello("a")
-    assert lead.done("a", 0, 1) == [Drop(b"a", "sent NodeDone before it was admitted")]
+    assert lead.done("a", 0, 1) == [Ignore(b"a", "sent NodeDone before it was admitted")]
 
 
 def test_what_comes_late_or_twice_is_counted_and_changes_nothing(lead):

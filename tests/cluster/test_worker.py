@@ -6,16 +6,17 @@ import numpy as np
 import pytest
 
 from dptrain.cluster.events import (
+    THE_COORDINATOR,
     Arrived,
+    CancelTasks,
     Compute,
     Computed,
     Connected,
+    Ended,
     EvaluationTask,
-    Exit,
     Failure,
-    Forget,
+    Gone,
     GradientTask,
-    LinkLost,
     Prepared,
     PrepareTask,
     Reconnect,
@@ -92,7 +93,7 @@ def test_another_network_than_the_coordinators_ends_with_78_and_both_digests(new
 
 def test_a_refusal_ends_with_78_and_the_reason(newcomer):
     newcomer.feed(Connected())
-    assert newcomer.told(Reject("no")) == [Exit(78, "the coordinator refuses this worker: no")]
+    assert newcomer.told(Reject("no")) == [Ended(78, "the coordinator refuses this worker: no")]
     assert newcomer.feed(Tick()) == []
 
 
@@ -101,20 +102,20 @@ def test_what_cannot_be_prepared_is_told_in_one_plain_line_and_ends_the_process_
     [prepare] = newcomer.told(newcomer.welcome)
     failure = Failure("no such file:\n\t/data\x1b[31m/x")
     line = "no such file: /data?[31m/x"
-    assert newcomer.computed(prepare.task, failure) == [Reply(Leave(T, ME, line)), Exit(78, line)]
+    assert newcomer.computed(prepare.task, failure) == [Reply(Leave(T, ME, line)), Ended(78, line)]
 
 
 def test_a_stop_of_the_run_is_answered_and_ends_with_0(hand, newcomer):
     over = "the run is complete"
-    assert hand.told(Stop(T, over)) == [Reply(Leave(T, ME, over)), Exit(0, over)]
+    assert hand.told(Stop(T, over)) == [Reply(Leave(T, ME, over)), Ended(0, over)]
     newcomer.feed(Connected())
-    assert newcomer.told(Stop(T, over)) == [Exit(0, over)]
+    assert newcomer.told(Stop(T, over)) == [Ended(0, over)]
 
 
 @pytest.mark.parametrize(("signal", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
 def test_a_signal_makes_the_worker_leave_in_good_order(hand, newcomer, signal, code):
-    assert hand.feed(StopRequested(signal)) == [Reply(Leave(T, ME, signal)), Exit(code, signal)]
-    assert newcomer.feed(StopRequested(signal)) == [Exit(code, signal)]
+    assert hand.feed(StopRequested(signal)) == [Reply(Leave(T, ME, signal)), Ended(code, signal)]
+    assert newcomer.feed(StopRequested(signal)) == [Ended(code, signal)]
 
 
 # --- computing
@@ -180,7 +181,7 @@ def test_new_weights_make_old_tasks_and_old_results_worthless(hand):
     old, new = hand.params(0), hand.params(1, seed=1)
     hand.told(old)
     hand.told(order(old, 0, 2, 0, 2))
-    assert hand.told(new) == [Forget()]
+    assert hand.told(new) == [CancelTasks()]
     assert hand.computed(GradientTask(0, 0, old.params)) == []
     assert hand.told(order(old, 0, 1, 0, 2)) == []
     assert hand.told(old) == []
@@ -228,7 +229,7 @@ def test_other_weights_of_the_same_step_replace_the_first(hand):
     first, best = hand.params(4), hand.params(4, seed=1)
     hand.told(first)
     hand.told(Evaluate(T, 4, "validation", 0, 0, 8, 0, first.digest))
-    assert hand.told(best) == [Forget()]
+    assert hand.told(best) == [CancelTasks()]
     [task] = tasks(hand.told(Evaluate(T, 4, "test", 0, 0, 8, 0, best.digest)))
     assert task.params is best.params
     stale = EvaluationTask(4, "validation", 0, 0, 8, first.params, first.buffers)
@@ -306,7 +307,7 @@ def test_who_are_you_leads_to_a_new_connection_and_no_second_preparation(hand):
     hand.told(p)
     hand.told(order(p, 0, 1, 0, 2))
     forget, reconnect = hand.told(WhoAreYou(T + 1))
-    assert forget == Forget()
+    assert forget == CancelTasks()
     assert 0.05 <= reconnect.delay <= 0.1
     assert hand.told(WhoAreYou(T + 1)) == hand.told(Ping(T)) == []
     assert hand.feed(Connected()) == [HELLO]
@@ -316,7 +317,7 @@ def test_who_are_you_leads_to_a_new_connection_and_no_second_preparation(hand):
 
 
 def test_another_run_is_prepared_anew(hand):
-    hand.feed(LinkLost("reset"))
+    hand.feed(Gone(THE_COORDINATOR, "reset"))
     hand.feed(Connected())
     other = replace(hand.welcome, identity="other")
     [compute] = hand.told(other)
@@ -326,7 +327,7 @@ def test_another_run_is_prepared_anew(hand):
 def test_a_preparation_under_way_serves_the_next_connection(newcomer):
     newcomer.feed(Connected())
     [prepare] = newcomer.told(newcomer.welcome)
-    newcomer.feed(LinkLost("reset"))
+    newcomer.feed(Gone(THE_COORDINATOR, "reset"))
     newcomer.feed(Connected())
     assert newcomer.told(replace(newcomer.welcome, term=T + 1)) == []
     assert newcomer.computed(prepare.task) == [Reply(Canary(T + 1, ME, CANARY, DATASET))]
@@ -335,7 +336,7 @@ def test_a_preparation_under_way_serves_the_next_connection(newcomer):
 def test_a_preparation_that_ends_between_two_connections_is_kept(newcomer):
     newcomer.feed(Connected())
     [prepare] = newcomer.told(newcomer.welcome)
-    newcomer.feed(LinkLost("reset"))
+    newcomer.feed(Gone(THE_COORDINATOR, "reset"))
     assert newcomer.computed(prepare.task) == []
     newcomer.feed(Connected())
     assert newcomer.told(newcomer.welcome) == [CANARY_REPLY]
@@ -369,7 +370,7 @@ def test_fifteen_silent_seconds_cost_the_connection_sixty_the_process(newcomer):
             history.append((second, type(action)))
             if isinstance(action, Reconnect):
                 newcomer.feed(Connected())
-    assert history == [(15, Reconnect), (30, Reconnect), (45, Reconnect), (60, Exit)]
+    assert history == [(15, Reconnect), (30, Reconnect), (45, Reconnect), (60, Ended)]
     assert newcomer.machine.exited
 
 
@@ -406,15 +407,15 @@ def test_pings_keep_the_connection(hand):
 
 
 def test_a_link_that_is_down_cannot_be_lost_again(hand):
-    assert [type(a) for a in hand.feed(LinkLost("reset"))] == [Reconnect]
-    assert hand.feed(LinkLost("reset")) == []
+    assert [type(a) for a in hand.feed(Gone(THE_COORDINATOR, "reset"))] == [Reconnect]
+    assert hand.feed(Gone(THE_COORDINATOR, "reset")) == []
     assert hand.feed(Arrived(Ping(T))) == []
 
 
 def test_back_off_doubles_to_five_seconds_and_starts_anew_after_a_welcome(newcomer):
     def failure():
         newcomer.feed(Connected())
-        [action] = newcomer.feed(LinkLost("reset"))
+        [action] = newcomer.feed(Gone(THE_COORDINATOR, "reset"))
         return action.delay
 
     delays = [failure() for _ in range(9)]
@@ -423,7 +424,7 @@ def test_back_off_doubles_to_five_seconds_and_starts_anew_after_a_welcome(newcom
     assert len({delay / top for delay, top in zip(delays, tops, strict=True)}) > 3  # there is jitter
     newcomer.feed(Connected())
     newcomer.told(newcomer.welcome)
-    assert newcomer.feed(LinkLost("reset"))[-1].delay == delays[0]
+    assert newcomer.feed(Gone(THE_COORDINATOR, "reset"))[-1].delay == delays[0]
 
 
 def test_results_of_before_a_reconnect_are_ignored(hand):
@@ -431,5 +432,5 @@ def test_results_of_before_a_reconnect_are_ignored(hand):
     hand.told(p)
     hand.told(order(p, 0, 1, 0, 2))
     task = GradientTask(0, 0, p.params)
-    hand.feed(LinkLost("reset"))
+    hand.feed(Gone(THE_COORDINATOR, "reset"))
     assert hand.feed(Computed(task, hand.toy.compute(task), 0.5)) == []

@@ -11,7 +11,7 @@ import pytest
 import zmq
 
 from dptrain.cluster.codec import Limits, encode
-from dptrain.cluster.events import Arrived, LinkLost, PeerGone, Received
+from dptrain.cluster.events import THE_COORDINATOR, Arrived, Gone, Received
 from dptrain.cluster.messages import Admitted, Leave, NodeDone, Ping, Stop, WantShard, Welcome
 from dptrain.errors import UsageError
 from dptrain.model import ShardResult
@@ -68,8 +68,8 @@ def test_garbage_costs_only_the_peer_that_sent_it(links, bind):
     bad = links.stranger(router)
     bad.send_multipart([b"not msgpack", b"x" * 100])
     [gone] = links.collect(router)
-    assert isinstance(gone, PeerGone)
-    assert gone.peer != peer
+    assert isinstance(gone, Gone)
+    assert gone.who != peer
     assert "dropped" in gone.reason
 
     bad.send_multipart(encode(links.hello("late")))  # once dropped, it is not listened to, valid or not
@@ -96,7 +96,7 @@ def test_what_is_no_message_to_a_coordinator_drops_the_peer(links, frames):
     bad = links.stranger(router)
     bad.send_multipart(frames)
     [gone] = links.collect(router)
-    assert isinstance(gone, PeerGone)
+    assert isinstance(gone, Gone)
     assert "\n" not in gone.reason
 
 
@@ -120,10 +120,10 @@ def test_a_send_to_a_peer_that_has_gone_says_so(links, bind):
     router = links.router(bind)
     dealer, peer = links.acquainted(router)
     dealer.shut()
-    assert links.until(lambda: router.poll(0.01) or router.send(peer, Ping(1))) == PeerGone(
+    assert links.until(lambda: router.poll(0.01) or router.send(peer, Ping(1))) == Gone(
         peer, "the connection is closed"
     )
-    assert router.send(b"nobody", Ping(1)) == PeerGone(b"nobody", "the connection is closed")
+    assert router.send(b"nobody", Ping(1)) == Gone(b"nobody", "the connection is closed")
 
 
 def test_a_peer_that_does_not_read_is_given_up_and_the_others_do_not_wait(links):
@@ -136,7 +136,7 @@ def test_a_peer_that_does_not_read_is_given_up_and_the_others_do_not_wait(links)
     answers = [router.send(lazy_peer, message) for _ in range(3 * HIGH_WATER)]
     gone = [answer for answer in answers if answer]
     assert gone
-    assert gone[0] == PeerGone(lazy_peer, f"does not read: {HIGH_WATER} messages wait for it")
+    assert gone[0] == Gone(lazy_peer, f"does not read: {HIGH_WATER} messages wait for it")
     assert router.send(keen_peer, Ping(1)) is None
     assert links.collect(keen) == [Arrived(Ping(1))]
     assert time.monotonic() - start < 10
@@ -175,7 +175,7 @@ def test_the_last_words_before_the_coordinator_closes_arrive_before_the_loss(lin
     *messages, lost = links.collect(dealer, 22)
     assert [event.message.step for event in messages[:-1]] == list(range(20))
     assert messages[-1] == Arrived(Stop(1, "done"))
-    assert lost == LinkLost("the connection is closed")
+    assert lost == Gone(THE_COORDINATOR, "the connection is closed")
 
 
 @BOTH
@@ -215,7 +215,7 @@ def test_what_is_no_zeromq_peer_at_all_costs_the_connection(links):
         with client:
             client.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n" + b" " * 100)
             [lost] = links.collect(dealer)
-    assert isinstance(lost, LinkLost)  # libzmq takes it for ZMTP 1.0, so the codec is what refuses it
+    assert isinstance(lost, Gone)  # libzmq takes it for ZMTP 1.0, so the codec is what refuses it
     assert "no message" in lost.reason
     assert dealer.poll(0) == []
 

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from dptrain.cluster.events import CrewExit
+from dptrain.cluster.events import Child, Gone
 from dptrain.net.wakeup import wait
 from dptrain.processes.children import GRACE, MOST, WITHIN, Children, ChildSpec, Restarts, describe, exit_code
 from dptrain.processes.stopping import LAUNCHER, Interrupted
@@ -93,7 +93,7 @@ def test_a_kill_is_seen_at_once_and_followed_by_another_life_with_another_incarn
         start = time.monotonic()
         [left] = the_end(links, children)
         assert time.monotonic() - start < 5
-        assert left == CrewExit("w0", first, "exited with signal 9", killed=True)
+        assert left == Gone(Child("w0", first), "exited with signal 9", shards_suspect=False)
         assert children.pids == {}
         assert children.failure is None, "it is going to live again"
         assert children.exits() == []

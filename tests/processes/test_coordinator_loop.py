@@ -14,7 +14,7 @@ import pytest
 from dptrain.cluster import messages
 from dptrain.cluster.codec import Limits
 from dptrain.cluster.coordinator import Coordinator
-from dptrain.cluster.events import Arrived, Finish, Notice, StopRequested, WorkerJoined, WorkerLost
+from dptrain.cluster.events import Arrived, Ended, Notice, StopRequested, WorkerJoined, WorkerLost
 from dptrain.cluster.messages import PROTOCOL, Canary, Hello, Leave
 from dptrain.cluster.state import TrainingState
 from dptrain.model import ParamLayout, ParamSpec
@@ -129,7 +129,7 @@ def test_a_peer_that_was_busy_hears_of_the_end_although_not_all_it_said_is_read(
         resume = threading.Timer(0.5, lambda: os.kill(process.pid, signal.SIGCONT))
         resume.start()
         stop = Stop(recorder.joined)
-        assert run_coordinator(coordinator(SIZE), router, recorder, stop) == Finish(0, "the test")
+        assert run_coordinator(coordinator(SIZE), router, recorder, stop) == Ended(0, "the test")
         router.close(2.0)
         resume.join()
         heard, _ = process.communicate(timeout=30)

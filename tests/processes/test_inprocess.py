@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from dptrain.cluster.events import Arrived, LinkLost, PeerGone, Received
+from dptrain.cluster.events import THE_COORDINATOR, Arrived, Gone, Received
 from dptrain.cluster.messages import PROTOCOL, Hello, Ping, Stop
 from dptrain.cluster.worker import Worker
 from dptrain.processes.inprocess import InProcessHub, InProcessLink
@@ -49,8 +49,8 @@ def test_a_worker_that_has_shut_is_gone_and_comes_again_as_a_new_peer(hub, worke
     worker.send(links.hello())
     worker.shut()
     said, gone = hub.poll(0)
-    assert gone == PeerGone(said.peer, "the worker has closed the connection")
-    assert hub.send(said.peer, Ping(1)) == PeerGone(said.peer, "the connection is closed")
+    assert gone == Gone(said.peer, "the worker has closed the connection")
+    assert hub.send(said.peer, Ping(1)) == Gone(said.peer, "the connection is closed")
     worker.open()
     worker.send(links.hello())
     assert hub.poll(0)[0].peer != said.peer
@@ -58,7 +58,7 @@ def test_a_worker_that_has_shut_is_gone_and_comes_again_as_a_new_peer(hub, worke
 
 def test_a_dropped_peer_is_not_listened_to(hub, worker, links):
     worker.send(links.hello())
-    hub.drop(hub.poll(0)[0].peer)
+    hub.ignore(hub.poll(0)[0].peer)
     worker.send(links.hello())
     assert hub.poll(0) == []
 
@@ -67,10 +67,13 @@ def test_a_hub_that_closes_tells_its_workers_after_its_last_words_and_whoever_co
     worker.send(links.hello())
     hub.send(hub.poll(0)[0].peer, Stop(1, "done"))
     hub.close()
-    assert worker.poll(0) == [Arrived(Stop(1, "done")), LinkLost("the coordinator has closed the connection")]
+    assert worker.poll(0) == [
+        Arrived(Stop(1, "done")),
+        Gone(THE_COORDINATOR, "the coordinator has closed the connection"),
+    ]
     worker.shut()
     worker.open()
-    assert worker.poll(0) == [LinkLost("the coordinator is gone")]
+    assert worker.poll(0) == [Gone(THE_COORDINATOR, "the coordinator is gone")]
 
 
 class LastWords(InProcessLink):
@@ -79,7 +82,7 @@ class LastWords(InProcessLink):
     def open(self):
         super().open()
         self.put(Arrived(Stop(1, "the run is complete")))
-        self.put(LinkLost("the coordinator has closed the connection"))
+        self.put(Gone(THE_COORDINATOR, "the coordinator has closed the connection"))
 
 
 class Idle:
@@ -95,7 +98,7 @@ class Idle:
 
 def test_a_worker_that_was_told_to_stop_does_not_complain_that_the_connection_is_gone(hub, caplog):
     flag = StopFlag()
-    ended = run_worker(Worker(Hello(PROTOCOL, "0" * 32, "w0", 7, "toy", "toy")), LastWords(hub), Idle(), flag, 10.0)
+    ended, _ = run_worker(Worker(Hello(PROTOCOL, "0" * 32, "w0", 7, "toy", "toy")), LastWords(hub), Idle(), flag, 10.0)
     flag.close()
     assert (ended.code, ended.reason) == (0, "the run is complete")
     assert caplog.records == []
@@ -105,7 +108,9 @@ def test_a_worker_whose_run_is_over_before_it_was_admitted_does_not_complain_eit
     hub.close()
     flag = StopFlag()
     threading.Timer(0.3, flag.set, ["the run is over"]).start()
-    ended = run_worker(Worker(Hello(PROTOCOL, "0" * 32, "w0", 7, "toy", "toy")), InProcessLink(hub), Idle(), flag, 10.0)
+    ended, _ = run_worker(
+        Worker(Hello(PROTOCOL, "0" * 32, "w0", 7, "toy", "toy")), InProcessLink(hub), Idle(), flag, 10.0
+    )
     flag.close()
     assert (ended.code, ended.reason) == (0, "the run is over")
     assert caplog.records == []
@@ -114,7 +119,7 @@ def test_a_worker_whose_run_is_over_before_it_was_admitted_does_not_complain_eit
 def test_a_worker_that_nobody_answers_says_so_once_and_who_knows_why(hub, caplog, monkeypatch):
     monkeypatch.setattr("dptrain.processes.worker_loop.HINT", 0.1)
     flag, worker = StopFlag(), Worker(Hello(PROTOCOL, "0" * 32, "w0", 7, "toy", "toy"), give_up=1.0)
-    ended = run_worker(worker, InProcessLink(hub), Idle(), flag, 10.0)
+    ended, _ = run_worker(worker, InProcessLink(hub), Idle(), flag, 10.0)
     flag.close()
     assert ended.code == 75
     [said] = [record.getMessage() for record in caplog.records]

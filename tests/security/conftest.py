@@ -8,7 +8,7 @@ import pytest
 import zmq
 
 from dptrain.cluster.codec import Limits
-from dptrain.cluster.events import Arrived, LinkLost
+from dptrain.cluster.events import Arrived, Gone
 from dptrain.cluster.messages import PROTOCOL, Hello, Params, Ping
 from dptrain.net import keystore
 from dptrain.net.dealer import DealerLink
@@ -70,7 +70,7 @@ class Port:
 
         def reason():
             assert self.router.poll(0.01) == []
-            return [e.reason for e in link.poll(0.05) if isinstance(e, LinkLost)]
+            return [e.reason for e in link.poll(0.05) if isinstance(e, Gone)]
 
         return until(reason, seconds=5.0)[0]
 

@@ -22,13 +22,15 @@ FIRST_NAME = 0x6B8B4567  #: rand() of a process that has not called srand()
 VICTIM = """
 import sys, time
 from dptrain.net.router import RouterLink
+from dptrain.cluster.events import Received
 from dptrain.cluster.codec import Limits
 from dptrain.cluster.messages import Ping
 link = RouterLink("tcp://127.0.0.1:0", Limits(1000, 10, 0))
 print(link.endpoint, flush=True)
 while True:
     for event in link.poll(0.2):
-        link.send(event.peer, Ping(1))
+        if isinstance(event, Received):
+            link.send(event.peer, Ping(1))
     time.sleep(float(sys.argv[1]))
 """
 

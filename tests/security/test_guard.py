@@ -12,7 +12,7 @@ import pytest
 import zmq
 
 from dptrain.cluster.codec import Limits, encode
-from dptrain.cluster.events import PeerGone
+from dptrain.cluster.events import Gone
 from dptrain.cluster.messages import PROTOCOL, AskConfig, Leave, NodeDone, Params, Ping, Welcome
 from dptrain.model import ShardResult
 from dptrain.net import connections, keystore
@@ -143,7 +143,7 @@ def test_an_augmenter_may_ask_for_the_run_but_take_no_part(port):
     asking, peer = port.admitted("augmenter", greeting=AskConfig(PROTOCOL))
     asking.send(port.hello("augmenter"))
     [gone] = port.until(lambda: router.poll(0.1))
-    assert gone == PeerGone(peer, "dropped: Hello from the holder of augmenter's key, who is no worker")
+    assert gone == Gone(peer, "dropped: Hello from the holder of augmenter's key, who is no worker")
     assert "closed" in port.lost(asking)
 
 
@@ -180,7 +180,7 @@ def test_garbage_on_the_port_costs_its_sender_the_connection_and_nobody_else_a_m
     assert port.talks(worker, peer)
     late, late_peer = port.admitted("worker-2", keyed=keyed)
     assert port.talks(late, late_peer)
-    assert all(isinstance(event, PeerGone) for event in router.poll(0.1))
+    assert all(isinstance(event, Gone) for event in router.poll(0.1))
 
 
 def test_five_hundred_connections_that_say_nothing_do_not_keep_a_worker_out(port):
@@ -224,7 +224,7 @@ def test_whoever_sends_what_is_no_message_is_cut_off_for_real(port, frames):
     monitor = bad.get_monitor_socket(zmq.EVENT_DISCONNECTED)
     bad.send_multipart(frames)
     [gone] = port.until(lambda: port.router.poll(0.1))
-    assert isinstance(gone, PeerGone)
+    assert isinstance(gone, Gone)
     assert monitor.poll(10_000), "still connected"
     assert port.talks(worker, peer)
     bad.disable_monitor()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dptrain.cluster.codec import Limits
-from dptrain.cluster.events import PeerGone
+from dptrain.cluster.events import Gone
 from dptrain.cluster.messages import Params
 from dptrain.net.sockets import HIGH_WATER
 
@@ -36,6 +36,6 @@ def test_ten_thousand_steps_beside_a_worker_that_never_reads_cost_one_queue_and_
         port.until(lambda: keen.poll(0.5))
         if step % 50 == 0:
             most = max(most, resident() - before)
-    assert isinstance(gone, PeerGone)
+    assert isinstance(gone, Gone)
     assert gone.reason == f"does not read: {HIGH_WATER} messages wait for it"
     assert most < 2 * HIGH_WATER * 4 * SIZE + KERNEL

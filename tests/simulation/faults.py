@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import inf
 
-from dptrain.cluster.events import CrewExit, LinkLost, PeerGone, StopRequested
+from dptrain.cluster.events import THE_COORDINATOR, Child, Gone, StopRequested
 from simulation.actors import WORKER_FAULTS, Life, Link, Process
 from simulation.world import World
 
@@ -102,15 +102,16 @@ class Simulation(World):
         if link is not None:
             link.up = False
             if self.chance(0.5):  # else it is noticed at the next send
-                self.at(self.now + self.up_to(1.0), lambda: self.coordinate(link.life, PeerGone(link.peer, "reset")))
+                self.at(self.now + self.up_to(1.0), lambda: self.coordinate(link.life, Gone(link.peer, "reset")))
             if kind == "cut" and self.chance(0.5):  # else the silence is noticed
                 self.at(self.now + self.up_to(1.0), lambda: self._lose(process, link))
             if kind == "kill" and self.chance(0.5):  # one of the coordinator's own children
-                exited = CrewExit(process.hello.name, process.hello.incarnation, "signal 9", killed=True)
+                child = Child(process.hello.name, process.hello.incarnation)
+                exited = Gone(child, "signal 9", shards_suspect=False)
                 self.at(self.now + self.up_to(0.2), lambda: self.coordinate(link.life, exited))
         if kind == "kill":
             self.end(process, 137)
 
     def _lose(self, process: Process, link: Link) -> None:
         if process.link is link:
-            self.work(process, LinkLost("reset"))
+            self.work(process, Gone(THE_COORDINATOR, "reset"))

@@ -20,18 +20,17 @@ import numpy as np
 from dptrain.cluster.codec import Limits, decode, encode
 from dptrain.cluster.coordinator import Coordinator
 from dptrain.cluster.events import (
+    THE_COORDINATOR,
     Arrived,
+    CancelTasks,
     Compute,
     Computed,
     Connected,
     CoordinatorEvent,
-    Drop,
+    Ended,
     Evaluated,
-    Exit,
-    Finish,
-    Forget,
-    LinkLost,
-    PeerGone,
+    Gone,
+    Ignore,
     Received,
     Reconnect,
     Reply,
@@ -183,13 +182,13 @@ class World:
             match action:
                 case Send(peer, message):
                     self._send(life, peer, message)
-                case Drop(peer, _):
+                case Ignore(peer, _):
                     life.links.pop(peer, None)
                 case Tell(report):
                     self._told(life, report)
                 case SaveCheckpoint():
                     self._save(life, deepcopy(machine.state))
-                case Finish(code, _):
+                case Ended(code, _):
                     self._finish(life, code)
         if life.code is not None and not machine.parting(now):
             self.down(life, life.code)
@@ -273,7 +272,7 @@ class World:
     def _send(self, life: Life, peer: bytes, message: FromCoordinator) -> None:
         link = life.links.get(peer)
         if link is None or not link.up:
-            self.at(self.now, lambda: self.coordinate(life, PeerGone(peer, "host unreachable")))
+            self.at(self.now, lambda: self.coordinate(life, Gone(peer, "host unreachable")))
             return
         self._post(link, TO_WORKER, message)
 
@@ -312,7 +311,7 @@ class World:
         try:
             message = decode([bytearray(frame) for frame in frames], LIMITS)
         except RemoteProtocolError as error:
-            self.work(process, LinkLost(str(error)))
+            self.work(process, Gone(THE_COORDINATOR, str(error)))
             return
         self.work(process, Arrived(message))  # type: ignore[arg-type]  # the codec's union holds both directions
 
@@ -324,7 +323,7 @@ class World:
             message = decode([bytearray(frame) for frame in frames], LIMITS)
         except RemoteProtocolError as error:
             del life.links[link.peer]
-            self.coordinate(life, PeerGone(link.peer, f"dropped: {error}"))
+            self.coordinate(life, Gone(link.peer, f"dropped: {error}"))
             return
         self.coordinate(life, Received(link.peer, message))  # type: ignore[arg-type]  # as above
 
@@ -387,14 +386,14 @@ class World:
             case Compute(task):
                 process.queue.append(task)
                 self._compute_next(process)
-            case Forget():
+            case CancelTasks():
                 process.queue.clear()
             case Reconnect(delay):
                 if process.link is not None:
                     process.link.up = False
                     process.link = None
                 self.at(self.now + delay, lambda: self._connect(process))
-            case Exit(code, _):
+            case Ended(code, _):
                 self.end(process, code)
 
     def _compute_next(self, process: Process) -> None:
