@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import dptrain
-from dptrain.kernels._jit import cache_directory
+from dptrain.kernels.compiled import cache_directory
 
 FOLDERS = ("dptrain", "workers", "launch")
 #: Files of dptrain/ that are no Python code and belong into the wheel.
