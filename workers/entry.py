@@ -18,5 +18,6 @@ def run(launcher: int, body: Callable[[], int]) -> int:
     try:
         return body()
     except DptrainError as error:
-        sys.stderr.write(f"dptrain: error: {error}\n")
+        for line in (f"error: {error}", *getattr(error, "__notes__", ())):
+            sys.stderr.write(f"dptrain: {line}\n")
         return error.exit_code

@@ -40,9 +40,7 @@ class Canary:
 
     term: int
     incarnation: str
-    digest: (
-        str  #: SHA-256 over the gradient, the scores and the first augmented shard: `canary_digest` of workers/parts.py
-    )
+    digest: str  #: workers.parts.canary_digest: over gradient, scores and an augmented shard
     dataset: str  #: SHA-256 of the data set as this host holds it
 
 

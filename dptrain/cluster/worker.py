@@ -1,13 +1,16 @@
-"""The worker as a state machine: events in, actions out. No socket, no clock, no thread.
+"""The worker as a state machine: events in, actions out. It has no socket, no clock and no thread.
 
-It says Hello, prepares what Welcome asks for, proves itself with the canary shard, and then computes what it is asked
-for. Sums are merged along the tree before they are sent. It holds nothing that cannot be lost.
+A worker says Hello, prepares the run that Welcome names, proves itself with the digest of its canary shard, and then
+computes the shards and scores it is assigned. It adds results along the tree before it sends them. It holds nothing
+that may not be lost: another worker computes the same bits.
+
+`TABLE` lists its states and all their transitions; docs/explanation/worker-states.md shows it as a diagram.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from enum import Enum, auto
+from enum import Enum
 
 import numpy as np
 
@@ -54,29 +57,76 @@ from dptrain.cluster.messages import (
     Welcome,
     WhoAreYou,
 )
+from dptrain.cluster.table import Table, Tracker
 from dptrain.cluster.tree import Node, is_node
 from dptrain.errors import ConnectionLostError, RefusedError, UsageError
 from dptrain.model import ShardResult
 
 SILENCE = 15.0  #: seconds without a message after which a connection is given up; the coordinator pings every second
 FIRST_DELAY, LONGEST_DELAY = 0.1, 5.0  #: seconds before a new connection
-GIVE_UP = 60.0  #: seconds without any message after which the worker exits
-ASLEEP = 5.0  #: seconds without any event, of which ticks alone are four a second: this process was stopped (Ctrl-Z)
+GIVE_UP = 60.0  #: seconds without any message after which the worker ends
+ASLEEP = 5.0  #: seconds without any event. Ticks alone come four times per second: this process was stopped (Ctrl-Z)
 
 
-class Contact:
-    """Back-off and patience of one worker."""
+class State(Enum):
+    """Where a worker stands. The values are the documentation's words."""
+
+    CONNECTING = "there is no connection; a new one is opened after a delay"
+    GREETING = "Hello is sent; Welcome is awaited"
+    PREPARING = "the network is built, the data set is opened, the canary shard is computed"
+    PROVING = "the canary's digest is sent; Admitted is awaited"
+    READY = "the worker is admitted; weights are awaited"
+    WORKING = "the weights of a step are here; shards and scores are computed as they are assigned"
+    ENDED = "the worker has ended with an exit code; later events are ignored"
+
+
+class Change(Enum):
+    """What moves a worker from one state to another. The values are the documentation's words."""
+
+    CONNECTED = "a new connection is open"
+    WELCOMED = "Welcome has come: it names the run"
+    PREPARED = "the network built here is the run's"
+    ADMITTED = "Admitted has come; weights count as it, should it have been lost"
+    WEIGHTS = "the weights of another step, or other weights of this step, have come undamaged"
+    ASSIGNED = "a node of the step's tree, or a part of a split, is to be computed with these weights"
+    COMPUTED = "a result with these weights is there"
+    LOST = "the connection is lost, is silent for 15 s, or has carried what no sound coordinator sends"
+    END = "the run is over, the worker is refused or cannot prepare, a signal came, or nothing was heard for 60 s"
+
+
+_CONNECTED = (State.GREETING, State.PREPARING, State.PROVING, State.READY, State.WORKING)
+
+TABLE = Table(
+    "worker",
+    State.CONNECTING,
+    {
+        (State.CONNECTING, Change.CONNECTED): State.GREETING,
+        (State.GREETING, Change.WELCOMED): State.PREPARING,
+        (State.PREPARING, Change.PREPARED): State.PROVING,
+        (State.PROVING, Change.ADMITTED): State.READY,
+        (State.READY, Change.WEIGHTS): State.WORKING,
+        (State.WORKING, Change.WEIGHTS): State.WORKING,
+        (State.WORKING, Change.ASSIGNED): State.WORKING,
+        (State.WORKING, Change.COMPUTED): State.WORKING,
+        **{(state, Change.LOST): State.CONNECTING for state in _CONNECTED},
+        **{(state, Change.END): State.ENDED for state in (State.CONNECTING, *_CONNECTED)},
+    },
+)
+
+
+class Patience:
+    """When a worker gives up a connection, how long it waits before the next one, and when it ends."""
 
     def __init__(self, incarnation: str, give_up: float) -> None:
         self._incarnation = incarnation
         self._give_up = give_up
         self._failures = 0  #: connections given up since the last Welcome
         self._awake: float | None = None  #: the last event
-        self._heard = 0.0  #: last message, or the first event of our life
+        self._heard = 0.0  #: the last message, or the first event of this process
         self._opened = 0.0  #: the connection
 
     def awake(self, now: float) -> None:
-        """Called at every event: the first one starts the clock. Time we slept through is nobody's silence."""
+        """To be called at every event: the first one starts the clock. Time this process slept is not silence."""
         if self._awake is None:
             self._heard = now
         elif now - self._awake > ASLEEP:
@@ -85,30 +135,30 @@ class Contact:
         self._awake = now
 
     def opened(self, now: float) -> None:
-        """A fresh connection is there."""
+        """A new connection is open."""
         self._opened = now
 
     def heard(self, now: float) -> None:
-        """A message came."""
+        """A message has come."""
         self._heard = now
 
     def welcomed(self) -> None:
-        """The coordinator knows us: the next failure is a first one."""
+        """The coordinator knows this worker: the next failure counts as the first."""
         self._failures = 0
 
     def silent(self, now: float) -> bool:
         """Whether the connection is to be given up."""
         return now - max(self._opened, self._heard) >= SILENCE
 
-    def hopeless(self, now: float) -> bool:
-        """Whether the worker is to exit."""
+    def exhausted(self, now: float) -> bool:
+        """Whether the worker is to end."""
         return now - self._heard >= self._give_up
 
     def delay(self) -> float:
         """Seconds before the next connection: 0.1, doubling to 5, of which 50 to 100 % by jitter.
 
-        The jitter is read off the incarnation, four hex digits a failure: workers that lost the same coordinator do not
-        come back at the same instant, and the same worker behaves the same way in every replay.
+        The jitter is read off the incarnation, four hex digits per failure. So workers that lost the same coordinator
+        do not come back at the same instant, and the same worker behaves the same way in every replay.
         """
         base = min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** min(self._failures, 16))
         at = 4 * (self._failures % 8)
@@ -116,175 +166,186 @@ class Contact:
         return base * (0.5 + 0.5 * int(self._incarnation[at : at + 4], 16) / 0xFFFF)
 
 
-class Link(Enum):
-    """How far the connection has come."""
-
-    DOWN = auto()  #: none; Connected is awaited
-    GREETING = auto()  #: Hello is sent; Welcome is awaited
-    PREPARING = auto()  #: the network, the data and the canary are being made
-    CHECKING = auto()  #: Canary is sent; Admitted is awaited
-    READY = auto()  #: work may come
-
-
 class Worker:
     """Computes for one coordinator. `handle` each event; carry out its actions in order before the next one.
 
-    Results of GradientTasks may come in any order: the edge may compute several at a time.
+    Results of GradientTasks may come in any order: the caller may compute several at a time.
     """
 
     def __init__(self, hello: Hello, give_up: float = GIVE_UP) -> None:
-        self._me = hello  #: who this process is, and what it says first
-        self._contact = Contact(hello.incarnation, give_up)
-        self._link = Link.DOWN
-        self._exited = False
+        self._me = hello  #: who this process is, and its first message
+        self._patience = Patience(hello.incarnation, give_up)
+        self._tracker = Tracker(TABLE)
         self._now = 0.0  #: of the event that is handled
         self._asked = 0.0  #: when Hello or Canary was sent
-        self._term = 0  #: the highest seen in this run; what is of a lower one is of a coordinator that lives no more
-        self._run = ""  #: identity of the run that term counts for
+        self._term = 0  #: the highest term seen in this run; a lower one belongs to a coordinator that no longer leads
+        self._run = ""  #: identity of the run that the term counts for
         self._welcome: Welcome | None = None  #: of this connection
         self._preparing: Welcome | None = None  #: what the compute thread is preparing
         self._prepared: tuple[Welcome, Prepared] | None = None  #: kept over reconnects
         self._params: Params | None = None  #: what all current work is computed with
-        self._holding: Holding | None = None  #: our shards of the step of `_params`
+        self._holding: Holding | None = None  #: this worker's shards of the step of `_params`
         self._evaluations: dict[tuple[str, int], int] = {}  #: (split, index) awaited -> attempt
 
     @property
+    def state(self) -> State:
+        """Where this worker stands."""
+        return self._tracker.state
+
+    @property
     def exited(self) -> bool:
-        """Ended was given; every further event is ignored."""
-        return self._exited
+        """Ended was returned; every further event is ignored."""
+        return self.state is State.ENDED
 
     def handle(self, event: WorkerEvent, now: float) -> list[WorkerAction]:
-        """What is to be done because of this event. `now`: monotonic seconds."""
-        if self._exited:
-            return []
-        self._contact.awake(now)
-        self._now = now
-        with np.errstate(over="ignore", invalid="ignore"):  # infinities are looked for, by name
-            actions = self._dispatch(event, now)
-        self._exited = any(isinstance(action, Ended) for action in actions)
-        return actions
+        """What is to be done because of this event. `now`: monotonic seconds.
 
-    def _dispatch(self, event: WorkerEvent, now: float) -> list[WorkerAction]:
-        match event:
-            case Connected():
-                self._link, self._asked = Link.GREETING, now
-                self._contact.opened(now)
-                return [Reply(self._me)]
-            case Arrived(message):
-                return self._arrived(message, now)
-            case Computed():
-                return self._computed(event)
-            case Gone():
-                return [] if self._link is Link.DOWN else self._reconnect()
-            case Tick():
-                return self._tick(now)
-            case StopRequested(reason):
-                return self._leave(reason, event.exit_code)
+        Raises InvalidTransition for an event that the caller cannot have had in this state: a bug. What a coordinator
+        sends at a wrong time is ignored, or costs the connection.
+        """
+        if self.exited:
+            return []
+        self._patience.awake(now)
+        self._now = now
+        with np.errstate(over="ignore", invalid="ignore"):  # `fault_of` looks for infinities, and names them
+            match event:
+                case Tick():
+                    return self._tick()
+                case Connected():
+                    return self._connected()
+                case Arrived(message):
+                    self._tracker.note(type(message).__name__)
+                    return self._arrived(message)
+                case Computed(task):
+                    self._tracker.note(f"{type(task).__name__} computed")
+                    return self._computed(event)
+                case Gone():
+                    self._tracker.note("the connection is lost")
+                    return [] if self.state is State.CONNECTING else self._reconnect()
+                case StopRequested(reason):
+                    return self._leave(reason, event.exit_code)
 
     # --- the connection
 
-    def _tick(self, now: float) -> list[WorkerAction]:
-        if self._contact.hopeless(now):
+    def _connected(self) -> list[WorkerAction]:
+        self._tracker.step(Change.CONNECTED)
+        self._asked = self._now
+        self._patience.opened(self._now)
+        return [Reply(self._me)]
+
+    def _tick(self) -> list[WorkerAction]:
+        if self._patience.exhausted(self._now):
             text = "the coordinator does not answer: is it running, and is --connect its address?"
-            return [Ended(ConnectionLostError.exit_code, text)]
-        if self._link is not Link.DOWN and self._contact.silent(now):
-            return self._reconnect()
-        if self._link in (Link.GREETING, Link.CHECKING) and now - self._asked >= SILENCE:
-            return self._reconnect()  # it is there, but our question or its answer was lost
-        return []
+            return self._end(ConnectionLostError.exit_code, text)
+        if self.state is State.CONNECTING:
+            return []
+        # In these two states a coordinator may be there, while the question to it or its answer was lost.
+        unanswered = self.state in (State.GREETING, State.PROVING) and self._now - self._asked >= SILENCE
+        return self._reconnect() if unanswered or self._patience.silent(self._now) else []
 
     def _reconnect(self) -> list[WorkerAction]:
         """Gives the connection up, and all work with it; what was prepared stays."""
-        self._link, self._welcome = Link.DOWN, None
-        return [*self._forget(), Reconnect(self._contact.delay())]
+        self._tracker.step(Change.LOST)
+        self._welcome = None
+        return [*self._forget(), Reconnect(self._patience.delay())]
 
     def _forget(self) -> list[WorkerAction]:
         busy = self._holding is not None or bool(self._evaluations)
         self._params, self._holding, self._evaluations = None, None, {}
-        return [CancelTasks()] if busy else []  # never a PrepareTask: while one is under way there is no work
+        return [CancelTasks()] if busy else []  # never takes a PrepareTask back: while one is queued there is no work
 
     def _leave(self, reason: str, code: int) -> list[WorkerAction]:
         line = " ".join(reason.split())[:1000]
-        text = "".join(c if c.isprintable() else "?" for c in line)  # it comes from anywhere; the wire wants plain text
+        text = "".join(c if c.isprintable() else "?" for c in line)  # any text may be in it; the wire wants plain text
         farewell = [Reply(Leave(self._term, self._me.incarnation, text))] if self._welcome is not None else []
-        return [*farewell, Ended(code, text)]
+        return [*farewell, *self._end(code, text)]
 
-    # --- what the coordinator says
+    def _end(self, code: int, reason: str) -> list[WorkerAction]:
+        self._tracker.step(Change.END)
+        return [Ended(code, reason)]
 
-    def _arrived(self, message: FromCoordinator, now: float) -> list[WorkerAction]:
-        if self._link is Link.DOWN:
-            return []  # of a connection that was given up
+    # --- what the coordinator sends
+
+    def _arrived(self, message: FromCoordinator) -> list[WorkerAction]:
+        if self.state is State.CONNECTING:
+            return []  # it came over a connection that was given up
         if isinstance(message, Reject):
-            return [Ended(RefusedError.exit_code, f"the coordinator refuses this worker: {message.reason}")]
-        if isinstance(message, Welcome) and message.identity != self._run:
+            return self._end(RefusedError.exit_code, f"the coordinator refuses this worker: {message.reason}")
+        if isinstance(message, Welcome) and message.identity != self._run and self.state is State.GREETING:
             self._run, self._term = message.identity, 0  # another run has this address now: its terms are its own
         if message.term < self._term:
-            return []  # not even a sign of life: the coordinator we want has a higher term
-        self._contact.heard(now)
+            return []  # not even a sign of life: the coordinator that leads has a higher term
+        self._patience.heard(self._now)
         match message:
-            case Welcome():
-                return self._welcomed(message)
+            case Ping():
+                return []
             case WhoAreYou():
                 return self._reconnect()
             case Stop(reason=reason):
                 return self._leave(reason, 0)
-            case Ping():
-                return []
+            case Welcome():
+                return self._welcomed(message) if self._tracker.allows(Change.WELCOMED) else []  # a second copy
             case Admitted() | Params() | Assign() | Evaluate():
-                if message.term != self._term or self._welcome is None:
-                    return []  # a new life of the coordinator does not know us: it will ask who we are
+                if message.term != self._term:
+                    return []  # a later life of the coordinator does not know this worker yet: it will ask
                 return self._instructed(message)
 
     def _instructed(self, message: Admitted | Params | Assign | Evaluate) -> list[WorkerAction]:
+        proving = self.state is State.PROVING
         match message:
             case Admitted():
-                if self._link is Link.CHECKING:
-                    self._link = Link.READY
-                return []
+                if proving:
+                    self._tracker.step(Change.ADMITTED)
             case Params():
-                if self._link is Link.CHECKING:
-                    self._link = Link.READY  # nobody else gets weights: Admitted was lost
-                return self._weights(message)
-            case Assign():
-                return self._assigned(message)
-            case Evaluate():
-                return self._evaluate(message)
+                if proving:
+                    self._tracker.step(Change.ADMITTED)  # only an admitted worker gets weights: Admitted was lost
+                if self._tracker.allows(Change.WEIGHTS):
+                    return self._weights(message)
+            case Assign() | Evaluate():
+                if self._tracker.allows(Change.ASSIGNED):
+                    return self._assigned(message)
+                if proving or self.state is State.READY:
+                    return self._reconnect()  # the weights to compute with were lost on the way
+        return []
 
     def _welcomed(self, welcome: Welcome) -> list[WorkerAction]:
-        if self._link is not Link.GREETING:
-            return []  # a second copy
-        self._contact.welcomed()
-        self._term, self._welcome, self._link = welcome.term, welcome, Link.PREPARING
+        self._tracker.step(Change.WELCOMED)
+        self._patience.welcomed()
+        self._term, self._welcome = welcome.term, welcome
         if self._prepared is not None and _same_run(self._prepared[0], welcome):
-            return self._prove(self._prepared[1])
+            return self._prove(self._prepared[1], welcome)
         if self._preparing is not None and _same_run(self._preparing, welcome):
             return []
         self._preparing, self._prepared = welcome, None
         return [Compute(PrepareTask(welcome))]
 
-    def _prove(self, prepared: Prepared) -> list[WorkerAction]:
-        assert self._welcome is not None
-        if fault := layout_fault(prepared.layout, self._welcome):
+    def _prove(self, prepared: Prepared, welcome: Welcome) -> list[WorkerAction]:
+        if fault := layout_fault(prepared.layout, welcome):
             return self._leave(fault, RefusedError.exit_code)
-        self._link, self._asked = Link.CHECKING, self._now
+        self._tracker.step(Change.PREPARED)
+        self._asked = self._now
         return [Reply(Canary(self._term, self._me.incarnation, prepared.canary, prepared.dataset))]
 
     def _weights(self, message: Params) -> list[WorkerAction]:
-        if self._link is not Link.READY:
-            return []
         known = self._params
         if known is not None and (message.step < known.step or (message.step, message.digest) == _key(known)):
             return []
         if params_digest(message.params) != message.digest:
             return self._reconnect()  # damaged on the way: what is computed with them would be wrong
+        self._tracker.step(Change.WEIGHTS)
         actions = self._forget()
         self._params = message
         return actions
 
-    def _assigned(self, m: Assign) -> list[WorkerAction]:
+    def _assigned(self, message: Assign | Evaluate) -> list[WorkerAction]:
         params = self._params
-        if params is None or (m.step, m.digest) != _key(params):
-            return self._without_weights(m.step)
+        assert params is not None
+        if (message.step, message.digest) != _key(params):
+            # An old step is over. Weights of a later one, or others of this one, were lost on the way.
+            return [] if message.step < params.step else self._reconnect()
+        return self._assign(message, params) if isinstance(message, Assign) else self._evaluate(message, params)
+
+    def _assign(self, m: Assign, params: Params) -> list[WorkerAction]:
         holding = self._holding or Holding(params, self._me.incarnation, m.shards)
         alone = m.alone > 0
         sound = (
@@ -292,18 +353,17 @@ class Worker:
         )
         if not sound:
             return self._reconnect()
+        self._tracker.step(Change.ASSIGNED)
         self._holding = holding
         node = Node(m.first, m.last)
         new, ripe = holding.assign_alone(m.first, m.attempt) if alone else (holding.assign(node, m.attempt), [])
         tasks = [Compute(GradientTask(m.step, shard, params.params)) for shard in new]
         return [self._progress(m.step, m.first), *tasks, *map(Reply, ripe)]
 
-    def _evaluate(self, m: Evaluate) -> list[WorkerAction]:
-        params = self._params
-        if params is None or (m.step, m.digest) != _key(params):
-            return self._without_weights(m.step)
+    def _evaluate(self, m: Evaluate, params: Params) -> list[WorkerAction]:
         if m.start >= m.stop:
             return self._reconnect()
+        self._tracker.step(Change.ASSIGNED)
         known = (m.split, m.index) in self._evaluations
         self._evaluations[m.split, m.index] = m.attempt
         progress = self._progress(m.step, m.index)
@@ -312,16 +372,10 @@ class Worker:
         task = EvaluationTask(m.step, m.split, m.index, m.start, m.stop, params.params, params.buffers)
         return [progress, Compute(task)]
 
-    def _without_weights(self, step: int) -> list[WorkerAction]:
-        """We were asked to compute with weights that we do not have: old ones, or something was lost on the way."""
-        if self._link not in (Link.CHECKING, Link.READY):
-            return []
-        return [] if self._params is not None and step < self._params.step else self._reconnect()
-
     def _progress(self, step: int, first: int, *, done: bool = False) -> Reply:
         return Reply(Progress(self._term, self._me.incarnation, step, first, int(done)))
 
-    # --- what the compute thread says
+    # --- what the compute thread returns
 
     def _computed(self, event: Computed) -> list[WorkerAction]:
         task, result = event.task, event.result
@@ -331,7 +385,8 @@ class Worker:
             assert isinstance(result, Prepared)
             return self._has_prepared(task, result)
         if self._params is None or task.params is not self._params.params:
-            return []  # computed with weights that are not asked about any more
+            return []  # computed with weights that are no longer asked about
+        self._tracker.step(Change.COMPUTED)
         if isinstance(task, GradientTask):
             assert isinstance(result, ShardResult)
             return self._shard_done(self._params, task, result, event.seconds)
@@ -342,23 +397,21 @@ class Worker:
         if self._preparing is not task.welcome:
             return []  # another run was prepared since
         self._preparing, self._prepared = None, (task.welcome, result)
-        return self._prove(result) if self._link is Link.PREPARING else []
+        waiting = self._welcome if self.state is State.PREPARING else None
+        return [] if waiting is None else self._prove(result, waiting)
 
     def _shard_done(self, params: Params, task: GradientTask, r: ShardResult, seconds: float) -> list[WorkerAction]:
         holding = self._holding
         if holding is None or not holding.awaits(task.shard):
             return []
-        tensor = self._fault(r)
+        assert self._prepared is not None
+        tensor = fault_of(r, self._prepared[1].params, self._prepared[1].buffers)
         if tensor:
             me, attempt = self._me.incarnation, holding.attempt(task.shard)
             news = NonFinite(self._term, me, task.step, task.shard, attempt, params.digest, tensor, r.digest())
             return [Reply(news), *map(Reply, holding.discard(task.shard))]
         answers = holding.add(task.shard, r, seconds)
         return [*map(Reply, answers)] or [self._progress(task.step, task.shard, done=True)]
-
-    def _fault(self, result: ShardResult) -> str:
-        assert self._prepared is not None
-        return fault_of(result, self._prepared[1].params, self._prepared[1].buffers)
 
     def _scored(self, params: Params, task: EvaluationTask, score: Score) -> list[WorkerAction]:
         attempt = self._evaluations.pop((task.split, task.index), None)
@@ -386,10 +439,12 @@ class Worker:
 
     def validate(self) -> None:
         """Asserts what must hold between any two events."""
-        assert (self._welcome is None) == (self._link in (Link.DOWN, Link.GREETING))
-        assert self._params is None or self._link is Link.READY
+        if self.exited:
+            return
+        assert (self._welcome is None) == (self.state in (State.CONNECTING, State.GREETING))
+        assert (self._params is None) == (self.state is not State.WORKING)
         assert self._params is not None or (self._holding is None and not self._evaluations)
-        assert self._prepared is not None or self._link not in (Link.CHECKING, Link.READY)
+        assert self._prepared is not None or self.state not in (State.PROVING, State.READY, State.WORKING)
         if self._holding is not None:
             self._holding.validate()
 

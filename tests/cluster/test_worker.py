@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from cluster.conftest import Hand
 from dptrain.cluster.events import (
     THE_COORDINATOR,
     Arrived,
@@ -39,9 +40,12 @@ from dptrain.cluster.messages import (
     Progress,
     Reject,
     Stop,
+    Welcome,
     WhoAreYou,
 )
-from simulation.toy import CANARY, DATASET, PARAMS
+from dptrain.cluster.table import InvalidTransition
+from dptrain.cluster.worker import State
+from simulation.toy import CANARY, DATASET, PARAMS, Toy
 
 T = 3  #: the term of conftest's Hand
 ME = "0123456789abcdef" * 2
@@ -116,6 +120,66 @@ def test_a_stop_of_the_run_is_answered_and_ends_with_0(hand, newcomer):
 def test_a_signal_makes_the_worker_leave_in_good_order(hand, newcomer, signal, code):
     assert hand.feed(StopRequested(signal)) == [Reply(Leave(T, ME, signal)), Ended(code, signal)]
     assert newcomer.feed(StopRequested(signal)) == [Ended(code, signal)]
+
+
+# --- wrong times
+
+
+def at(state):
+    """A worker in this state, brought there by sound events."""
+    hand = Hand(Toy())
+    if state is State.CONNECTING:
+        return hand
+    hand.feed(Connected())
+    if state is State.GREETING:
+        return hand
+    [prepare] = hand.told(hand.welcome)
+    if state is State.PREPARING:
+        return hand
+    hand.computed(prepare.task)
+    if state is State.PROVING:
+        return hand
+    hand.told(Admitted(T))
+    if state is State.READY:
+        return hand
+    hand.told(hand.params(5))
+    if state is State.ENDED:
+        hand.told(Stop(T, "over"))
+    return hand
+
+
+@pytest.mark.parametrize("state", State)
+def test_no_message_at_a_wrong_time_is_taken_for_a_bug_of_this_worker(state):
+    p, other = at(state).params(5), at(state).params(6, seed=1)
+    messages = [
+        Welcome(T, "toy", "{}", DATASET, "l" * 64),
+        Welcome(T - 1, "another run", "{}", DATASET, "l" * 64),
+        Admitted(T),
+        p,
+        other,
+        order(p, 0, 2, 0, 4),
+        order(other, 1, 3, 0, 4),
+        Evaluate(T, 5, "test", 0, 0, 8, 0, p.digest),
+        Evaluate(T, 5, "test", 0, 8, 8, 0, p.digest),
+        Ping(T),
+        WhoAreYou(T),
+        Reject("no"),
+        Stop(T, "over"),
+    ]
+    messages += [replace(m, term=term) for m in messages if hasattr(m, "term") for term in (0, T - 1, T + 1)]
+    for message in messages:
+        hand = at(state)
+        assert hand.machine.state is state
+        hand.told(message)  # `feed` checks the machine's invariants
+
+
+@pytest.mark.parametrize("state", [s for s in State if s not in (State.CONNECTING, State.ENDED)])
+def test_a_second_connection_beside_the_first_is_a_bug_and_reported_with_the_last_events(state):
+    hand = at(state)
+    with pytest.raises(InvalidTransition, match=f"^worker: connected is impossible in the state {state.name};") as bug:
+        hand.feed(Connected())
+    assert bug.value.history[0] == "CONNECTING: connected -> GREETING"
+    assert hand.machine.state is state
 
 
 # --- computing
