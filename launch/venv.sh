@@ -8,13 +8,13 @@
 say() { printf '%s\n' "$*"; }
 die() { printf 'dptrain: %s\n' "$*" >&2; exit 78; }
 
-# Prints the first interpreter that is new enough and can make virtual environments.
+# Prints the first interpreter that is new enough and can make virtual environments. Numba has no wheels for 3.15 yet.
 find_python() {
     local candidate old="" bare=""
-    for candidate in ${DPTRAIN_PYTHON:-python3.11 python3.12 python3.13 python3 python}; do
+    for candidate in ${DPTRAIN_PYTHON:-python3.11 python3.12 python3.13 python3.14 python3 python}; do
         # A pyenv shim exists for versions that are not active: only running it tells.
         "$candidate" -c '' >/dev/null 2>&1 || continue
-        if ! "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))'; then
+        if ! "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 15))'; then
             old="$candidate is $("$candidate" -c 'import platform; print(platform.python_version())' 2>/dev/null || echo "another one")"
         elif ! "$candidate" -c 'import venv, ensurepip' 2>/dev/null; then
             bare=$candidate
@@ -24,7 +24,7 @@ find_python() {
         fi
     done
     [ -z "$bare" ] || die "$bare has no module ensurepip; on Debian and Ubuntu: apt install python3-venv"
-    die "Python 3.11, 3.12 or 3.13 is needed and was not found${old:+ ($old)}; install it, or set DPTRAIN_PYTHON=/path/to/python3.11"
+    die "Python 3.11, 3.12, 3.13 or 3.14 is needed and was not found${old:+ ($old)}; install it, or set DPTRAIN_PYTHON=/path/to/python3.11"
 }
 
 # What an installation depends on, as one line.

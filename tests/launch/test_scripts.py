@@ -104,7 +104,7 @@ def test_without_a_new_enough_python_it_says_so_in_one_line(run, tmp_path):
     ended = run("local.sh", DPTRAIN_PYTHON=str(old))
     assert ended.returncode == 78
     assert ended.stderr.count("\n") == 1
-    assert "Python 3.11, 3.12 or 3.13 is needed" in ended.stderr
+    assert "Python 3.11, 3.12, 3.13 or 3.14 is needed" in ended.stderr
     assert f"{old} is 3.9.1" in ended.stderr
     assert run("check.sh", DPTRAIN_PYTHON=str(tmp_path / "no-such-python")).returncode == 78
 
