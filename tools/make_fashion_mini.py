@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dptrain.data.datasets import fashion_mini
-from dptrain.data.datasets.idx import read_idx
+from dptrain.data.datasets.mnist import read_idx
 from dptrain.errors import DataError
 from dptrain.types import U8
 

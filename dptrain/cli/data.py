@@ -22,19 +22,18 @@ data = App(name="data", help_format="plaintext", result_action="return_value")
 def show(**flags: str | bool) -> int:
     """List the data sets that have a name, and which of them are here."""
     from dptrain.data.catalog import NAMES, data_home, own_folders, standing  # imports Numba
-    from dptrain.data.sources import KNOWN
+    from dptrain.data.datasets import DATASETS
 
     directory = _data_dir(flags)
     print(f"in {data_home(directory)}:")
     for name in NAMES:
-        about = KNOWN[name].about if name in KNOWN else "comes with dptrain"
         try:
             here = standing(name, directory)
         except MissingDataError:
             here = "not here"
         except DataError as error:
             here = f"damaged: {error}"
-        print(f"  {name:<14} {here}\n{'':<17}{about}")
+        print(f"  {name:<14} {here}\n{'':<17}{DATASETS[name].summary()}")
     for name, here in own_folders(data_home(directory)).items():
         print(f"  {name:<14} {here}")
     print(
@@ -57,9 +56,9 @@ def get(
 ) -> int:
     """Fetch data sets: resumed where it broke off, verified by digest, unpacked into the data folder."""
     from dptrain.data.catalog import data_home, open_dataset  # imports Numba
+    from dptrain.data.datasets import DATASETS
     from dptrain.data.fetch import Watcher
     from dptrain.data.install import get as fetch_all
-    from dptrain.data.sources import KNOWN, by_hand
 
     directory = _data_dir(flags)
     for name in names:
@@ -67,14 +66,14 @@ def get(
         try:
             found = open_dataset(name, directory)
         except DataError as error:
-            base = name.partition(":")[0]
-            if base not in KNOWN:
+            known = DATASETS.get(name.partition(":")[0])
+            if known is None or known.find is None:
                 raise
             if offline:
-                for note in by_hand(base) if KNOWN[base].needed else ():
+                for note in known.by_hand_steps() if known.needed else ():
                     error.add_note(note)
                 raise
-            fetch_all(base, data_home(directory), mirror, Watcher(_asks, _progress))
+            fetch_all(known.name, data_home(directory), mirror, Watcher(_asks, _progress))
             found = open_dataset(name, directory)
         counts = f"{found.train_labels.size:,} + {found.test_labels.size:,} images"
         print(f"{name}: {counts}, SHA-256 {found.sha256}, in {data_home(directory)}")

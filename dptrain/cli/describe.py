@@ -33,11 +33,12 @@ def describe(
     given = gather(recipe, os.environ, texts(flags))
     config = build(given.values)
     check(config)
-    from dptrain.api.inputs import COLOUR_32, form_of  # imports Numba
+    from dptrain.api.inputs import form_of  # imports Numba
+    from dptrain.data.descriptor import Form
     from dptrain.nn import ImageShape, build_network
     from dptrain.nn import describe as lines
 
-    form, origin = COLOUR_32, "" if shape or classes else "; --recipe or --dataset: those of a data set"
+    form, origin = Form(32, 32, 3, 10), "" if shape or classes else "; --recipe or --dataset: those of a data set"
     if "dataset" in given.values and not (shape and classes):
         form = form_of(config.data, config.deployment.data_dir)
         origin = "" if shape or classes else f", as of {config.data.dataset}"

@@ -114,7 +114,8 @@ def _flag(given: str, known: set[str]) -> str:
 
 
 def _word(word: str, program: str, verb: str, fields: set[str]) -> str:
-    from dptrain.data.catalog import FOLDER, NAMES  # imports Numba
+    from dptrain.data.catalog import NAMES  # imports Numba
+    from dptrain.data.folder import FOLDER
 
     meant = ["--recipe"] if word in shipped() or word.endswith(RECIPE_SUFFIX) else []
     meant += ["--dataset"] if word.partition(":")[0] in (*NAMES, FOLDER) else []

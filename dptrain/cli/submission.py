@@ -18,7 +18,7 @@ import numpy as np
 from dptrain.api.inputs import Inputs, inputs_of
 from dptrain.api.trained import Trained
 from dptrain.cli.picture import write
-from dptrain.data.datasets.mnist_csv import read_pixels
+from dptrain.data.datasets.mnist_kaggle import read_pixels
 from dptrain.errors import UsageError
 from dptrain.kernels import loss
 from dptrain.types import F64, U8

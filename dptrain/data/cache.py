@@ -1,10 +1,10 @@
-"""Decoded data sets on disk: read the slow formats once, afterwards map one file. What is decoded: elsewhere.
+"""Decoded data sets on disk: slow formats are read once, afterwards one file is mapped.
 
-<data_dir>/cache/<name>-<content>.u8    labels (int64), images, training then test each; training groups, if any
-<data_dir>/cache/<name>-<sources>.json  what is in it, its size and time, and the set's figures
+<data folder>/cache/<name>-<content>.u8    labels (int64), images (each training, then test), and training groups
+<data folder>/cache/<name>-<sources>.json  shapes, size and time of the other file, mean, standard deviation, SHA-256
 
-The first is named by the SHA-256 of its contents, and carries the time of its newest source, so processes which
-decode at the same moment write the same file; each renames a finished file into place, and the last one wins.
+The first is named by the SHA-256 of its contents and has the time of its newest source. So processes that decode at the
+same time write the same file; each renames its finished file into place, and the last one wins.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import hashlib
 import json
 import logging
 import os
-import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from dptrain.atomic import write_atomically
 from dptrain.data.dataset import Dataset, Figures, Part, assemble
 from dptrain.errors import DataError
 from dptrain.types import U8
@@ -31,9 +31,9 @@ _log = logging.getLogger(__name__)
 def load_or_decode(
     name: str, classes: tuple[str, ...], sources: list[Path], directory: Path, decode: Callable[[], tuple[Part, Part]]
 ) -> Dataset:
-    """The set whose source files are `sources` (all exist): mapped from `directory`, if need be after decoding into it.
+    """The data set of these source files (all exist), mapped from `directory`; decoded into it first if necessary.
 
-    Where `directory` cannot be written, the set stays in this process's memory, and one warning is logged.
+    If `directory` cannot be written, the data set stays in this process's memory, and one warning is logged.
     """
     found = cached(name, classes, sources, directory)
     if found is not None:
@@ -50,7 +50,7 @@ def load_or_decode(
 
 
 def cached(name: str, classes: tuple[str, ...], sources: list[Path], directory: Path) -> Dataset | None:
-    """The set as `load_or_decode` maps it; None where it has not been decoded yet."""
+    """The data set as `load_or_decode` maps it; None if it has not been decoded yet."""
     return _load(name, classes, _manifest(name, classes, sources, directory))
 
 
@@ -68,13 +68,13 @@ def _key(classes: tuple[str, ...], sources: list[Path]) -> str:
 def _stat(path: Path) -> os.stat_result:
     try:
         return path.stat()
-    except OSError as error:  # it was listed a moment ago: a link to nothing, or somebody has just removed it
+    except OSError as error:  # it was listed a moment ago: a link to nothing, or just removed
         link = f" (it is a link to {path.readlink()})" if path.is_symlink() else ""
-        raise DataError(f"{path} cannot be read: {error.strerror}{link}: remove it, or mend it") from error
+        raise DataError(f"{path} cannot be read: {error.strerror}{link}: remove or repair it") from error
 
 
 def _load(name: str, classes: tuple[str, ...], manifest: Path) -> Dataset | None:
-    """The cached set; None where there is none, or where it is not what the manifest says."""
+    """The cached data set; None if there is none, or if it is not what the manifest says."""
     try:
         entry = json.loads(manifest.read_text())
         path = manifest.parent / str(entry["file"])
@@ -115,7 +115,7 @@ def _store(dataset: Dataset, manifest: Path, newest: int) -> None:
     ]
     if dataset.train_groups is not None:
         chunks.append(np.ascontiguousarray(dataset.train_groups, "<i8").data)
-    _write(content, chunks, newest)
+    write_atomically(content, *chunks, mtime_ns=newest)
     entry: dict[str, Any] = {
         "file": content.name,
         "size_mtime": [sum(chunk.nbytes for chunk in chunks), newest],
@@ -126,24 +126,4 @@ def _store(dataset: Dataset, manifest: Path, newest: int) -> None:
         "std": dataset.std.tolist(),
         "sha256": dataset.sha256,
     }
-    _write(manifest, (memoryview(json.dumps(entry, indent=1).encode()),), newest)
-
-
-def _write(path: Path, chunks: Iterable[memoryview], mtime_ns: int) -> None:
-    """Temporary file, fsync, rename, fsync of the directory: a crash leaves the old file, the new one, or none."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
-    try:
-        with temporary.open("wb") as f:
-            for chunk in chunks:
-                f.write(chunk)
-            f.flush()
-            os.fsync(f.fileno())
-        os.utime(temporary, ns=(mtime_ns, mtime_ns))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    fd = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    write_atomically(manifest, json.dumps(entry, indent=1).encode(), mtime_ns=newest)

@@ -1,6 +1,6 @@
-"""Fetches one file over http(s): mirrors in turn, resumed where it broke off, kept only if its digest is right.
+"""Fetches one file over http(s): mirrors in turn, resumed after an interruption, kept only if its digest is right.
 
-A half-fetched file is FILE.part and is continued by the next try, of whatever process; FILE itself is always whole.
+A partly fetched file is called FILE.part; the next attempt, of any process, continues it. FILE is always complete.
 """
 
 from __future__ import annotations
@@ -15,45 +15,44 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from dptrain import __version__
-from dptrain.data import sources as checksum
-from dptrain.data.sources import Source
+from dptrain.data.descriptor import Source
 from dptrain.errors import DataError
 
 
 class Watcher(NamedTuple):
-    """Who is told what goes on."""
+    """Functions that are called as a download goes on."""
 
-    asks: Callable[[str], None]  #: the address that is asked now; or with it, why it will be asked again
-    brings: Callable[[str, int, int], None]  #: file, bytes so far, bytes in all (0: not known)
+    asks: Callable[[str], None]  #: the address that is asked now, and why it is asked again
+    brings: Callable[[str, int, int], None]  #: file, bytes so far, bytes in all (0: unknown)
 
 
-_TRIES = 4  #: of one URL; each continues where the last one broke off
-_PAUSE = 1.0  #: seconds before the second try, then twice as long each time
+_TRIES = 4  #: per URL; each continues where the last one stopped
+_PAUSE = 1.0  #: seconds before the second try; doubled before each further one
 _SILENCE = 30.0  #: seconds without a byte
 _BLOCK = 1 << 18
 _MOST_BYTES = 8 << 30
-_AGAIN = (408, 425, 429, 500, 502, 503, 504)  #: answers after which the same URL may work a little later
+_AGAIN = (408, 425, 429, 500, 502, 503, 504)  #: HTTP codes after which the same URL may work a little later
 
 
 class _Broken(Exception):
-    """It may work when tried again. Never leaves this file."""
+    """Another try may succeed. Never leaves this file."""
 
 
 class _Useless(Exception):
-    """The URL will not do. Never leaves this file."""
+    """Another try cannot succeed. Never leaves this file."""
 
 
 class _Answer(NamedTuple):
     """What the server is about to send."""
 
     start: int  #: position of its first byte in the file
-    total: int  #: bytes of the whole file; 0: it does not say
+    total: int  #: bytes of the whole file; 0: unknown
 
 
 def fetch(source: Source, urls: tuple[str, ...], directory: Path, watcher: Watcher) -> Path:
-    """The verified file in `directory`. Raises DataError with a note about every address."""
+    """The verified file in `directory`. Raises DataError with one note per address."""
     target, failures = directory / source.file, []
-    if target.is_file() and checksum.found(target, source) == source.digest:
+    if target.is_file() and source.digest_of(target) == source.digest:
         return target
     directory.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f"{target.name}.part")
@@ -70,7 +69,7 @@ def fetch(source: Source, urls: tuple[str, ...], directory: Path, watcher: Watch
 
 
 def _from(url: str, part: Path, source: Source, watcher: Watcher) -> str | None:
-    """None when `part` is the right file, else why not."""
+    """None if `part` is the right file, else the reason."""
     reason = ""
     for attempt in range(_TRIES):
         pause = _PAUSE * 2 ** (attempt - 1) if attempt else 0.0
@@ -79,7 +78,7 @@ def _from(url: str, part: Path, source: Source, watcher: Watcher) -> str | None:
         continued = part.is_file() and part.stat().st_size > 0
         try:
             _transfer(url, part, source.file, watcher)
-            found = checksum.found(part, source)
+            found = source.digest_of(part)
         except _Useless as useless:
             return str(useless)
         except (_Broken, DataError) as broken:
@@ -93,7 +92,7 @@ def _from(url: str, part: Path, source: Source, watcher: Watcher) -> str | None:
             return None
         part.unlink()
         reason = f"the content has {found}: thrown away"
-        if not continued:  # else the old part may have been of another file
+        if not continued:  # else the old part may be of another file
             break
     return reason
 
@@ -125,7 +124,7 @@ def _open(request: urllib.request.Request, part: Path) -> http.client.HTTPRespon
         response = _opener().open(request, timeout=_SILENCE)
     except urllib.error.HTTPError as error:
         error.close()
-        if error.code == 416:  # our part is longer than the file: of another one
+        if error.code == 416:  # the part is longer than the file: it is of another file
             part.unlink(missing_ok=True)
             raise _Broken("its file is shorter than what was here") from error
         kind = _Broken if error.code in _AGAIN else _Useless
@@ -164,7 +163,7 @@ def _words(error: BaseException) -> str:
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows to http and https only, and never from the safe to the open one."""
+    """Follows redirects to http and https only, and never from https to http."""
 
     def redirect_request(
         self,

@@ -1,4 +1,4 @@
-"""Brings the files of a data set to their place: fetched, or given by a person. What is read from there: catalog.py."""
+"""Puts the files of a data set into the data folder: fetched (`data get`), or given by the user (`data add`)."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
-from dptrain.data import sources as checksum
-from dptrain.data.catalog import FOLDER, path_and_size
+from dptrain.data.datasets import DATASETS
+from dptrain.data.descriptor import Descriptor, Source
 from dptrain.data.fetch import Watcher, fetch
-from dptrain.data.sources import KNOWN, Known, Source, by_hand
+from dptrain.data.folder import FOLDER, path_and_size
 from dptrain.data.unpack import is_archive, sweep, unpack
 from dptrain.errors import DataError, UsageError, nearest
 
@@ -19,10 +19,10 @@ _DOWNLOADS = "downloads"
 
 
 def get(name: str, home: Path, mirrors: tuple[str, ...], watcher: Watcher) -> None:
-    """Fetches and unpacks every needed file; `mirrors` are folders tried before the known ones. Raises DataError."""
+    """Fetches and unpacks every needed file; `mirrors`: URLs tried before the known ones. Raises DataError."""
     known = _known(name)
     if not known.needed:
-        raise DataError(f"{name} cannot be fetched: {by_hand(name)[0]}")
+        raise DataError(f"{name} cannot be fetched: {known.by_hand_steps()[0]}")
     with _alone(home):
         for source in known.needed:
             urls = (*(f"{mirror.rstrip('/')}/{source.file}" for mirror in mirrors), *source.urls)
@@ -36,7 +36,7 @@ def get(name: str, home: Path, mirrors: tuple[str, ...], watcher: Watcher) -> No
 
 
 def add(name: str, files: tuple[Path, ...], home: Path) -> None:
-    """Takes over files that a person has fetched, after checking them. Raises UsageError and DataError."""
+    """Checks files that the user has fetched, and copies or unpacks them. Raises UsageError and DataError."""
     folder, _, rest = name.partition(":")
     if folder == FOLDER:
         place, _ = path_and_size(rest)
@@ -55,23 +55,24 @@ def add(name: str, files: tuple[Path, ...], home: Path) -> None:
             _place(path, as_name, home / known.folder, _checks(folder, known, path))
 
 
-def _checks(name: str, known: Known, archive: Path) -> Callable[[list[PurePosixPath]], None]:
+def _checks(name: str, known: Descriptor, archive: Path) -> Callable[[list[PurePosixPath]], None]:
     def check(paths: list[PurePosixPath]) -> None:
-        """Of a set without digests, only names tell what belongs to it; whatever comes with them may stay."""
+        """Without digests, names decide: one known file is enough, and what else the archive holds is kept."""
         if known.holds and not any(known.has(path) for path in paths):
             raise DataError(f"{archive} holds no file of {name}: {_allowed(known)}")
 
     return check
 
 
-def _allowed(known: Known) -> str:
+def _allowed(known: Descriptor) -> str:
     return f"allowed are {', '.join(known.holds)}, by these names, or an archive of them"
 
 
-def _known(name: str) -> Known:
-    if name not in KNOWN:
-        raise UsageError(f"no files belong to a data set {name!r}{nearest(name, KNOWN)}; there are {', '.join(KNOWN)}")
-    return KNOWN[name]
+def _known(name: str) -> Descriptor:
+    known = {name: dataset for name, dataset in DATASETS.items() if dataset.find is not None}
+    if name not in known:
+        raise UsageError(f"no files belong to a data set {name!r}{nearest(name, known)}; there are {', '.join(known)}")
+    return known[name]
 
 
 def _there(path: Path) -> Path:
@@ -80,24 +81,24 @@ def _there(path: Path) -> Path:
     return path
 
 
-def _checked(name: str, known: Known, path: Path) -> str:
-    """The name under which the file is kept. Raises DataError where the data set has digests, but not this one."""
+def _checked(name: str, known: Descriptor, path: Path) -> str:
+    """The name under which the file is kept. Raises DataError for a file that is not one of the data set."""
     sources = known.needed + known.accepted
     if not sources:
         if not is_archive(path) and not known.has(PurePosixPath(path.name)):
             raise DataError(f"{path} is no file of {name}: {_allowed(known)}")
         return path.name
     for source in sources:
-        if checksum.found(path, source) == source.digest:
+        if source.digest_of(path) == source.digest:
             return _kept_as(path, source)
     wanted = next((source for source in sources if source.file == path.name), sources[0])
     raise DataError(
-        f"{path} is no file of {name}: it has {checksum.found(path, wanted)}, but {wanted.file} has {wanted.digest}"
+        f"{path} is no file of {name}: it has {wanted.digest_of(path)}, but {wanted.file} has {wanted.digest}"
     )
 
 
 def _kept_as(path: Path, source: Source) -> str:
-    """The official name; without .gz where somebody has unpacked it."""
+    """The official name; without .gz if the file is unpacked."""
     if source.file.endswith(".tar.gz") or not source.file.endswith(".gz"):
         return source.file
     with path.open("rb") as file:
@@ -116,19 +117,19 @@ def _place(path: Path, name: str, folder: Path, check: Callable[[list[PurePosixP
     except OSError as error:
         raise DataError(f"{path} cannot be copied to {folder}: {error.strerror or error}") from error
     finally:
-        with suppress(OSError):  # it is gone: renamed, or never made
+        with suppress(OSError):  # renamed, or never made
             temporary.unlink()
 
 
 @contextmanager
 def _alone(home: Path) -> Iterator[None]:
-    """One process at a time fetches into a data home; the others wait, and find the files there."""
+    """One process at a time fetches into a data folder; the others wait, and then find the files there."""
     try:
         (home / _DOWNLOADS).mkdir(parents=True, exist_ok=True)
         with (home / _DOWNLOADS / ".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             for folder in (home, *home.iterdir()):
-                sweep(folder)  # of one that was killed: whoever lives would hold the lock
+                sweep(folder)  # left by a killed process: a living one would hold the lock
             yield
     except OSError as error:
         raise DataError(f"{home / _DOWNLOADS} cannot be written: {error.strerror or error}") from error

@@ -8,8 +8,9 @@ import numpy as np
 
 from dptrain.data.augment import VIEWS, Pipeline
 from dptrain.data.catalog import open_dataset
-from dptrain.data.dataset import Dataset, Split, Standard, find_standard, split
+from dptrain.data.dataset import Dataset, Standard, find_standard
 from dptrain.data.sampler import Sampler
+from dptrain.data.split import Split, split
 from dptrain.errors import UsageError
 from dptrain.settings import DataConfig, TrainingConfig
 from dptrain.types import I64, U8

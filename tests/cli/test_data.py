@@ -12,6 +12,7 @@ import struct
 import tarfile
 import threading
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,8 +20,9 @@ from PIL import Image
 
 from dptrain.cli import main
 from dptrain.data import catalog, install
+from dptrain.data.datasets import DATASETS, fashion_mnist
+from dptrain.data.descriptor import Source
 from dptrain.data.fetch import Watcher
-from dptrain.data.sources import KNOWN, Known, Source
 
 CONFIGURATION = 78
 IDX = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
@@ -42,9 +44,9 @@ def served(tmp_path, monkeypatch):
         raw = _idx(name, 12 if "train" in name else 5)
         (folder / f"{name}.gz").write_bytes(gzip.compress(raw, 1))
         needed.append(Source(f"{name}.gz", f"sha256:{hashlib.sha256(raw).hexdigest()}", ("http://127.0.0.1:9/",)))
-    monkeypatch.setitem(KNOWN, "mnist", Known("digits", "mnist", tuple(needed)))
+    monkeypatch.setitem(DATASETS, "mnist", replace(DATASETS["mnist"], needed=tuple(needed)))
     monkeypatch.setattr("dptrain.data.fetch._PAUSE", 0.0)
-    monkeypatch.setattr(catalog, "DEBIAN_FASHION_MNIST", tmp_path / "debian")
+    monkeypatch.setattr(fashion_mnist, "DEBIAN", tmp_path / "debian")
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
 
@@ -105,7 +107,7 @@ def test_a_failed_get_names_address_path_digest_and_the_way_by_hand(served, home
         f"{IDX[2]}.gz could not be fetched into {home / 'downloads'}\n  {url}/{IDX[2]}.gz: the content"
     )
     assert told.count("\n") == 5
-    digest = KNOWN["mnist"].needed[2].digest
+    digest = DATASETS["mnist"].needed[2].digest
     for words in (f"{url}/{IDX[2]}.gz", "http://127.0.0.1:9/", str(home / "downloads"), digest, "thrown away"):
         assert words in err
     assert f"`dptrain data add mnist {IDX[2]}.gz`" in err
@@ -132,15 +134,15 @@ def test_offline_opens_no_socket_and_says_what_is_missing(home, capsys, monkeypa
     assert not home.exists()
 
 
-@pytest.mark.parametrize("name", sorted(KNOWN))
+@pytest.mark.parametrize("name", sorted(name for name, known in DATASETS.items() if known.find))
 def test_every_known_set_that_is_not_here_says_how_to_get_it(name, home, capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr(catalog, "DEBIAN_FASHION_MNIST", tmp_path / "debian")
+    monkeypatch.setattr(fashion_mnist, "DEBIAN", tmp_path / "debian")
     assert main(["data", "get", name, "--offline", "--data-dir", str(home)]) == CONFIGURATION
     err = capsys.readouterr().err
     assert err.startswith(f"dptrain: error: {name} is not here: ")
     assert len(err.splitlines()[0].replace(str(home), "HOME")) < 250
     assert f"dptrain data add {name} FILE" in err
-    for source in KNOWN[name].needed:
+    for source in DATASETS[name].needed:
         assert source.digest in err
         assert source.urls[0] in err
 
@@ -214,7 +216,8 @@ def test_an_archive_of_cifar_is_verified_and_unpacked(home, tmp_path, monkeypatc
             info.size = len(raw)
             tar.addfile(info, io.BytesIO(raw))
     right = f"md5:{hashlib.md5(archive.read_bytes()).hexdigest()}"
-    monkeypatch.setitem(KNOWN, "cifar10", Known("", "", (), (Source(archive.name, right, ()),)))
+    changed = replace(DATASETS["cifar10"], needed=(), accepted=(Source(archive.name, right, ()),))
+    monkeypatch.setitem(DATASETS, "cifar10", changed)
     assert main(["data", "add", "cifar10", str(archive), "--data-dir", str(home)]) == 0
     assert "cifar10: complete" in capsys.readouterr().out
 

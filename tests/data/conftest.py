@@ -108,7 +108,7 @@ def small():
 
 @pytest.fixture(autouse=True)
 def no_data_of_this_machine(monkeypatch, tmp_path):
-    """No test sees, or writes to, the data sets of whoever runs it."""
+    """No test sees, or writes to, the data sets of the user who runs it."""
     monkeypatch.delenv("DPTRAIN_DATA", raising=False)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))
-    monkeypatch.setattr("dptrain.data.catalog.DEBIAN_FASHION_MNIST", tmp_path / "debian")
+    monkeypatch.setattr("dptrain.data.datasets.fashion_mnist.DEBIAN", tmp_path / "debian")

@@ -10,9 +10,10 @@ import sys
 import numpy as np
 import pytest
 
-from dptrain.data import cache, catalog
+from dptrain.data import cache
 from dptrain.data.catalog import open_dataset
 from dptrain.data.dataset import Part
+from dptrain.data.datasets import mnist
 
 
 @pytest.fixture
@@ -25,13 +26,13 @@ def home(tmp_path, write_idx):
 def decoded(monkeypatch):
     """A list that grows by one file name each time a source file is decoded."""
     seen = []
-    original = catalog.read_idx
+    original = mnist.read_idx
 
     def read(path, dims):
         seen.append(path.name)
         return original(path, dims)
 
-    monkeypatch.setattr(catalog, "read_idx", read)
+    monkeypatch.setattr(mnist, "read_idx", read)
     return seen
 
 

@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dptrain.api.inputs import form_of
 from dptrain.data import catalog
 from dptrain.data.catalog import data_home, open_dataset
-from dptrain.data.datasets import cifar10
+from dptrain.data.datasets import DATASETS, cifar10, fashion_mnist
+from dptrain.data.descriptor import Descriptor, Form
 from dptrain.errors import DataError, UsageError
-from dptrain.settings import SETTINGS
+from dptrain.settings import SETTINGS, DataConfig
 
 
 @pytest.mark.parametrize(
@@ -64,6 +66,36 @@ def test_the_data_home_is_the_flag_then_the_variable_then_the_share(monkeypatch,
     assert data_home("~/d") == tmp_path / "d"
 
 
+@pytest.mark.parametrize("name", [name for name, known in DATASETS.items() if known.load])
+def test_the_descriptor_of_an_embedded_data_set_has_the_figures_of_its_images(name):
+    known, dataset = DATASETS[name], open_dataset(name)
+    assert known.form == (*dataset.image_shape, len(dataset.classes))
+    assert (known.train, known.test) == (dataset.train_labels.size, dataset.test_labels.size)
+
+
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        ("mnist", (28, 28, 1, 10)),
+        ("cifar100:coarse", (32, 32, 3, 20)),
+        ("sfddd", (48, 64, 3, 10)),
+        ("gtsrb:48x40", (48, 40, 3, 43)),
+        ("tiny-imagenet", (64, 64, 3, 200)),
+    ],
+)
+def test_the_size_and_the_classes_of_a_data_set_are_known_without_its_files(tmp_path, name, form):
+    assert catalog.form_of(name, str(tmp_path / "nowhere")) == form
+
+
+def test_a_new_descriptor_is_all_that_a_check_before_training_needs(monkeypatch, tmp_path):
+    """`experiment` and `describe` build the network for these images before the data set is opened."""
+    known = Descriptor(name="stars", about="stars", form=Form(24, 40, 1, 7), train=10, test=5, find=lambda *_: None)
+    monkeypatch.setitem(DATASETS, "stars", known)
+    assert form_of(DataConfig(dataset="stars", augment=("window:16:32",)), str(tmp_path)) == (16, 32, 1, 7)
+    with pytest.raises(DataError, match="stars is not here: run `dptrain data get stars`"):
+        open_dataset("stars", str(tmp_path))
+
+
 @pytest.mark.parametrize("packed", [True, False])
 @pytest.mark.parametrize("name", ["mnist", "fashion-mnist"])
 @pytest.mark.parametrize("folder", ["own", "home"])
@@ -89,7 +121,7 @@ def test_the_folder_tells_mnist_from_fashion_mnist(tmp_path, write_idx, noise):
 
 
 def test_debians_fashion_mnist_is_found_without_being_told(tmp_path, write_idx):
-    write_idx(catalog.DEBIAN_FASHION_MNIST)
+    write_idx(fashion_mnist.DEBIAN)
     assert open_dataset("fashion-mnist", "").name == "fashion-mnist"
     with pytest.raises(DataError):
         open_dataset("mnist", "")
@@ -125,7 +157,7 @@ def test_missing_data_names_the_files_the_folders_and_what_to_do(tmp_path, name,
 def test_an_incomplete_set_names_what_is_missing(tmp_path, write_idx):
     folder = write_idx(tmp_path / "mnist")
     (folder / "t10k-labels-idx1-ubyte.gz").unlink()
-    with pytest.raises(DataError, match=r"mnist: t10k-labels-idx1-ubyte\.gz missing in .*mnist; the set is incomplete"):
+    with pytest.raises(DataError, match=r"mnist: t10k-labels-idx1-ubyte\.gz missing in .*mnist; the data set is"):
         open_dataset("mnist", str(tmp_path))
 
 

@@ -14,8 +14,8 @@ import urllib.request
 import pytest
 
 from dptrain.data import fetch as fetching
+from dptrain.data.descriptor import Source
 from dptrain.data.fetch import Watcher, fetch
-from dptrain.data.sources import Source
 from dptrain.errors import DataError
 
 BODY = bytes(range(256)) * 400  # 102,400 bytes

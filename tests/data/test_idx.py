@@ -7,8 +7,8 @@ import gzip
 import numpy as np
 import pytest
 
-from dptrain.data.datasets import idx
-from dptrain.data.datasets.idx import read_idx
+from dptrain.data.datasets import mnist
+from dptrain.data.datasets.mnist import read_idx
 from dptrain.errors import DataError
 
 IMAGES = np.arange(60, dtype=np.uint8).reshape(5, 4, 3)
@@ -62,7 +62,7 @@ def test_an_unreadable_file_is_refused_by_name(tmp_path):
 
 
 def test_what_unpacks_to_far_too_much_is_refused_before_it_fills_the_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr(idx, "_MOST_BYTES", 100_000)
+    monkeypatch.setattr(mnist, "_MOST_BYTES", 100_000)
     bomb = tmp_path / "bomb.gz"
     bomb.write_bytes(gzip.compress(RAW + bytes(10_000_000)))
     with pytest.raises(DataError, match=r"bomb\.gz holds more than 100,000 bytes when unpacked: refused"):

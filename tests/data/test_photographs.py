@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from dptrain.data.catalog import open_dataset
-from dptrain.data.dataset import split
 from dptrain.data.datasets import gtsrb, sfddd
+from dptrain.data.split import split
 from dptrain.errors import DataError, UsageError
 from dptrain.recipefile import from_toml, to_toml
 from dptrain.settings import SETTINGS, build
@@ -58,7 +58,7 @@ def test_a_class_that_the_held_out_tenth_lacks_is_told_by_its_name(tmp_path, cap
     assert set(d.test_labels.tolist()) == {0, 2}
     assert caplog.messages[1:] == [
         "pets-4x4x1: the test set (5 images) has none of 'cow': its accuracy says nothing about them; "
-        "give more pictures, or a test set of your own"
+        "give more images, or your own test set"
     ]
 
 
@@ -124,7 +124,7 @@ def test_a_link_to_nothing_among_the_pictures_is_named_with_what_it_leads_to(tmp
         open_dataset("folder:pets", str(tmp_path))
     path = tmp_path / "pets" / "dog" / "99.png"
     assert str(e.value) == (
-        f"{path} cannot be read: No such file or directory (it is a link to ../gone.png): remove it, or mend it"
+        f"{path} cannot be read: No such file or directory (it is a link to ../gone.png): remove or repair it"
     )
 
 
@@ -146,7 +146,7 @@ def test_a_link_to_nothing_among_the_pictures_is_named_with_what_it_leads_to(tmp
         ("folder:hollow", DataError, "b holds no image file"),
         ("folder:odd", DataError, "has a class 'cow', which"),
         ("cifar10:64x64", UsageError, "cifar10 has no option '64x64'; only cifar100, sfddd, gtsrb have one"),
-        ("cifar100:medium", UsageError, "write cifar100 (100 classes) or cifar100:coarse (20)"),
+        ("cifar100:medium", UsageError, "write cifar100:fine (100 classes) or cifar100:coarse (20 classes)"),
         ("sfddd:64", UsageError, "data set sfddd:64: what follows must be HEIGHTxWIDTH"),
         ("sfddd:64x64x1", UsageError, "HEIGHTxWIDTH"),
     ],
@@ -207,7 +207,7 @@ def test_without_the_table_the_split_is_random_and_warned_about(tmp_path, caplog
     assert d.test_labels.size == 18
     assert d.train_groups is None
     assert len(_seen(d.test_images) & _seen(d.train_images)) > 1
-    assert "no driver_imgs_list.csv beside the photographs, so they are split at random" in caplog.text
+    assert "there is no driver_imgs_list.csv, so the photographs are split at random" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -265,12 +265,18 @@ def test_tiny_imagenet_is_read_in_the_order_of_its_list(tmp_path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda r: (r / "wnids.txt").write_text("n01 n01"), "does not hold two or more different names"),
-        (lambda r: (r / "wnids.txt").write_text("../a n01"), "does not hold two or more different names"),
-        (lambda r: (r / "val/val_annotations.txt").write_text("a.JPEG\tn99\n"), "line 1: 'a.JPEG\\tn99' is no file"),
-        (lambda r: (r / "val/val_annotations.txt").write_text("../../x\tn01\n"), "is no file and one of the 2 classes"),
+        (lambda r: (r / "wnids.txt").write_text("n01 n01"), "does not hold the names of two or more classes"),
+        (lambda r: (r / "wnids.txt").write_text("../a n01"), "does not hold the names of two or more classes"),
+        (
+            lambda r: (r / "val/val_annotations.txt").write_text("a.JPEG\tn99\n"),
+            "line 1: 'a.JPEG\\tn99' is not",
+        ),
+        (
+            lambda r: (r / "val/val_annotations.txt").write_text("../../x\tn01\n"),
+            "not a file name and one of the 2 classes",
+        ),
         (lambda r: (r / "val/val_annotations.txt").unlink(), "val_annotations.txt cannot be read"),
-        (lambda r: (r / "val/images/val_1.JPEG").unlink(), "val_1.JPEG missing; the set is incomplete"),
+        (lambda r: (r / "val/images/val_1.JPEG").unlink(), "val_1.JPEG missing in"),
     ],
 )
 def test_a_damaged_tiny_imagenet_is_refused(tmp_path, change, words):
@@ -335,7 +341,7 @@ def test_pictures_of_one_sign_are_never_both_trained_and_validated_on(tmp_path):
         ("00000_00000.ppm;24;20;4;3;20;17;43", "line 2: '43' is no whole number in 0 ... 42"),
         ("00000_00000.ppm;24;20;-4;3;20;17;0", "line 2: '-4' is no whole number"),
         ("../x.ppm;24;20;4;3;20;17;0", "line 2: '../x.ppm' is no file name"),
-        ("a_1.ppm;24;20;4;3;20;17;0", "its name does not begin with the number of a track"),
+        ("a_1.ppm;24;20;4;3;20;17;0", "its name does not begin with a track number"),
         ("00000_00009.ppm;24;20;4;3;20;17;0", "cannot be read: No such file"),
     ],
 )

@@ -7,9 +7,9 @@ import pytest
 
 from dptrain.data import shards
 from dptrain.data.augment import Pipeline
-from dptrain.data.dataset import split
 from dptrain.data.sampler import Sampler
 from dptrain.data.shards import ShardSource, open_source
+from dptrain.data.split import split
 from dptrain.errors import UsageError
 from dptrain.settings import DataConfig, TrainingConfig
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dptrain.data.dataset import Part, assemble, split
+from dptrain.data.dataset import Part, assemble
+from dptrain.data.split import split
 from dptrain.errors import UsageError
 
 
@@ -33,7 +34,7 @@ def test_the_rule_never_changes(small):
 
 @pytest.mark.parametrize("validation", [-2, 50, 51])
 def test_an_impossible_count_is_refused_with_what_is_allowed(small, validation):
-    with pytest.raises(UsageError, match=rf"validation is {validation}; small has 50 training samples: .* 0 \.\.\. 49"):
+    with pytest.raises(UsageError, match=rf"validation is {validation}; small has 50 training images: .* 0 \.\.\. 49"):
         split(small(50), validation)
 
 
@@ -46,12 +47,12 @@ def test_fewer_training_samples_are_a_part_of_more_and_never_of_the_validation(s
 
 
 def test_more_samples_than_are_left_are_refused(small):
-    with pytest.raises(UsageError, match="samples is 41: of the 50 training samples of small, 40 are left"):
+    with pytest.raises(UsageError, match="samples is 41: of the 50 training images of small, 40 are left"):
         split(small(50), 10, 41)
 
 
 def _grouped(sizes):
-    """Group g has sizes[g] samples, in turn with the others as long as there are any."""
+    """Group g has sizes[g] images, in turn with the others as long as there are any."""
     groups = np.array([g for k in range(max(sizes)) for g, size in enumerate(sizes) if k < size])
     images = np.zeros((groups.size, 4, 4, 1), np.uint8)
     labels = np.arange(groups.size) % 2
@@ -77,7 +78,7 @@ def test_no_validation_keeps_every_group():
 
 
 def test_groups_that_leave_nothing_to_train_on_are_refused():
-    with pytest.raises(UsageError, match="of the 7 training samples of grouped, 0 are left to train on"):
+    with pytest.raises(UsageError, match="of the 7 training images of grouped, 0 are left to train on"):
         split(_grouped([7]), 1)
 
 
@@ -85,7 +86,7 @@ def test_a_validation_split_without_whole_classes_is_told_with_their_names(small
     parts = split(small(50), 5)  # of the classes 0, 7, 0, 1, 2
     assert caplog.messages == [
         "small: the validation set (5 images) has none of 'd', 'e', 'f', 'g', 'i', 'j': "
-        "its accuracy says nothing about them; a larger validation split, or more pictures, may have all"
+        "its accuracy says nothing about them; a larger validation split, or more images, may have all"
     ]
     assert set(small(50).train_labels[parts.validation]) == {0, 1, 2, 7}
 
@@ -97,7 +98,7 @@ def test_classes_of_which_validation_leaves_none_to_train_on_are_told(caplog):
     assert parts.validation.tolist() == [0, 1]
     assert caplog.messages == [
         "rare: the training set (3 images) has none of 'b': they cannot be learned; "
-        "a smaller validation split, or more pictures, may leave all"
+        "a smaller validation split, or more images, may leave all"
     ]
 
 

@@ -10,17 +10,11 @@ import pytest
 
 from dptrain.cli import main
 from dptrain.data.augment import Pipeline
+from dptrain.data.datasets import DATASETS
 from dptrain.recipefile import read_recipe, resolve
 from dptrain.recipes import FIRST, shipped
 from dptrain.settings import Config, identity_json
 
-SHAPES = {
-    "fashion-mini": (28, 28, 1),
-    "shapes32": (32, 32, 3),
-    "cifar10": (32, 32, 3),
-    "mnist": (28, 28, 1),
-    "sfddd": (48, 64, 3),
-}
 PRESETS = {  # train.py of the predecessors: n, filters, epochs, milestones, batch
     "cifar10": (3, 16, 160, (80, 120), 64),
     "mnist": (3, 8, 60, (20, 40), 64),
@@ -94,7 +88,8 @@ def test_a_recipe_is_accepted_and_printing_it_gives_it_back(name, tmp_path, caps
 @pytest.mark.parametrize("name", sorted(shipped()))
 def test_the_augmentation_of_a_recipe_fits_its_images(name):
     data = resolve(name).data
-    shape = Pipeline.parse(data.augment, SHAPES[data.dataset]).output(SHAPES[data.dataset])
+    images = DATASETS[data.dataset].form.shape
+    shape = Pipeline.parse(data.augment, images).output(images)
     assert shape[0] % 4 == shape[1] % 4 == 0, "three stages halve twice"
 
 

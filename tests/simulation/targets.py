@@ -13,7 +13,7 @@ import numpy as np
 from dptrain.cluster.codec import FORMS, Limits, decode, encode
 from dptrain.cluster.state import TrainingState, layout_digest
 from dptrain.data.datasets import cifar10
-from dptrain.data.datasets.idx import read_idx
+from dptrain.data.datasets.mnist import read_idx
 from dptrain.errors import CheckpointError, DataError, DptrainError, RemoteProtocolError
 from dptrain.interop.pyfunt import read_pyfunt
 from dptrain.interop.torchfile import read_torch

@@ -1,4 +1,4 @@
-"""CIFAR-100 in its two official layouts; 100 fine classes, or the 20 coarse ones. CIFAR-10: cifar10.py."""
+"""CIFAR-100 in its two official layouts; 100 fine classes, or 20 coarse ones. The readers are those of cifar10.py."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from dptrain.data.dataset import Part
 from dptrain.data.datasets import cifar10
+from dptrain.data.descriptor import Descriptor, Files, Form, Source
 
 FINE = (
     "apple", "aquarium_fish", "baby", "bear", "beaver", "bed", "bee", "beetle", "bicycle", "bottle", "bowl", "boy",
@@ -31,7 +32,7 @@ PYTHON, BINARY = "cifar-100-python", "cifar-100-binary"
 
 
 def files(folder: Path) -> list[Path]:
-    """The two files of a folder in either layout, training first; none where it holds neither. They may not exist."""
+    """The two files of a folder in either layout, training first; none if it holds neither. One may not exist."""
     for suffix in (".bin", ""):
         paths = [folder / f"{name}{suffix}" for name in ("train", "test")]
         if any(path.is_file() for path in paths):
@@ -54,3 +55,36 @@ def _binary(path: Path, classes: tuple[str, ...]) -> Part:
 def _python(path: Path, classes: tuple[str, ...]) -> Part:
     planes, labels = cifar10.batch(path, "fine_labels" if classes is FINE else "coarse_labels")
     return cifar10.part(path, planes, labels, len(classes))
+
+
+def _find(home: Path, form: Form) -> Files | None:
+    coarse = form.classes == len(COARSE)
+    paths = next((found for name in (BINARY, PYTHON) if (found := files(home / name))), None)
+    if paths is None:
+        return None
+    classes = COARSE if coarse else FINE
+    return Files(
+        "cifar100-coarse" if coarse else "cifar100", classes, paths[0].parent, paths, lambda: read(paths, classes)
+    )
+
+
+DATASET = Descriptor(
+    name="cifar100",
+    about="photographs",
+    form=Form(32, 32, 3, len(FINE)),
+    train=50_000,
+    test=10_000,
+    terms="no licence stated, cite the report",
+    variants={"fine": len(FINE), "coarse": len(COARSE)},
+    find=_find,
+    wanted=f"{PYTHON} or {BINARY}",
+    places=(PYTHON, BINARY),
+    needed=(
+        Source(
+            "cifar-100-python.tar.gz",
+            "sha256:85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7",
+            cifar10.MIRRORS,
+        ),
+    ),
+    accepted=(Source("cifar-100-binary.tar.gz", "md5:03b5dce01913d631647c71ecec9e9cb8", cifar10.MIRRORS),),
+)

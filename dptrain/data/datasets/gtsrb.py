@@ -1,4 +1,4 @@
-"""German traffic signs (GTSRB): all 43 classes, the official test set, the marked region resized to 32 x 32."""
+"""German traffic signs (GTSRB): all 43 classes, the official test set; the marked region is resized to 32 x 32."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 
 from dptrain.data.dataset import Part
+from dptrain.data.descriptor import Descriptor, Files, Form, Source
 from dptrain.data.imagefile import Picture, read_images
 from dptrain.data.table import rows, whole
 from dptrain.errors import DataError
-from dptrain.types import I64
 
 CLASSES = (
     "20 km/h", "30 km/h", "50 km/h", "60 km/h", "70 km/h", "80 km/h", "end of 80 km/h", "100 km/h", "120 km/h",
@@ -28,21 +28,21 @@ _TRAIN = ("Training", "Final_Training/Images")
 _TEST = "Final_Test/Images"
 
 
-class Files(NamedTuple):
+class Found(NamedTuple):
     """The tables, and the folders of the images they name."""
 
-    train: list[Path]  #: one table a class, among its images
+    train: list[Path]  #: one table per class, in the folder of its images
     test: Path
     test_folder: Path
 
     @property
     def paths(self) -> list[Path]:
-        """What tells whether the set has changed: the tables (written with the images, and naming them)."""
+        """The tables: they name the images, and are written together with them."""
         return [*self.train, self.test]
 
 
-def find(root: Path) -> Files | None:
-    """Below ROOT or ROOT/GTSRB, in the layout of either official archive; None where there is none of it."""
+def find(root: Path) -> Found | None:
+    """Below ROOT or ROOT/GTSRB, in the layout of either official archive; None if there is neither."""
     roots = (root, root / "GTSRB")
     train = next((r / name for r in roots for name in _TRAIN if (r / name / "00000").is_dir()), None)
     if train is None:
@@ -50,35 +50,31 @@ def find(root: Path) -> Files | None:
     tables = [train / f"{label:05d}" / f"GT-{label:05d}.csv" for label in range(len(CLASSES))]
     folder = next((r / _TEST for r in roots if (r / _TEST).is_dir()), root / "GTSRB" / _TEST)
     places = [*(r / TEST_TABLE for r in roots), folder / TEST_TABLE]
-    return Files(tables, next((p for p in places if p.is_file()), places[0]), folder)
+    return Found(tables, next((p for p in places if p.is_file()), places[0]), folder)
 
 
-def read(files: Files, size: tuple[int, int]) -> tuple[Part, Part]:
-    """Training and test part; a group is a track, the 30 pictures taken while driving past one sign. DataError."""
+def read(found: Found, size: tuple[int, int]) -> tuple[Part, Part]:
+    """Training and test part. A group is a track: the 30 images of one sign. Raises DataError."""
     pictures: list[Picture] = []
     labels: list[int] = []
     groups: list[int] = []
-    for label, table in enumerate(files.train):
-        found, classes = _table(table, table.parent)
+    for label, table in enumerate(found.train):
+        regions, classes = _table(table, table.parent)
         if any(c != label for c in classes):
             raise DataError(f"{table} has a row of another class than {label}")
-        pictures += found
+        pictures += regions
         labels += classes
-        groups += [label * 100_000 + _track(picture.path) for picture in found]
+        groups += [label * 100_000 + _track(picture.path) for picture in regions]
     train = Part(read_images(pictures, (*size, 3)), np.array(labels, np.int64), np.array(groups, np.int64))
-    found, classes = _table(files.test, files.test_folder)
-    return train, Part(read_images(found, (*size, 3)), _array(classes))
-
-
-def _array(numbers: list[int]) -> I64:
-    return np.array(numbers, np.int64)
+    regions, classes = _table(found.test, found.test_folder)
+    return train, Part(read_images(regions, (*size, 3)), np.array(classes, np.int64))
 
 
 def _track(path: Path) -> int:
-    """00007_00029.ppm is picture 29 of track 7."""
+    """00007_00029.ppm is image 29 of track 7."""
     track = path.stem.split("_")[0]
     if not (track.isascii() and track.isdigit() and len(track) == 5):
-        raise DataError(f"{path}: its name does not begin with the number of a track, as in 00007_00029.ppm")
+        raise DataError(f"{path}: its name does not begin with a track number, as in 00007_00029.ppm")
     return int(track)
 
 
@@ -95,3 +91,32 @@ def _table(path: Path, folder: Path) -> tuple[list[Picture], list[int]]:
     if not pictures:
         raise DataError(f"{path} names no image")
     return pictures, labels
+
+
+def _find(home: Path, form: Form) -> Files | None:
+    root, size = home / DATASET.folder, form.shape[:2]
+    found = find(root)
+    if found is None:
+        return None
+    name = f"gtsrb-{form.height}x{form.width}"
+    return Files(name, CLASSES, root, found.paths, lambda: read(found, size))
+
+
+_MIRRORS = ("https://sid.erda.dk/public/archives/daaeac0d7ce1152aea9b61d9f1e19370/",)
+DATASET = Descriptor(
+    name="gtsrb",
+    about="traffic signs",
+    form=Form(*SIZE, 3, len(CLASSES)),
+    train=26_640,
+    test=12_630,
+    terms="resized",
+    resizable=True,
+    find=_find,
+    wanted="the folder GTSRB",
+    folder="gtsrb",
+    needed=(
+        Source("GTSRB-Training_fixed.zip", "md5:513f3c79a4c5141765e10e952eaa2478", _MIRRORS),
+        Source("GTSRB_Final_Test_Images.zip", "md5:c7e4e6327067d32654124b0fe9e82185", _MIRRORS),
+        Source("GTSRB_Final_Test_GT.zip", "md5:fe31e9c9270bbcd7b84b7f21a9d9d9e5", _MIRRORS),
+    ),
+)

@@ -1,7 +1,7 @@
-"""shapes32: a procedural colour set in the form of CIFAR-10, made from Philox by integer arithmetic; no file.
+"""shapes32: coloured shapes in the format of CIFAR-10, computed from Philox numbers by integer arithmetic; no files.
 
-Ten classes, told apart by form only. Colours, place, size, phase, a colour gradient behind, a speck in a third colour,
-contrast and noise are drawn for each picture, so the mean colour says nothing about the class.
+Ten classes that differ in their shape only. Colours, position, size, phase, a colour gradient in the background, a spot
+in a third colour, contrast and noise are drawn for each image, so the mean colour says nothing about the class.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dptrain.data.dataset import Dataset, Part, assemble
+from dptrain.data.descriptor import Descriptor, Form
 from dptrain.kernels import philox
 from dptrain.types import I64, U8, U32
 
@@ -22,13 +23,13 @@ CLASSES = ("disc", "ring", "square", "frame", "triangle", "cross", "bars", "slat
 SIDE = 32
 TRAIN, TEST = 5000, 1000
 
-_SEED = 0  # part of the set's definition: another one is another set
+_SEED = 0  # part of the data set's definition: another seed makes another data set
 _Ints = NDArray[np.int32]
 _Mask = NDArray[np.bool_]
 
 
 class _Place(NamedTuple):
-    """Pixel positions from the form's middle, and what forms are made of; shapes (n, 32, 32) or (n, 1, 1)."""
+    """Pixel positions relative to the shape's center, and its sizes; arrays of (n, 32, 32) or (n, 1, 1)."""
 
     x: _Ints
     y: _Ints
@@ -40,24 +41,24 @@ class _Place(NamedTuple):
 
 @lru_cache(maxsize=1)  # coordinator and workers in one process open it one after the other
 def load(train: int = TRAIN, test: int = TEST) -> Dataset:
-    """Makes `train` + `test` pictures; the same counts give the same bits. 6,000 take about 0.5 s (measured)."""
+    """Makes `train` + `test` images; the same counts give the same bits. 6,000 take about 0.5 s (measured)."""
     images, labels = generate(np.arange(train + test))
     parts = Part(images[:train], labels[:train]), Part(images[train:], labels[train:])
     return assemble(NAME, CLASSES, *parts)
 
 
-def generate(pictures: I64) -> tuple[U8, I64]:
-    """The pictures with these numbers: (n, 32, 32, 3) and their classes, number mod 10."""
-    labels = pictures % len(CLASSES)
-    images = np.empty((pictures.size, SIDE, SIDE, 3), np.uint8)
-    for label, form in enumerate(_FORMS):
+def generate(numbers: I64) -> tuple[U8, I64]:
+    """The images with these numbers: (n, 32, 32, 3), and their classes: number mod 10."""
+    labels = numbers % len(CLASSES)
+    images = np.empty((numbers.size, SIDE, SIDE, 3), np.uint8)
+    for label, shape in enumerate(_SHAPES):
         chosen = np.flatnonzero(labels == label)
-        images[chosen] = _paint(form, pictures[chosen])
+        images[chosen] = _paint(shape, numbers[chosen])
     return images, labels
 
 
-def _paint(form: Callable[[_Place], _Mask], pictures: I64) -> U8:
-    draws = _Draws(pictures)
+def _paint(shape: Callable[[_Place], _Mask], numbers: I64) -> U8:
+    draws = _Draws(numbers)
     y, x = np.mgrid[:SIDE, :SIDE].astype(np.int32)
     radius = draws.between(7, 12)
     place = _Place(
@@ -68,24 +69,24 @@ def _paint(form: Callable[[_Place], _Mask], pictures: I64) -> U8:
         half=draws.between(2, 4),
         phase=draws.between(0, 7),
     )
-    speck = (x - draws.between(0, SIDE - 1)) ** 2 + (y - draws.between(0, SIDE - 1)) ** 2 <= draws.between(1, 9)
+    spot = (x - draws.between(0, SIDE - 1)) ** 2 + (y - draws.between(0, SIDE - 1)) ** 2 <= draws.between(1, 9)
     background, foreground, third = _colours(draws)
     slope_x, slope_y = draws.between(-2, 2), draws.between(-2, 2)
     base = background + ((x - 16) * slope_x + (y - 16) * slope_y)[..., np.newaxis]
-    painted = np.where(form(place)[..., np.newaxis], foreground, base)
-    painted = np.where(speck[..., np.newaxis], third, painted)
+    painted = np.where(shape(place)[..., np.newaxis], foreground, base)
+    painted = np.where(spot[..., np.newaxis], third, painted)
     strength = draws.between(4, 40)[..., np.newaxis]
-    out: U8 = np.clip(painted + ((_noise(pictures) * strength) >> 7), 0, 255).astype(np.uint8)
+    out: U8 = np.clip(painted + ((_noise(numbers) * strength) >> 7), 0, 255).astype(np.uint8)
     return out
 
 
 class _Draws:
-    """Hands out the words of each picture's stream one after another, as bounded integers (n, 1, 1)."""
+    """Gives the words of each image's stream one after another, as bounded integers (n, 1, 1)."""
 
     _WORDS = 32
 
-    def __init__(self, pictures: I64) -> None:
-        rows = [philox.words(_SEED, philox.Domain.SHAPES, 0, int(p), self._WORDS) for p in pictures]
+    def __init__(self, numbers: I64) -> None:
+        rows = [philox.words(_SEED, philox.Domain.SHAPES, 0, int(n), self._WORDS) for n in numbers]
         self._words: U32 = np.array(rows, np.uint32).reshape(-1, self._WORDS)
         self._next = 0
 
@@ -98,7 +99,7 @@ class _Draws:
 
 
 def _colours(draws: _Draws) -> tuple[_Ints, _Ints, _Ints]:
-    """Three colours (n, 1, 1, 3). Foreground and background differ by 48 ... 127 a channel, up or down, modulo 256."""
+    """Three colours (n, 1, 1, 3). Foreground and background differ by 48 ... 127 per channel, up or down, mod 256."""
     first, third, step = (
         np.stack([draws.between(low, high) for _ in range(3)], axis=-1) for low, high in ((0, 255), (0, 255), (48, 127))
     )
@@ -106,10 +107,10 @@ def _colours(draws: _Draws) -> tuple[_Ints, _Ints, _Ints]:
     return first, (first + np.where(up == 1, step, -step)) & 255, third
 
 
-def _noise(pictures: I64) -> _Ints:
-    """(n, 32, 32, 3) in -128 ... 127, equally likely: the bytes of a stream of its own."""
+def _noise(numbers: I64) -> _Ints:
+    """(n, 32, 32, 3) in -128 ... 127, equally likely: the bytes of a second stream."""
     size = SIDE * SIDE * 3
-    rows = [philox.words(_SEED, philox.Domain.SHAPES_NOISE, 0, int(p), size // 4) for p in pictures]
+    rows = [philox.words(_SEED, philox.Domain.SHAPES_NOISE, 0, int(n), size // 4) for n in numbers]
     content = np.array(rows, "<u4").view(np.uint8).reshape(-1, SIDE, SIDE, 3)
     return content.astype(np.int32) - 128
 
@@ -161,4 +162,14 @@ def _dots(p: _Place) -> _Mask:
     return _box(p) & _odd(p, p.x) & _odd(p, p.y)
 
 
-_FORMS = (_disc, _ring, _box, _frame, _triangle, _cross, _bars, _slats, _checks, _dots)
+_SHAPES = (_disc, _ring, _box, _frame, _triangle, _cross, _bars, _slats, _checks, _dots)
+
+DATASET = Descriptor(
+    name=NAME,
+    about="coloured shapes",
+    form=Form(SIDE, SIDE, 3, len(CLASSES)),
+    train=TRAIN,
+    test=TEST,
+    terms="computed, no files",
+    load=load,
+)
