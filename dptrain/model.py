@@ -1,6 +1,6 @@
-"""The seam between the trainer and the networks: one flat parameter vector, sums over samples, a small protocol.
+"""What the trainer knows of networks and data: one flat parameter vector, sums over images, small protocols.
 
-The coordinator, the wire and the simulator know a network only through this file.
+The loop, the coordinator, the messages and the simulator know a network and a data set only through this file.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import prod
+from math import isfinite, prod
 from typing import Protocol
 
 import numpy as np
@@ -62,6 +62,14 @@ class ParamLayout:
             raise ValueError(f"flat vector has shape {flat.shape}, the layout wants ({self.size},)")
         return {s.name: flat[at : at + s.size].reshape(s.shape) for s, at in self.items()}
 
+    def first_not_finite(self, flat: F32) -> str:
+        """Name of the first array of `flat` that holds NaN or infinity; "" where all is finite."""
+        finite = np.isfinite(flat)
+        if finite.all():
+            return ""
+        place = int(np.argmin(finite))
+        return next((s.name for s, at in self.items() if at <= place < at + s.size), f"element {place}")
+
     def digest(self) -> str:
         """SHA-256 (hex) over names and shapes, in order, and the origin, if there is one."""
         text = "\n".join(f"{s.name} {s.shape} {s.decay}" for s in self.specs)
@@ -82,13 +90,16 @@ class ShardResult:
 
     def combine(self, right: ShardResult) -> ShardResult:
         """The tree's one operation, element by element: left + right, in this order. Returns new arrays."""
+        with np.errstate(over="ignore", invalid="ignore"):  # a sum that overflows is found by `not_finite`, by name
+            gradient, statistics = np.add(self.gradient, right.gradient), np.add(self.statistics, right.statistics)
         return ShardResult(
-            np.add(self.gradient, right.gradient),
-            np.add(self.statistics, right.statistics),
-            self.loss + right.loss,
-            self.hits + right.hits,
-            self.samples + right.samples,
+            gradient, statistics, self.loss + right.loss, self.hits + right.hits, self.samples + right.samples
         )
+
+    def not_finite(self, params: ParamLayout, buffers: ParamLayout) -> str:
+        """Name of the first array that holds NaN or infinity, or "loss"; "" where all is finite."""
+        named = params.first_not_finite(self.gradient) or buffers.first_not_finite(self.statistics)
+        return named or ("" if isfinite(self.loss) else "loss")
 
     def digest(self) -> str:
         """SHA-256 (hex) over everything; equal digests mean equal bits."""
@@ -96,6 +107,25 @@ class ShardResult:
         h.update(np.ascontiguousarray(self.statistics).data)
         h.update(f"{self.loss.hex()} {self.hits} {self.samples}".encode())
         return h.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class ShardScore:
+    """What one shard of a split contributes to the score of the split. Everything is a SUM over images."""
+
+    samples: int = 0
+    hits: int = 0  #: images whose highest score is the right class
+    hits5: int = 0  #: images whose right class is among the five highest scores
+    loss: float = 0.0
+
+    def combine(self, right: ShardScore) -> ShardScore:
+        """Left + right, in this order."""
+        return ShardScore(
+            self.samples + right.samples,
+            self.hits + right.hits,
+            self.hits5 + right.hits5,
+            self.loss + right.loss,
+        )
 
 
 class Model(Protocol):
@@ -120,4 +150,67 @@ class Model(Protocol):
 
     def logits(self, params: F32, buffers: F32, x: U8) -> F32:
         """(n, h, w, c) uint8 -> (n, classes), with running statistics: a score never depends on its batch mates."""
+        ...
+
+
+class Sampler(Protocol):
+    """Which images make which shard of which step: `dptrain.data.sampler`."""
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps of every epoch."""
+        ...
+
+    def shards(self, step: int, /) -> int:
+        """Number of shards of a step, at least one."""
+        ...
+
+    def shard(self, step: int, index: int, /) -> I64:
+        """(n,) ids of the images of one shard, n >= 1."""
+        ...
+
+
+class Batches(Protocol):
+    """The images of every step, cut into shards. Pure functions of the arguments."""
+
+    @property
+    def sampler(self) -> Sampler:
+        """Of the training split."""
+        ...
+
+    def images(self, step: int, shard: int, /) -> tuple[U8, I64]:
+        """One shard of training, augmented: (n, h, w, c) images and (n,) labels."""
+        ...
+
+
+class Source(Batches, Protocol):
+    """All images and labels of a run: `dptrain.data.shards`."""
+
+    def labels(self, step: int, shard: int, /) -> I64:
+        """(n,) labels of the same shard."""
+        ...
+
+    def evaluation(self, split: str, start: int, stop: int, /) -> tuple[U8, I64]:
+        """Images [start, stop) of a split, not augmented, and their labels."""
+        ...
+
+    def split_labels(self, split: str, /) -> I64:
+        """All labels of a split: "validation" or "test"; empty where there is no such split."""
+        ...
+
+
+class Criterion(Protocol):
+    """What is minimised: `dptrain.nn.criterion`."""
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """What an image counts in the loss, by class; (): one each."""
+        ...
+
+    def count(self, labels: I64, /) -> float:
+        """What images of these classes count together."""
+        ...
+
+    def score(self, logits: F32, labels: I64, /) -> ShardScore:
+        """(n, classes) scores of a network and (n,) labels -> sums."""
         ...

@@ -41,12 +41,12 @@ def test_the_heart_is_broken_in_thirty_places_or_more():
 def test_what_nobody_notices_is_told_and_the_tree_is_left_as_it_is(monkeypatch, capsys):
     place, known = "dptrain/cluster/tree.py", ("tests/cluster/test_tree.py::test_known_trees",)
     before = (ROOT / place).read_text()
-    noticed = mutate.MUTATIONS[0]._replace(path=place, tests=known)
+    noticed = mutate.MUTATIONS[0]._replace(tests=known)
     unseen = mutate.Mutation(place, '"shard {self.first}"', '"shard {self.last - 1}"', "the same number", known)
     monkeypatch.setattr(mutate, "MUTATIONS", (noticed, unseen))
     assert mutate.main([]) == 1
     said = capsys.readouterr().out
-    assert f"| 1 | {place}:31 | {noticed.what} | {known[0]} |" in said
-    assert f"| 2 | {place}:26 | the same number | NOTHING |" in said
+    assert f"| 1 | {noticed.path}:81 | {noticed.what} | {known[0]} |" in said
+    assert f"| 2 | {place}:28 | the same number | NOTHING |" in said
     assert said.splitlines()[-1].startswith("1 of 2 caught")
     assert (ROOT / place).read_text() == before

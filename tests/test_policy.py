@@ -13,7 +13,7 @@ FOLDERS = ("dptrain", "workers", "launch", "benchmarks", "tools", "tests", "docs
 #: The only files that may unpickle: three readers, each with its own list of admitted classes, and what they share.
 UNPICKLERS = {f"dptrain/{at}.py" for at in ("data/datasets/cifar10", "interop/pyfunt", "interop/torchfile", "pickles")}
 #: The order of arithmetic in these folders decides the bits of a run; the references define it, they don't run in it.
-TRAINING_PATH = ("dptrain/nn", "dptrain/engine", "dptrain/kernels", "dptrain/optim", "dptrain/cluster")
+TRAINING_PATH = tuple(f"dptrain/{at}" for at in ("nn", "engine", "kernels", "optim", "cluster", "loop.py"))
 #: BLAS and friends (order depends on the CPU and on threads), and libm (bits depend on the C library).
 UNORDERED = {"dot", "vdot", "inner", "matmul", "einsum", "tensordot", "linalg", "convolve", "correlate"}
 UNPORTABLE = {

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from dptrain.cluster.events import EvaluationTask, Failure, GradientTask, Prepared, PrepareTask, Score, Task
+from dptrain.cluster.events import EvaluationTask, Failure, GradientTask, Prepared, PrepareTask, Task
 from dptrain.cluster.messages import Welcome
-from dptrain.cluster.state import layout_digest
 from dptrain.errors import DataError, UsageError
-from dptrain.kernels import loss
-from dptrain.model import ShardResult
+from dptrain.loop import score_shard
+from dptrain.model import ShardResult, ShardScore
 from dptrain.net.feed import Feed
 from dptrain.net.keys import Keyring
 from dptrain.processes.compute_thread import Result
 from dptrain.settings import from_identity_json
+from dptrain.state import layout_digest
 from dptrain.types import I64, U8
 
 from .parts import Parts, canary_digest, open_parts
@@ -90,10 +90,8 @@ class RunComputer:
                 return x, y
         return parts.source.images(step, shard)
 
-    def _score(self, task: EvaluationTask) -> Score:
+    def _score(self, task: EvaluationTask) -> ShardScore:
         assert self._parts is not None, "the coordinator admits nobody who is not prepared"
-        x, y = self._parts.source.evaluation(task.split, task.start, task.stop)
-        logits = self._parts.model.logits(task.params, task.buffers, x)
-        losses, _ = self._parts.criterion(logits, y)
-        ranks = loss.ranks(logits, y)
-        return Score(len(y), int((ranks == 0).sum()), int((ranks < 5).sum()), sum(losses.tolist()))
+        _, source, model, criterion = self._parts
+        weights, part = (task.params, task.buffers), (task.split, task.start, task.stop)
+        return score_shard(model, source, criterion, weights, part)

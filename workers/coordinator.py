@@ -5,21 +5,18 @@ from __future__ import annotations
 import os
 import secrets
 import sys
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
-
 from dptrain.cluster.codec import Limits
 from dptrain.cluster.coordinator import Coordinator
 from dptrain.cluster.events import Notice
-from dptrain.cluster.job import Evaluations, Job
+from dptrain.cluster.job import Job
 from dptrain.cluster.messages import PROTOCOL, Hello
-from dptrain.cluster.state import TrainingState, layout_digest
 from dptrain.cluster.worker import Worker
+from dptrain.course import make_course
 from dptrain.kernels import isa
 from dptrain.net.address import abstract_name, bind_address, warning_about
 from dptrain.net.keys import COORDINATOR, open_keyring
@@ -33,11 +30,10 @@ from dptrain.processes.inprocess import Hand, InProcessHub, WorkerThreads
 from dptrain.processes.stopping import Preparation, StopSignals
 from dptrain.runs.texts import count, networks
 from dptrain.settings import DeploymentConfig, identity, identity_json
+from dptrain.state import TrainingState, layout_digest
 
 from .compute import RunComputer
 from .parts import Parts, canary_digest, first_state
-
-SHARD = 256  #: samples of one evaluation shard: 10 to 20 times a training shard's work forward
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +113,8 @@ def _bind(parts: Parts, recorder: Recorder) -> RouterLink:
 def _machine(parts: Parts, life: Life) -> Coordinator:
     """Computes the canary first: the compiled kernels are then in the cache before the workers look for them."""
     config, source, model = parts.config, parts.source, parts.model
-    deployment, sampler, sha256 = config.deployment, source.sampler, source.dataset.sha256
-    total = config.training.epochs * sampler.steps_per_epoch
+    deployment, sha256 = config.deployment, source.dataset.sha256
+    course = make_course(config, source, parts.criterion)
     job = Job(
         term=life.term,
         identity=identity(config, sha256, layout_digest(model.params, model.buffers), isa.NUMERICS),
@@ -126,45 +122,16 @@ def _machine(parts: Parts, life: Life) -> Coordinator:
         dataset=sha256,
         canary=canary_digest(parts),
         numerics=isa.NUMERICS,
-        sampler=sampler,
-        total_steps=total,
-        evaluations=_evaluations(parts),
+        course=course,
         stop_after=deployment.max_steps,
         checkpoint_every=deployment.checkpoint_every,
         hash_every=deployment.hash_every,
-        bn_momentum=config.training.bn_momentum,
         audit=deployment.audit,
         max_wait=deployment.max_wait,
-        counted=_step_counts(parts) if parts.criterion.weights else None,
     )
     state = life.state or first_state(parts)
-    schedule = make_schedule(config.training, sampler.steps_per_epoch, total)
+    schedule = make_schedule(config.training, source.sampler.steps_per_epoch, course.steps)
     return Coordinator(job, state, make_optimizer(config.training, model.params), schedule)
-
-
-def _evaluations(parts: Parts) -> Evaluations:
-    source, splits = parts.source, ("validation", "test")
-    counted = {split: parts.criterion.count(source.split_labels(split)) for split in splits}
-    deployment = parts.config.deployment
-    return Evaluations(
-        validation=source.size("validation"),
-        test=source.size("test"),
-        shard=SHARD,
-        every=deployment.eval_every,
-        first=deployment.eval_first,
-        counted=counted,
-    )
-
-
-def _step_counts(parts: Parts) -> Callable[[int], float]:
-    """What the samples of a step count together: a sum over all its shards, whoever computes them."""
-    source, criterion = parts.source, parts.criterion
-
-    def counted(step: int) -> float:
-        shards = range(source.sampler.shards(step))
-        return criterion.count(np.concatenate([source.labels(step, shard) for shard in shards]))
-
-    return counted
 
 
 def threads(deployment: DeploymentConfig) -> int:

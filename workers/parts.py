@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dptrain.cluster.state import TrainingState
 from dptrain.data import ShardSource, open_source
 from dptrain.engine import build
 from dptrain.kernels import philox
@@ -16,6 +15,7 @@ from dptrain.nn import initial_buffers, initial_params
 from dptrain.nn.criterion import Criterion, make_criterion
 from dptrain.optim.optimizer import make_optimizer
 from dptrain.settings import Config
+from dptrain.state import TrainingState
 from dptrain.types import I64, U8
 
 

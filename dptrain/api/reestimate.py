@@ -8,12 +8,12 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from dptrain.atomic import write_atomically
-from dptrain.cluster.state import TrainingState
 from dptrain.data.shards import ShardSource
 from dptrain.errors import CheckpointError, UsageError
 from dptrain.model import Model
 from dptrain.runs.checkpoint import pack
 from dptrain.runs.manifest import RunFacts
+from dptrain.state import TrainingState
 from dptrain.types import F32, F64, I64, U8
 
 

@@ -16,7 +16,6 @@ from typing import NamedTuple, TypeAlias
 
 from dptrain.api.plan import Plan
 from dptrain.cluster.events import Notice
-from dptrain.cluster.state import TrainingState
 from dptrain.errors import RunDirectoryError
 from dptrain.kernels import isa
 from dptrain.kernels.compiled import cache_directory
@@ -28,6 +27,7 @@ from dptrain.runs.manifest import RunFacts, find_facts, manifest, start
 from dptrain.runs.recorder import Recorder
 from dptrain.runs.reporter import Banner, LiveReporter, QuietReporter, Reporter, choose
 from dptrain.runs.shelf import Shelf
+from dptrain.state import TrainingState
 from dptrain.workers.coordinator import Life, threads
 from dptrain.workers.coordinator import train as lead
 from dptrain.workers.parts import Parts, open_parts

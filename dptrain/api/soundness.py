@@ -11,11 +11,11 @@ from typing import NamedTuple
 import numpy as np
 
 from dptrain.cluster.events import EpochDone, Notice, Report
-from dptrain.cluster.state import TrainingState
 from dptrain.data import open_source
 from dptrain.nn import initial_buffers, initial_params
 from dptrain.processes.stopping import Preparation, StopSignals
 from dptrain.settings import Config
+from dptrain.state import TrainingState
 from dptrain.workers.coordinator import Life, train
 from dptrain.workers.parts import Parts, open_parts
 

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dptrain.cluster.state import layout_digest
 from dptrain.data.shards import ShardSource, open_source
 from dptrain.engine import build
 from dptrain.errors import CheckpointError, DataError, UsageError
@@ -19,6 +18,7 @@ from dptrain.nn.criterion import Criterion, make_criterion
 from dptrain.runs.checkpoint import load
 from dptrain.runs.manifest import RunFacts
 from dptrain.runs.shelf import find
+from dptrain.state import layout_digest
 from dptrain.types import F32, F64, I64
 
 

@@ -1,33 +1,36 @@
-"""What `bench` measures of ours, in one thread without the wire: a training step, scores, lines of the engine."""
+"""What `bench` measures in one thread: a step of the plain loop (dptrain/loop.py), inference, lines of the engine."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from dptrain.api.session import terminal_line, word_about_compiling
-from dptrain.cluster.state import TrainingState
-from dptrain.cluster.tree import Tree
-from dptrain.cluster.update import apply
+from dptrain.course import Course
+from dptrain.data.sampler import Sampler
 from dptrain.engine import build
 from dptrain.engine.build import obstacle
 from dptrain.engine.model import EngineModel
 from dptrain.engine.profile import Line, profile
 from dptrain.errors import UsageError
-from dptrain.model import Model, ShardResult
+from dptrain.loop import gradient_sum, update
+from dptrain.model import Model
 from dptrain.nn import initial_buffers, initial_params
 from dptrain.optim.optimizer import make_optimizer
 from dptrain.settings import Config
+from dptrain.state import TrainingState
+from dptrain.types import I64, U8
 
 _LR = 0.01
 
 
 def make_runner(config: Config, shape: dict[str, int]) -> Callable[[int], list[float]]:
-    """A function that runs N steps over a fixed random batch and gives the seconds of each: training steps as a worker
-    and the coordinator do them together, or scores.
+    """A function that runs N steps over a fixed random batch and gives the seconds of each: training steps of
+    `dptrain.loop`, or inference.
     """
     model = _model(config, shape)
     optimizer = make_optimizer(config.training, model.params)
@@ -43,15 +46,15 @@ def make_runner(config: Config, shape: dict[str, int]) -> Callable[[int], list[f
     x = chance.integers(0, 256, (batch, shape["image"], shape["image"], shape["channels"]), np.uint8)
     y = chance.integers(0, shape["classes"], batch, np.int64)
 
+    source = _OneBatch(Sampler(batch, batch, size, 0), x, y)
+    course = Course(source.sampler, steps=1, sizes={}, bn_momentum=config.training.bn_momentum)
+
     def infer() -> None:
         model.logits(state.params, state.buffers, x)
 
     def train() -> None:
-        tree: Tree[ShardResult] = Tree(batch // size)
-        for shard in range(tree.shards):
-            part = slice(shard * size, (shard + 1) * size)
-            tree.add(shard, shard + 1, model.gradient(state.params, x[part], y[part]))
-        apply(state, optimizer, tree.root, _LR, config.training.bn_momentum, batch)
+        total = gradient_sum(model, source, state.params, state.step)
+        update(state, optimizer, total, _LR, course)
 
     step = infer if shape["inference"] else train
 
@@ -64,6 +67,20 @@ def make_runner(config: Config, shape: dict[str, int]) -> Callable[[int], list[f
         return seconds
 
     return run
+
+
+@dataclass(frozen=True, slots=True)
+class _OneBatch:
+    """The same batch at every step."""
+
+    sampler: Sampler
+    x: U8
+    y: I64
+
+    def images(self, step: int, shard: int) -> tuple[U8, I64]:
+        """One shard of it."""
+        part = slice(shard * self.sampler.shard_size, (shard + 1) * self.sampler.shard_size)
+        return self.x[part], self.y[part]
 
 
 def layers(config: Config, shape: dict[str, int], takes: int) -> list[Line]:

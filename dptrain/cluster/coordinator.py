@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-import numpy as np
-
 from dptrain.cluster.course import Course
 from dptrain.cluster.events import (
     CoordinatorAction,
@@ -45,11 +43,11 @@ from dptrain.cluster.messages import (
     Welcome,
     WhoAreYou,
 )
-from dptrain.cluster.state import TrainingState, layout_digest
 from dptrain.cluster.work import Counters, Work
 from dptrain.errors import TrainingError
 from dptrain.optim.optimizer import Optimizer
 from dptrain.optim.schedule import Schedule
+from dptrain.state import TrainingState, layout_digest
 
 Signed: TypeAlias = Canary | NodeDone | EvaluationDone | Progress | NonFinite | Leave  #: with term and incarnation
 
@@ -98,11 +96,10 @@ class Coordinator:
             self._started = True
             self._next_ping, self._members.lonely_since = now + PING_EVERY, now
             actions += self._course.start()
-        with np.errstate(over="ignore", invalid="ignore"):  # infinities are looked for, by name
-            if self._course.ending is None:
-                actions += self._dispatch(event, now)
-            if self._course.ending is None:
-                actions += self._work.go_on(now)
+        if self._course.ending is None:
+            actions += self._dispatch(event, now)
+        if self._course.ending is None:
+            actions += self._work.go_on(now)
         if self._course.ending is not None:
             actions += self._end(self._course.ending, now)
         return actions

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from dptrain.cluster.doubt import Opinion, fault_of, first_not_finite
+from dptrain.cluster.doubt import Opinion
 from dptrain.cluster.events import (
     DIVERGED,
     CoordinatorAction,
@@ -22,16 +22,16 @@ from dptrain.cluster.events import (
     TakenBack,
     Tell,
 )
-from dptrain.cluster.job import End, Job, Score, Train, next_phase
+from dptrain.cluster.job import Job
 from dptrain.cluster.members import Lease, Pace
 from dptrain.cluster.round import Applied, Round, ScoreRound, StepRound
-from dptrain.cluster.state import TrainingState
 from dptrain.cluster.tree import Node
-from dptrain.cluster.update import apply
 from dptrain.errors import DivergedError
+from dptrain.loop import close_epoch, close_score, update
 from dptrain.model import ShardResult
 from dptrain.optim.optimizer import Optimizer
 from dptrain.optim.schedule import Schedule
+from dptrain.state import TrainingState
 
 
 class Course:
@@ -52,7 +52,7 @@ class Course:
     def start(self) -> list[CoordinatorAction]:
         """Reports the start and opens the first round, or ends at once where nothing is left to do."""
         job = self.job
-        started = RunStarted(self.state.step, job.total_steps, job.sampler.steps_per_epoch, job.term)
+        started = RunStarted(self.state.step, job.course.steps, job.course.sampler.steps_per_epoch, job.term)
         self._open_next()
         return [Tell(started)]
 
@@ -79,13 +79,15 @@ class Course:
         return [Tell(Notice("error", f"{text}: {advice}", final=True))]
 
     def _open_next(self) -> None:
-        match next_phase(self.job, self.state):
-            case Train():
-                self.round = self._step_round()
-            case Score(split):
-                self.round = self._score_round(split)
-            case End(reason):
-                self.round, self.ending = None, Ended(0, reason)
+        phase, state = self.job.course.next_phase(self.state), self.state
+        if phase == "train" and 0 < self.job.stop_after <= state.step:
+            self.round, self.ending = None, Ended(0, f"stopped after step {state.step}")
+        elif phase == "train":
+            self.round = self._step_round()
+        elif phase:
+            self.round = self._score_round(phase)
+        else:
+            self.round, self.ending = None, Ended(0, "the run is complete")
 
     def _step_round(self) -> StepRound:
         return StepRound(self.job, self.state, self._step_lease, self._step_pace)
@@ -122,19 +124,15 @@ class Course:
     def _step_done(self, done: StepRound) -> list[CoordinatorAction]:
         state, total, lr = self.state, done.tree.root, self._schedule(done.step)
         past, self.past = Applied.of(done, state), None
-        tensor = fault_of(total, state.params_layout, state.buffers_layout)
-        if tensor:
-            return self.diverged(f"step {done.step + 1}: the sum over all shards is not finite in {tensor}")
-        counted = self.job.divisor(done.step, total.samples)
-        apply(state, self._optimizer, total, lr, self.job.take(done.step), counted)
-        tensor = first_not_finite(state.params, state.params_layout)
-        tensor = tensor or first_not_finite(state.buffers, state.buffers_layout)
-        if tensor:
-            return self.diverged(f"step {state.step}: {tensor} is not finite after the update")
+        try:
+            loss = update(state, self._optimizer, total, lr, self.job.course)
+        except DivergedError as error:
+            return self.diverged(str(error))
         self.past = past
-        actions: list[CoordinatorAction] = [Tell(self._step_report(total, counted, lr, done.seconds))]
-        if self.job.ends_epoch(state.step):
-            actions.append(Tell(self._close_epoch(lr)))
+        actions: list[CoordinatorAction] = [Tell(self._step_report(total, loss, lr, done.seconds))]
+        if self.job.course.ends_epoch(state.step):
+            epoch = EpochDone(self._epoch(state.step), state.step, *close_epoch(state), lr)
+            actions.append(Tell(epoch))
         if self._again:
             actions.insert(0, Tell(self._compared()))
         return actions + self._go_on(best=False)
@@ -146,13 +144,13 @@ class Course:
             return Notice("info", f"step {self.state.step} was computed again: the same bits")
         return Notice("error", f"step {self.state.step} had been applied with wrong bits: it is put right")
 
-    def _step_report(self, total: ShardResult, counted: float, lr: float, seconds: dict[str, float]) -> StepDone:
+    def _step_report(self, total: ShardResult, loss: float, lr: float, seconds: dict[str, float]) -> StepDone:
         state = self.state
         hashed = self.job.hashes(state.step)
         return StepDone(
             step=state.step,
-            epoch=(state.step - 1) // self.job.sampler.steps_per_epoch,
-            loss=total.loss / counted,
+            epoch=(state.step - 1) // self.job.course.sampler.steps_per_epoch,
+            loss=loss,
             hits=total.hits,
             samples=total.samples,
             lr=lr,
@@ -161,48 +159,30 @@ class Course:
             worker_seconds=tuple(sorted(seconds.items())),
         )
 
-    def _close_epoch(self, lr: float) -> EpochDone:
-        state = self.state
-        loss, accuracy = state.epoch_loss / state.epoch_samples, state.epoch_hits / state.epoch_samples
-        state.epoch_loss, state.epoch_hits, state.epoch_samples = 0.0, 0, 0
-        state.history |= {"train_loss": loss, "train_accuracy": accuracy}
-        return EpochDone(self._epoch(state.step), state.step, loss, accuracy, lr)
-
     def _scored(self, done: ScoreRound) -> list[CoordinatorAction]:
         state, self.past = self.state, None
-        loss, hits, hits5 = done.totals()
-        loss /= self.job.evaluations.counted.get(done.split, done.samples) or 1.0
-        accuracy = hits / done.samples
-        best = done.split == "validation" and state.step > 0 and accuracy > state.best_accuracy
-        if best:
-            state.best_accuracy, state.best_step = accuracy, state.step
-            state.best_params, state.best_buffers = state.params.copy(), state.buffers.copy()
-        if done.split == "validation":
-            state.evaluated_step = state.step
-        else:
-            state.tested = True
-        state.history |= {f"{done.split}_loss": loss, f"{done.split}_accuracy": accuracy}
-        step = state.best_step if done.best else state.step
+        total = done.total()
+        loss, best = close_score(state, done.split, total, self.job.course)
         report = Evaluated(
-            step=step,
-            epoch=self._epoch(step),
+            step=done.weights_of,
+            epoch=self._epoch(done.weights_of),
             split=done.split,
             loss=loss,
-            accuracy=accuracy,
-            accuracy5=hits5 / done.samples,
-            samples=done.samples,
+            accuracy=total.hits / total.samples,
+            accuracy5=total.hits5 / total.samples,
+            samples=total.samples,
             best=best,
         )
         return [Tell(report), *self._go_on(best=best)]
 
     def _epoch(self, step: int) -> int:
-        return step // self.job.sampler.steps_per_epoch
+        return step // self.job.course.sampler.steps_per_epoch
 
     def _go_on(self, *, best: bool) -> list[CoordinatorAction]:
         """Opens the next round; saves first, unless a validation of these very weights is still to come."""
         scored_test = isinstance(self.round, ScoreRound) and self.round.split == "test"
         due = scored_test or best or self.job.checkpoints(self.state.step)
-        if next_phase(self.job, self.state) == Score("validation"):
+        if self.job.course.next_phase(self.state) == "validation":
             due = False
         self._open_next()
         return [SaveCheckpoint(best=best)] if due else []

@@ -9,35 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from math import isfinite
 from typing import Generic, TypeVar
-
-import numpy as np
-
-from dptrain.model import ParamLayout, ShardResult
-from dptrain.types import F32
-
-
-def first_not_finite(flat: F32, layout: ParamLayout) -> str:
-    """Name of the first array that holds NaN or infinity; "" where all is finite."""
-    finite = np.isfinite(flat)
-    if finite.all():
-        return ""
-    place = int(np.argmin(finite))
-    for spec, offset in layout.items():
-        if offset <= place < offset + spec.size:
-            return spec.name
-    return f"element {place}"
-
-
-def fault_of(result: ShardResult, params: ParamLayout, buffers: ParamLayout) -> str:
-    """What of a result is not finite, by name; "" where all is finite."""
-    return (
-        first_not_finite(result.gradient, params)
-        or first_not_finite(result.statistics, buffers)
-        or ("" if isfinite(result.loss) else "loss")
-    )
-
 
 DEATHS = 3  #: different workers
 WAIT = 10.0  #: seconds after the last death; nobody gets the shard meanwhile

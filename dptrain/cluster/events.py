@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from dptrain.cluster.messages import FromCoordinator, FromWorker, Welcome
-from dptrain.model import ParamLayout, ShardResult
+from dptrain.model import ParamLayout, ShardResult, ShardScore
 from dptrain.types import F32
 
 DIVERGED = "the training has diverged"  #: in the words of the notice that ends such a run
@@ -247,7 +247,7 @@ class GradientTask:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EvaluationTask:
-    """Samples [start, stop) of a split. Result: Score."""
+    """Samples [start, stop) of a split. Result: ShardScore."""
 
     step: int
     split: str
@@ -271,16 +271,6 @@ class Prepared:
     #: names for "NaN in TENSOR"; without them the place in the vector is named
     params: ParamLayout = field(default_factory=lambda: ParamLayout(()))
     buffers: ParamLayout = field(default_factory=lambda: ParamLayout(()))
-
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """Counts over the samples of an EvaluationTask."""
-
-    samples: int
-    hits: int
-    hits5: int
-    loss: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,7 +300,7 @@ class Computed:
     """A compute thread has finished a task (tasks may be finished in any order)."""
 
     task: Task  #: the very object Compute had, with the very same arrays
-    result: ShardResult | Prepared | Score | Failure
+    result: ShardResult | Prepared | ShardScore | Failure
     seconds: float
 
 

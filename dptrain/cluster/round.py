@@ -13,9 +13,10 @@ from dptrain.cluster.doubt import Deaths, Jury, Opinion, audited
 from dptrain.cluster.job import Job
 from dptrain.cluster.members import Lease, Pace
 from dptrain.cluster.messages import Assign, Evaluate, EvaluationDone, NodeDone, Params
-from dptrain.cluster.state import TrainingState
 from dptrain.cluster.tree import Node, Tree, children, is_node, sibling
-from dptrain.model import ShardResult
+from dptrain.loop import add_scores
+from dptrain.model import ShardResult, ShardScore
+from dptrain.state import TrainingState
 from dptrain.types import F32
 
 
@@ -261,8 +262,8 @@ class StepRound:
 
     def __init__(self, job: Job, state: TrainingState, lease: Lease, pace: Pace) -> None:
         self.term, self.step, self.lease, self.pace = job.term, state.step, lease, pace
-        shards = job.sampler.shards(self.step)
-        self._ids = [job.sampler.shard(self.step, index) for index in range(shards)]
+        shards = job.course.sampler.shards(self.step)
+        self._ids = [job.course.sampler.shard(self.step, index) for index in range(shards)]
         self.params = snapshot(job.term, state.step, state.params, state.buffers)
         self.book, self.deaths = Book(shards), Deaths()
         self.jury: Jury[ShardResult] = Jury(s for s in range(shards) if audited(job.identity, self.step, s, job.audit))
@@ -354,12 +355,11 @@ class ScoreRound:
     def __init__(self, job: Job, state: TrainingState, split: str, speed: tuple[Lease, Pace]) -> None:
         self.term, self.step, self.split = job.term, state.step, split
         self.lease, self.pace = speed
-        self.samples = job.evaluations.validation if split == "validation" else job.evaluations.test
-        self._shard = job.evaluations.shard
-        self.best = split == "test" and state.best_accuracy >= 0  #: scored with the best weights on validation
-        params, buffers = (state.best_params, state.best_buffers) if self.best else (state.params, state.buffers)
+        self._parts = list(job.course.parts(split))
+        params, buffers = state.weights_for(split)
+        self.weights_of = state.step if params is state.params else state.best_step  #: the step they come from
         self.params = snapshot(job.term, state.step, params, buffers)
-        self.book, self.deaths = Book(-(-self.samples // self._shard)), Deaths()
+        self.book, self.deaths = Book(len(self._parts)), Deaths()
         self.jury: Jury[EvaluationDone] = Jury()
         self.firsts: dict[Node, Opinion[EvaluationDone]] = {}
         self._answers: dict[int, EvaluationDone] = {}
@@ -371,19 +371,16 @@ class ScoreRound:
 
     def samples_of(self, shard: int) -> str:
         """Which samples a shard is made of, for people."""
-        start, stop = self._range(shard)
+        _, start, stop = self._parts[shard]
         return f"samples {start} to {stop - 1} of the {self.split} split"
 
     def chunk(self, workers: int) -> int:
         """Nothing is gained by asking for more than one: counts are small."""
         return 1
 
-    def _range(self, index: int) -> tuple[int, int]:
-        return index * self._shard, min((index + 1) * self._shard, self.samples)
-
     def order(self, a: Assignment) -> Evaluate:
         """What the holder is sent."""
-        start, stop = self._range(a.node.first)
+        _, start, stop = self._parts[a.node.first]
         return Evaluate(self.term, self.step, self.split, a.node.first, start, stop, a.attempt, self.params.digest)
 
     def apart(self, node: Node) -> None:
@@ -395,7 +392,7 @@ class ScoreRound:
             return f"scored shard {m.index} of the {self.split} split; it has {self.book.shards}"
         if m.digest != self.params.digest:
             return f"scored parameters {m.digest[:16]}; those of {self.title} are {self.params.digest}"
-        start, stop = self._range(m.index)
+        _, start, stop = self._parts[m.index]
         if m.samples != stop - start:
             return f"scored {m.samples} samples in shard {m.index} of the {self.split} split; there are {stop - start}"
         if not m.hits <= m.hits5 <= m.samples:
@@ -419,13 +416,10 @@ class ScoreRound:
         for opinion in found:
             self.jury.hear(node.first, opinion)
 
-    def totals(self) -> tuple[float, int, int]:
-        """Loss, hits, hits among five, each summed in the order of the shards. Only when complete."""
-        loss, hits, hits5 = 0.0, 0, 0
-        for index in range(self.book.shards):
-            answer = self._answers[index]
-            loss, hits, hits5 = loss + answer.loss, hits + answer.hits, hits5 + answer.hits5
-        return loss, hits, hits5
+    def total(self) -> ShardScore:
+        """The score of the split. Only when complete."""
+        answers = (self._answers[index] for index in range(self.book.shards))
+        return add_scores(ShardScore(a.samples, a.hits, a.hits5, a.loss) for a in answers)
 
     def validate(self) -> None:
         """What is done is what has an answer."""

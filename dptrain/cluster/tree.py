@@ -10,6 +10,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Generic, NamedTuple, Protocol, Self, TypeVar
 
+from dptrain.loop import split
+
 
 class Node(NamedTuple):
     """The shards [first, last)."""
@@ -24,11 +26,6 @@ class Node(NamedTuple):
 
     def __str__(self) -> str:
         return f"shard {self.first}" if self.size == 1 else f"shards {self.first}-{self.last - 1}"
-
-
-def split(first: int, last: int) -> int:
-    """Where the children of the node [first, last) meet; last - first >= 2."""
-    return first + (1 << ((last - first - 1).bit_length() - 1))
 
 
 @lru_cache

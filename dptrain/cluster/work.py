@@ -11,8 +11,18 @@ from typing import Any
 
 from dptrain.cluster.course import Course
 from dptrain.cluster.dispatch import IN_FLIGHT, Dispatch
-from dptrain.cluster.doubt import Death, Opinion, Verdict, fault_of
-from dptrain.cluster.events import CoordinatorAction, Ended, Gone, Ignore, Notice, Send, Tell, WorkerLost, WorkerSilent
+from dptrain.cluster.doubt import Death, Opinion, Verdict
+from dptrain.cluster.events import (
+    CoordinatorAction,
+    Ended,
+    Gone,
+    Ignore,
+    Notice,
+    Send,
+    Tell,
+    WorkerLost,
+    WorkerSilent,
+)
 from dptrain.cluster.members import Member, Membership
 from dptrain.cluster.messages import EvaluationDone, NodeDone, NonFinite, Progress, Reject, WhoAreYou
 from dptrain.cluster.round import Round, ScoreRound, StepRound, score_digest
@@ -98,7 +108,7 @@ class Work:
         if fault:
             return self.drop(member, fault, now)
         self._heard_of(member, current, node, now)
-        tensor = fault_of(m.result, self._course.state.params_layout, self._course.state.buffers_layout)
+        tensor = m.result.not_finite(self._course.state.params_layout, self._course.state.buffers_layout)
         current.seconds[member.name] = current.seconds.get(member.name, 0.0) + m.seconds
         opinion = Opinion(member.incarnation, member.name, m.attempt, "", None if tensor else m.result, tensor)
         return self._found(current, node, opinion, m.result.digest)

@@ -15,7 +15,6 @@ from enum import Enum
 import numpy as np
 
 from dptrain.cluster.codec import params_digest
-from dptrain.cluster.doubt import fault_of
 from dptrain.cluster.events import (
     Arrived,
     CancelTasks,
@@ -31,7 +30,6 @@ from dptrain.cluster.events import (
     PrepareTask,
     Reconnect,
     Reply,
-    Score,
     StopRequested,
     Tick,
     WorkerAction,
@@ -60,7 +58,7 @@ from dptrain.cluster.messages import (
 from dptrain.cluster.table import Table, Tracker
 from dptrain.cluster.tree import Node, is_node
 from dptrain.errors import ConnectionLostError, RefusedError, UsageError
-from dptrain.model import ShardResult
+from dptrain.model import ShardResult, ShardScore
 
 SILENCE = 15.0  #: seconds without a message after which a connection is given up; the coordinator pings every second
 FIRST_DELAY, LONGEST_DELAY = 0.1, 5.0  #: seconds before a new connection
@@ -207,7 +205,7 @@ class Worker:
             return []
         self._patience.awake(now)
         self._now = now
-        with np.errstate(over="ignore", invalid="ignore"):  # `fault_of` looks for infinities, and names them
+        with np.errstate(over="ignore", invalid="ignore"):  # `not_finite` looks for infinities, and names them
             match event:
                 case Tick():
                     return self._tick()
@@ -390,7 +388,7 @@ class Worker:
         if isinstance(task, GradientTask):
             assert isinstance(result, ShardResult)
             return self._shard_done(self._params, task, result, event.seconds)
-        assert isinstance(result, Score)
+        assert isinstance(result, ShardScore)
         return self._scored(self._params, task, result)
 
     def _has_prepared(self, task: PrepareTask, result: Prepared) -> list[WorkerAction]:
@@ -405,7 +403,7 @@ class Worker:
         if holding is None or not holding.awaits(task.shard):
             return []
         assert self._prepared is not None
-        tensor = fault_of(r, self._prepared[1].params, self._prepared[1].buffers)
+        tensor = r.not_finite(self._prepared[1].params, self._prepared[1].buffers)
         if tensor:
             me, attempt = self._me.incarnation, holding.attempt(task.shard)
             news = NonFinite(self._term, me, task.step, task.shard, attempt, params.digest, tensor, r.digest())
@@ -413,7 +411,7 @@ class Worker:
         answers = holding.add(task.shard, r, seconds)
         return [*map(Reply, answers)] or [self._progress(task.step, task.shard, done=True)]
 
-    def _scored(self, params: Params, task: EvaluationTask, score: Score) -> list[WorkerAction]:
+    def _scored(self, params: Params, task: EvaluationTask, score: ShardScore) -> list[WorkerAction]:
         attempt = self._evaluations.pop((task.split, task.index), None)
         if attempt is None:
             return []

@@ -10,6 +10,7 @@ import numpy as np
 
 from dptrain.errors import UsageError
 from dptrain.kernels import loss
+from dptrain.model import ShardScore
 from dptrain.types import F64, I64, Floats
 
 #: (n, classes), (n,) -> losses (n,) float64, gradient of their SUM (n, classes) in the dtype of the scores.
@@ -49,6 +50,12 @@ class Criterion:
             return losses, gradient
         counts = np.array(self.weights)[labels]
         return losses * counts, gradient * counts[:, None].astype(gradient.dtype)
+
+    def score(self, logits: Floats, labels: I64) -> ShardScore:
+        """Sums over images: (n, classes) scores of a network, (n,) labels."""
+        losses, _ = self(logits, labels)
+        ranks = loss.ranks(logits, labels)
+        return ShardScore(len(labels), int((ranks == 0).sum()), int((ranks < 5).sum()), sum(losses.tolist()))
 
     def count(self, labels: I64) -> float:
         """What these samples count together. Exact in any order: the samples of a class are counted first."""

@@ -8,11 +8,11 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from threading import TIMEOUT_MAX
 from typing import Protocol, TypeAlias
 
-from dptrain.cluster.events import Computed, Failure, GradientTask, Prepared, Score, Task
-from dptrain.model import ShardResult
+from dptrain.cluster.events import Computed, Failure, GradientTask, Prepared, Task
+from dptrain.model import ShardResult, ShardScore
 from dptrain.net.wakeup import Wakeup
 
-Result: TypeAlias = ShardResult | Prepared | Score | Failure
+Result: TypeAlias = ShardResult | Prepared | ShardScore | Failure
 
 
 class Computer(Protocol):

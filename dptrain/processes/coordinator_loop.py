@@ -23,9 +23,9 @@ from dptrain.cluster.events import (
     Tell,
     Tick,
 )
-from dptrain.cluster.state import TrainingState
 from dptrain.net.links import CoordinatorLink
 from dptrain.processes.stopping import StopSource
+from dptrain.state import TrainingState
 
 TICK = 0.25  #: seconds
 

@@ -20,12 +20,12 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
-from dptrain.cluster.state import TrainingState
 from dptrain.errors import CheckpointError, UsageError
 from dptrain.model import ParamLayout
 from dptrain.recipefile import from_toml, to_toml
 from dptrain.runs.manifest import DataFacts, RunFacts
 from dptrain.settings import Config, build, check, identity_differences
+from dptrain.state import TrainingState
 from dptrain.types import F32
 
 FORMAT = 1

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dptrain
-from dptrain.cluster.state import layout_digest
 from dptrain.model import Model
 from dptrain.settings import Config, ModelConfig, identity
+from dptrain.state import layout_digest
 
 if TYPE_CHECKING:
     from dptrain.data.shards import ShardSource  # would import Numba for whoever only reads a checkpoint

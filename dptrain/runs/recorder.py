@@ -19,7 +19,6 @@ from dptrain.cluster.events import (
     WorkerLost,
     WorkerSilent,
 )
-from dptrain.cluster.state import TrainingState
 from dptrain.errors import RunDirectoryError
 from dptrain.runs import metrics, texts
 from dptrain.runs.checkpoint import pack
@@ -29,6 +28,7 @@ from dptrain.runs.metrics import PatientFile, to_csv
 from dptrain.runs.progress import Progress
 from dptrain.runs.reporter import QuietReporter, Reporter
 from dptrain.runs.shelf import CheckpointWriter, Outcome, Shelf
+from dptrain.state import TrainingState
 
 
 class Recorder:

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dptrain.atomic import sync_directory, write_atomically
-from dptrain.cluster.state import TrainingState
 from dptrain.errors import CheckpointError, DptrainError
 from dptrain.runs.checkpoint import Checkpoint, load
+from dptrain.state import TrainingState
 
 LAST = "last.safetensors"
 BEST = "best.safetensors"

@@ -12,7 +12,6 @@ import pytest
 from PIL import Image
 
 from dptrain.cli import main
-from dptrain.cluster.state import TrainingState, layout_digest
 from dptrain.nn import build as build_network
 from dptrain.nn import initial_buffers, initial_params
 from dptrain.recipefile import to_toml
@@ -21,6 +20,7 @@ from dptrain.runs.checkpoint import pack
 from dptrain.runs.manifest import DataFacts, RunFacts
 from dptrain.runs.metrics import JsonLines, hash_record
 from dptrain.settings import build
+from dptrain.state import TrainingState, layout_digest
 
 USAGE, CONFIGURATION = 64, 78
 

@@ -21,9 +21,9 @@ from dptrain.cluster.messages import (
     Welcome,
 )
 from dptrain.cluster.round import snapshot
-from dptrain.cluster.state import layout_digest
 from dptrain.cluster.tree import split
 from dptrain.cluster.worker import Worker
+from dptrain.state import layout_digest
 from simulation.toy import BUFFERS, CANARY, DATASET, NUMERICS, PARAMS, Toy, gradient, score
 
 TERM = 3

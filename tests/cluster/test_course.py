@@ -168,8 +168,8 @@ def test_without_any_split_the_run_ends_with_its_last_step():
 
 def test_validation_every_second_epoch_also_follows_the_last_step():
     toy = Toy(steps_per_epoch=1, epochs=5, test=0)
-    plan = replace(toy.job().evaluations, every=2)
-    solo = Solo(toy, evaluations=plan).join().run()
+    course = replace(toy.course, every=2)
+    solo = Solo(toy, course=course).join().run()
     assert [r.step for r in solo.story if isinstance(r, Evaluated)] == [2, 4, 5]
 
 
@@ -335,12 +335,12 @@ def test_a_score_that_comes_twice_or_too_late_changes_nothing():
 
 def test_where_it_is_asked_for_the_untrained_network_is_scored_first_and_is_never_the_best_one():
     toy = Toy(shards=1, steps_per_epoch=2, epochs=1)
-    plan = replace(toy.job().evaluations, first=True)
-    solo = Solo(toy, evaluations=plan).join().run()
+    course = replace(toy.course, first=True)
+    solo = Solo(toy, course=course).join().run()
     told = [a.report for a in solo.actions if isinstance(a, Tell) and isinstance(a.report, RUN)]
     assert [(type(r), r.step) for r in told] == [(Evaluated, 0), (StepDone, 1), (StepDone, 2), *[(k, 2) for k in LAST]]
     assert (told[0].split, told[0].epoch, told[0].best) == ("validation", 0, False)
     assert (told[4].split, told[4].best) == ("validation", True)
-    again = Solo(toy, solo.checkpoints[0], evaluations=plan).join().run()
+    again = Solo(toy, solo.checkpoints[0], course=course).join().run()
     assert [a.report for a in again.actions if isinstance(a, Tell) and isinstance(a.report, Evaluated)] == told[4:]
     assert again.machine.state.sha256() == solo.machine.state.sha256()

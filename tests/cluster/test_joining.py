@@ -7,7 +7,7 @@ import pytest
 from cluster.actions import refusals
 from dptrain.cluster.events import Ignore, Notice, Received, RunStarted, Send, Tell, Tick, WorkerJoined, WorkerLost
 from dptrain.cluster.messages import PROTOCOL, Admitted, AskConfig, Reject, Welcome, WhoAreYou
-from dptrain.cluster.state import layout_digest
+from dptrain.state import layout_digest
 from simulation.toy import BUFFERS, CANARY, DATASET, PARAMS
 
 T = 3  #: the term of conftest's Lead

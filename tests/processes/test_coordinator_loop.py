@@ -16,10 +16,10 @@ from dptrain.cluster.codec import Limits
 from dptrain.cluster.coordinator import Coordinator
 from dptrain.cluster.events import Arrived, Ended, Notice, StopRequested, WorkerJoined, WorkerLost
 from dptrain.cluster.messages import PROTOCOL, Canary, Hello, Leave
-from dptrain.cluster.state import TrainingState
 from dptrain.model import ParamLayout, ParamSpec
 from dptrain.net import router as router_module
 from dptrain.processes.coordinator_loop import run_coordinator
+from dptrain.state import TrainingState
 from simulation.toy import BUFFERS, CANARY, DATASET, NUMERICS, Toy
 from waiting import until
 

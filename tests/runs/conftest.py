@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dptrain.cluster.state import TrainingState, layout_digest
 from dptrain.model import ParamLayout, ParamSpec
 from dptrain.runs.manifest import DataFacts, RunFacts
 from dptrain.settings import Config
+from dptrain.state import TrainingState, layout_digest
 
 PARAMS = ParamLayout((ParamSpec("conv1.weight", (4, 3, 3, 3)), ParamSpec("bn1.weight", (4,), decay=False)))
 BUFFERS = ParamLayout((ParamSpec("bn1.running_mean", (4,)), ParamSpec("bn1.running_var", (4,))))

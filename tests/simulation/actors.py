@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from dptrain.cluster.coordinator import Coordinator
 from dptrain.cluster.events import Task
 from dptrain.cluster.messages import Hello
-from dptrain.cluster.state import TrainingState
 from dptrain.cluster.worker import Worker
+from dptrain.state import TrainingState
 from simulation.toy import Toy
 
 #: of one worker

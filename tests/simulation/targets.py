@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 
 from dptrain.cluster.codec import FORMS, Limits, decode, encode
-from dptrain.cluster.state import TrainingState, layout_digest
 from dptrain.data.datasets import cifar10
 from dptrain.data.datasets.mnist import read_idx
 from dptrain.errors import CheckpointError, DataError, DptrainError, RemoteProtocolError
@@ -21,6 +20,7 @@ from dptrain.model import ParamLayout, ParamSpec
 from dptrain.runs.checkpoint import load, pack
 from dptrain.runs.manifest import DataFacts, RunFacts
 from dptrain.settings import Config
+from dptrain.state import TrainingState, layout_digest
 from simulation import mutations
 from simulation.mutations import Mutation
 

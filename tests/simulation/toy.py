@@ -1,27 +1,30 @@
 """A toy run for the simulator: a "network" that costs nothing, whose gradients react to every wrong bit.
 
-Also the oracle: the same run in one loop, without any machine. It shares with the machines the optimizer only.
+`oracle` runs it by `dptrain.loop`: what every simulated history must come to.
 """
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dptrain.cluster.events import EvaluationTask, GradientTask, Prepared, PrepareTask, Score, Task
-from dptrain.cluster.job import Evaluations, Job
-from dptrain.cluster.state import TrainingState, layout_digest
-from dptrain.model import ParamLayout, ParamSpec, ShardResult
+from dptrain.cluster.events import EvaluationTask, GradientTask, Prepared, PrepareTask, Task
+from dptrain.cluster.job import Job
+from dptrain.course import Course, make_course
+from dptrain.loop import score_shard, train
+from dptrain.model import ParamLayout, ParamSpec, ShardResult, ShardScore
 from dptrain.optim.optimizer import Optimizer, make_optimizer
 from dptrain.optim.schedule import Schedule, make_schedule
-from dptrain.settings import TrainingConfig
-from dptrain.types import F32, I64
+from dptrain.settings import Config, TrainingConfig
+from dptrain.state import TrainingState, layout_digest
+from dptrain.types import F32, I64, U8
 
 PARAMS = ParamLayout((ParamSpec("conv.weight", (2, 3)), ParamSpec("bn.weight", (2,), decay=False)))
 BUFFERS = ParamLayout((ParamSpec("bn.running_mean", (2,)), ParamSpec("bn.running_var", (2,))))
 DATASET, CANARY, NUMERICS = "d" * 64, "c" * 64, "toy-v1"
+SCORED = 8  #: samples of one evaluation shard
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,18 @@ class Toy:
         """Of the whole run."""
         return self.steps_per_epoch * self.epochs
 
+    @property
+    def parts(self) -> tuple[Config, ToySource, ToyModel, ToyCriterion]:
+        """What `dptrain.loop.train` takes, as `dptrain.workers.parts` opens it of a real run."""
+        config = Config(training=TrainingConfig(epochs=self.epochs, lr=0.05))
+        return config, ToySource(self.sampler, {"validation": self.validation, "test": self.test}), MODEL, CRITERION
+
+    @property
+    def course(self) -> Course:
+        """Small shards, so that a split has several."""
+        config, source, _, criterion = self.parts
+        return replace(make_course(config, source, criterion), shard=SCORED)
+
     def job(self, term: int = 1, stop_after: int = 0, checkpoint_every: int = 0, audit: float = 0.0) -> Job:
         """For one life of the coordinator."""
         return Job(
@@ -76,9 +91,7 @@ class Toy:
             dataset=DATASET,
             canary=CANARY,
             numerics=NUMERICS,
-            sampler=self.sampler,
-            total_steps=self.total_steps,
-            evaluations=Evaluations(self.validation, self.test, shard=8),
+            course=self.course,
             stop_after=stop_after,
             checkpoint_every=checkpoint_every,
             hash_every=1,
@@ -87,7 +100,7 @@ class Toy:
 
     def rules(self) -> tuple[Optimizer, Schedule]:
         """How the weights are updated."""
-        training = TrainingConfig(epochs=self.epochs, lr=0.05)
+        training = self.parts[0].training
         return make_optimizer(training, PARAMS), make_schedule(training, self.steps_per_epoch, self.total_steps)
 
     def state(self) -> TrainingState:
@@ -96,17 +109,18 @@ class Toy:
         buffers = np.ones(BUFFERS.size, np.float32)
         return TrainingState(PARAMS, BUFFERS, params, buffers, self.rules()[0].init(PARAMS.size))
 
-    def compute(self, task: Task) -> Prepared | ShardResult | Score:
+    def compute(self, task: Task) -> Prepared | ShardResult | ShardScore:
         """What a worker's compute thread would say."""
         match task:
             case PrepareTask():
                 return Prepared(layout_digest(PARAMS, BUFFERS), DATASET, CANARY, PARAMS, BUFFERS)
             case GradientTask(step=step, shard=shard, params=params):
                 return gradient(params, step, shard, len(self.sampler.shard(step, shard)))
-            case EvaluationTask(split=split, index=index, start=start, stop=stop, params=params, buffers=buffers):
-                return score(params, buffers, f"{split} {index}", stop - start)
+            case EvaluationTask(split=split, start=start, stop=stop, params=params, buffers=buffers):
+                _, source, model, criterion = self.parts
+                return score_shard(model, source, criterion, (params, buffers), (split, start, stop))
 
-    def compute_wrongly(self, task: Task) -> Prepared | ShardResult | Score:
+    def compute_wrongly(self, task: Task) -> Prepared | ShardResult | ShardScore:
         """What a broken machine would say: one bit of every gradient is wrong."""
         result = self.compute(task)
         if isinstance(result, ShardResult):
@@ -130,11 +144,68 @@ def gradient(params: F32, step: int, shard: int, samples: int) -> ShardResult:
     return ShardResult(noise + params * params, statistics, float(noise[1]) + float(params[2]) * samples, hits, samples)
 
 
-def score(params: F32, buffers: F32, seed: str, samples: int) -> Score:
-    """Depends on every bit of the weights and the running statistics."""
-    raw = hashlib.sha256(params.tobytes() + buffers.tobytes() + seed.encode()).digest()
-    hits = raw[0] % (samples + 1)
-    return Score(samples, hits, hits + raw[1] % (samples - hits + 1), raw[2] / 7 * samples)
+def score(params: F32, buffers: F32, name: str, samples: int) -> ShardScore:
+    """Depends on every bit of the weights and the running statistics. name: "validation 2", a split and its shard."""
+    images = np.frombuffer(name.encode(), np.uint8)
+    return CRITERION.score(MODEL.logits(params, buffers, images), np.zeros(samples, np.int64))
+
+
+class ToyModel:
+    """A `dptrain.model.Model` that looks at no image but for its name."""
+
+    params, buffers = PARAMS, BUFFERS
+
+    def gradient(self, params: F32, images: U8, labels: I64, step: int = 0, shard: int = 0) -> ShardResult:
+        """See `gradient`."""
+        return gradient(params, step, shard, len(labels))
+
+    def logits(self, params: F32, buffers: F32, images: U8) -> F32:
+        """(32,) bytes, for all the images together."""
+        digest = hashlib.sha256(params.tobytes() + buffers.tobytes() + images.tobytes()).digest()
+        return np.frombuffer(digest, np.uint8).astype(np.float32)
+
+
+class ToyCriterion:
+    """A `dptrain.model.Criterion`."""
+
+    weights = ()
+
+    def count(self, labels: I64) -> float:
+        """One each."""
+        return len(labels)
+
+    def score(self, logits: F32, labels: I64) -> ShardScore:
+        """Hits and loss out of the first bytes."""
+        raw, samples = logits.astype(int).tolist(), len(labels)
+        hits = raw[0] % (samples + 1)
+        return ShardScore(samples, hits, hits + raw[1] % (samples - hits + 1), raw[2] / 7 * samples)
+
+
+MODEL, CRITERION = ToyModel(), ToyCriterion()
+
+
+@dataclass(frozen=True, slots=True)
+class ToySource:
+    """A `dptrain.model.Source` whose images are the names of their shards."""
+
+    sampler: ToySampler
+    sizes: dict[str, int]
+
+    def images(self, step: int, shard: int) -> tuple[U8, I64]:
+        """None, and as many labels as the shard has samples."""
+        return np.zeros(0, np.uint8), self.labels(step, shard)
+
+    def labels(self, step: int, shard: int) -> I64:
+        """All of class 0."""
+        return np.zeros(len(self.sampler.shard(step, shard)), np.int64)
+
+    def evaluation(self, split: str, start: int, stop: int) -> tuple[U8, I64]:
+        """The name of a shard of a split."""
+        return np.frombuffer(f"{split} {start // SCORED}".encode(), np.uint8), np.zeros(stop - start, np.int64)
+
+    def split_labels(self, split: str) -> I64:
+        """All of class 0."""
+        return np.zeros(self.sizes[split], np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,43 +218,15 @@ class Expected:
 
 
 def oracle(toy: Toy) -> Expected:
-    """The run in one plain loop."""
-    state, (optimizer, schedule) = toy.state(), toy.rules()
-    states, losses, scores = [state.sha256()], [], []
-    best_accuracy, best = -1.0, (0, state.params, state.buffers)
-    for step in range(toy.total_steps):
-        total = _sum(toy, state.params, step, 0, toy.sampler.shards(step))
-        n = np.float32(total.samples)
-        state.buffers[:] = np.float32(0.9) * state.buffers + np.float32(0.1) * (total.statistics / n)
-        optimizer.update(state.params, total.gradient / n, state.optimizer, schedule(step), step)
-        state.step = step + 1
-        states.append(state.sha256())
-        losses.append(total.loss / total.samples)
-        if (step + 1) % toy.steps_per_epoch == 0 and toy.validation:
-            loss, accuracy = _score(state.params, state.buffers, "validation", toy.validation)
-            better = accuracy > best_accuracy
-            if better:
-                best_accuracy, best = accuracy, (step + 1, state.params.copy(), state.buffers.copy())
-            scores.append((step + 1, "validation", loss, accuracy, better))
-    if toy.test:
-        at, params, buffers = best if toy.validation else (toy.total_steps, state.params, state.buffers)
-        scores.append((at, "test", *_score(params, buffers, "test", toy.test), False))
+    """The run in one plain loop: `dptrain.loop`."""
+    state, losses, scores = toy.state(), [], []
+    states = [state.sha256()]
+    for done in train(*toy.parts, state, toy.course):
+        if done.phase == "train":
+            states.append(state.sha256())
+            losses.append(done.loss)
+        else:
+            best = done.phase == "test" and state.best_accuracy >= 0
+            step = state.best_step if best else state.step
+            scores.append((step, done.phase, done.loss, done.hits / done.samples, done.best))
     return Expected(tuple(states), tuple(losses), tuple(scores))
-
-
-def _sum(toy: Toy, params: F32, step: int, first: int, last: int) -> ShardResult:
-    if last - first == 1:
-        return gradient(params, step, first, len(toy.sampler.shard(step, first)))
-    power = 1
-    while 2 * power < last - first:
-        power *= 2
-    left = _sum(toy, params, step, first, first + power)
-    return left.combine(_sum(toy, params, step, first + power, last))
-
-
-def _score(params: F32, buffers: F32, split: str, samples: int) -> tuple[float, float]:
-    parts = [score(params, buffers, f"{split} {at // 8}", min(8, samples - at)) for at in range(0, samples, 8)]
-    loss = 0.0
-    for part in parts:
-        loss += part.loss
-    return loss / samples, sum(part.hits for part in parts) / samples

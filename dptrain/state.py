@@ -42,6 +42,16 @@ class TrainingState:
     tested: bool = False  #: the test split has been scored: the run is complete
     history: dict[str, float] = field(default_factory=dict)  #: last metrics, for the checkpoint's metadata only
 
+    def weights_for(self, split: str) -> tuple[F32, F32]:
+        """Params and running statistics a split is scored with: for "test" the best ones, if any were validated."""
+        if split == "test" and self.best_accuracy >= 0:
+            return self.best_params, self.best_buffers
+        return self.params, self.buffers
+
+    def not_finite(self) -> str:
+        """Name of the first parameter or running statistic that holds NaN or infinity; "" where all is finite."""
+        return self.params_layout.first_not_finite(self.params) or self.buffers_layout.first_not_finite(self.buffers)
+
     def tensors(self) -> dict[str, F32]:
         """Every array by name: params "model.NAME", buffers "model.NAME", optimizer "optim.KIND.NAME". Views."""
         out = {f"model.{k}": v for k, v in self.params_layout.views(self.params).items()}
