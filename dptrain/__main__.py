@@ -8,6 +8,8 @@ import sys
 import traceback
 from threading import Timer
 
+from dptrain.errors import ExitCode
+
 
 class Interrupts:
     """SIGINT's handler until a verb has its own. It remembers: what is being imported may swallow KeyboardInterrupt
@@ -46,7 +48,7 @@ class _Bugs:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         if isinstance(error, Exception):
             traceback.print_exception(error)
-            raise SystemExit(70) from error
+            raise SystemExit(ExitCode.FAILED) from error
 
 
 def command() -> int:
@@ -60,7 +62,7 @@ def command() -> int:
         with _Bugs():
             return _flushed(main())
     except KeyboardInterrupt:
-        return 128 + signal.SIGINT
+        return ExitCode.SIGINT
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # what is left are exit handlers of libraries
 
@@ -83,9 +85,9 @@ def _flushed(code: int) -> int:
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         if isinstance(error, BrokenPipeError):
-            return 128 + signal.SIGPIPE
+            return ExitCode.SIGPIPE
         sys.stderr.write(f"dptrain: error: the output cannot be written: {error.strerror}\n")
-        return code or 75
+        return code or ExitCode.TEMPORARY
     return code
 
 

@@ -11,7 +11,7 @@ from dptrain.api.run import Run
 from dptrain.api.session import train
 from dptrain.data.catalog import open_dataset
 from dptrain.data.dataset import Dataset
-from dptrain.errors import DivergedError, TrainingError, UsageError
+from dptrain.errors import DivergedError, DptrainError, TrainingError, UsageError
 from dptrain.kernels import isa
 from dptrain.nn import ImageShape, describe
 from dptrain.nn import build_network as network_of
@@ -47,7 +47,7 @@ def fit(recipe: str | Path = "", /, **settings: Keyword) -> Run:
         raise KeyboardInterrupt from interrupted
     if finished.failure:
         wild = finished.code == DivergedError.exit_code and diverged(finished.path)
-        error = (DivergedError if wild else TrainingError)(finished.failure)
+        error: DptrainError = (DivergedError if wild else TrainingError)(finished.failure)
         error.exit_code = finished.code
         raise error
     if finished.code:

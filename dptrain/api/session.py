@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +15,7 @@ from typing import NamedTuple, TypeAlias
 
 from dptrain.api.plan import Plan
 from dptrain.cluster.events import Notice
-from dptrain.errors import RunDirectoryError
+from dptrain.errors import RunDirectoryError, as_asked
 from dptrain.kernels import isa
 from dptrain.kernels.compiled import cache_directory
 from dptrain.processes.stopping import Preparation, StopSignals
@@ -90,10 +89,6 @@ def _kept() -> int:
     return sum(1 for _ in Path(cache_directory()).rglob("*.nbc"))
 
 
-#: A stop that was asked for is no error: 0, Ctrl-C, SIGTERM, SIGHUP, an output nobody reads.
-_ASKED_FOR = (0, 128 + signal.SIGINT, 128 + signal.SIGTERM, 128 + signal.SIGHUP, 128 + signal.SIGPIPE)
-
-
 _AGAIN = "this run has diverged, and the same bits diverge again at the same step: start a new one with a lower --lr"
 
 
@@ -128,7 +123,7 @@ def _run(plan: Plan, stop: StopSignals, preparation: Preparation, *, launch: boo
         life = Life(session.directory.term, session.directory.logs, session.state, launch)
         with _word_about_waiting(session):
             code = lead(parts, life, session.recorder, stop, preparation)
-        failed = code not in _ASKED_FOR
+        failed = not as_asked(code)
         session.recorder.close(failed=failed)
     path, failure = session.directory.path, ""
     if failed:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import signal
 import sys
 from collections.abc import Callable, Sequence
 
@@ -14,9 +13,7 @@ from cyclopts import App, CycloptsError
 from dptrain import __version__
 from dptrain.cli.helping import Columns
 from dptrain.cli.hints import explained, translated
-from dptrain.errors import DptrainError
-
-USAGE = 64  #: exit code of a command line that cannot be understood
+from dptrain.errors import DptrainError, ExitCode
 
 #: Verb -> where its function lives, and its line in --help. Imported only when asked for: no verb may pull in Numba
 #: (0.5 s) before it computes.
@@ -83,23 +80,23 @@ def guarded(run: Callable[[], object], program: str = "dptrain") -> int:
     try:
         code = run()
     except CycloptsError as error:
-        return complain(explained(error, program), USAGE, program=program)
+        return complain(explained(error, program), ExitCode.USAGE, program=program)
     except DptrainError as error:
         return complain(str(error), error.exit_code, getattr(error, "__notes__", ()), program)
     except KeyboardInterrupt:
-        return 128 + signal.SIGINT
+        return ExitCode.SIGINT
     except BrokenPipeError:  # `dptrain ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
+        return ExitCode.SIGPIPE
     except MemoryError as error:
         text = f"not enough memory: {error}; fewer filters and smaller shards need less"
-        return complain(text, 78, program=program)
+        return complain(text, ExitCode.CONFIGURATION, program=program)
     except OSError as error:  # a verb reports errors of the files it opens; this is the output, or a bug
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         text = f"{error.filename or 'the output'} cannot be written: {error.strerror}"
-        return complain(text, 75, program=program)
+        return complain(text, ExitCode.TEMPORARY, program=program)
     return code if isinstance(code, int) else 0
 
 

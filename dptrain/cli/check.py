@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from dptrain.cli.flags import Recipe, takes_settings, texts
+from dptrain.errors import ExitCode
 from dptrain.recipefile import resolve
 from dptrain.settings import SETTINGS
 
 if TYPE_CHECKING:
     from dptrain.api.soundness import Finding
 
-UNSOUND = 1
 SIGNALLED = 128  #: exit codes above it say by which signal
 _FIELDS = ("data_dir", "isa", "networks", "threads")
 _IDENTITY = tuple(name for name, each in SETTINGS.items() if each.identity)
@@ -44,7 +44,7 @@ def check(
             return result.code
         bad += _say(result.finding())
     print("all fine" if not bad else f"{bad} thing{'s' if bad > 1 else ''} to look at")
-    return UNSOUND if bad else 0
+    return ExitCode.FAULT_FOUND if bad else ExitCode.DONE
 
 
 def _say(finding: Finding) -> bool:

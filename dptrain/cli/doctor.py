@@ -11,10 +11,9 @@ from cyclopts import Parameter
 
 from dptrain.cli import checks
 from dptrain.cli.flags import INSECURE, takes_settings, texts
+from dptrain.errors import ExitCode
 from dptrain.recipefile import gather
 from dptrain.settings import DeploymentConfig, build, check
-
-SICK = 1
 
 
 @takes_settings("data_dir", "isa", "keys", "networks")
@@ -47,7 +46,7 @@ def doctor(
         bad += not finding.ok
         print(f"{'ok ' if finding.ok else 'BAD'}  {finding.name:<13} {finding.text}")
     print("all fine" if not bad else f"{bad} thing{'s' if bad > 1 else ''} to mend")
-    return SICK if bad else 0
+    return ExitCode.FAULT_FOUND if bad else ExitCode.DONE
 
 
 def _way_in(connect: str, deployment: DeploymentConfig, *, insecure: bool) -> Iterator[checks.Finding]:

@@ -10,9 +10,9 @@ from cyclopts import Parameter
 
 from dptrain.cli.describe import IMAGE, MODEL_FIELDS, parse_image
 from dptrain.cli.flags import Recipe, takes_settings, texts
+from dptrain.errors import ExitCode
 from dptrain.recipefile import resolve
 
-WRONG = 1
 _CLASSES, _SAMPLES = 5, 4
 
 
@@ -41,7 +41,7 @@ def gradcheck(
     error = check_network(network.network, draws((_SAMPLES, *shape)), labels, criterion)
     bad += _say(f"network {model.network}, {model.criterion}", error, TOLERANCE)
     print("all right" if not bad else f"{bad} wrong")
-    return WRONG if bad else 0
+    return ExitCode.FAULT_FOUND if bad else ExitCode.DONE
 
 
 def _library() -> Iterator[tuple[str, float]]:

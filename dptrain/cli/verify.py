@@ -8,12 +8,12 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from dptrain.errors import RunDirectoryError, UsageError
+from dptrain.errors import ExitCode, RunDirectoryError, UsageError
 from dptrain.runs.directory import stored_config
 from dptrain.runs.metrics import Record, read
 from dptrain.settings import identity_differences
 
-SAME, DIFFERENT, INCOMPARABLE = 0, 1, 2
+SAME, DIFFERENT, INCOMPARABLE = ExitCode.DONE, ExitCode.FAULT_FOUND, ExitCode.NOTHING_TO_COMPARE
 
 
 def verify(

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from dptrain.cluster.messages import FromCoordinator, FromWorker, Welcome
+from dptrain.errors import exit_code_of
 from dptrain.model import ParamLayout, ShardResult, ShardScore
 from dptrain.types import F32
 
@@ -159,8 +160,8 @@ class StopRequested:
 
     @property
     def exit_code(self) -> int:
-        """Of a signal as a shell counts them: 128 + its number."""
-        return {"SIGHUP": 129, "SIGINT": 130, "SIGPIPE": 141, "SIGTERM": 143}.get(self.reason, self.otherwise)
+        """Of the process that ends because of it."""
+        return exit_code_of(self.reason, self.otherwise)
 
 
 @dataclass(frozen=True, slots=True)

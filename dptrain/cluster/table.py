@@ -31,8 +31,6 @@ class InvalidTransition(DptrainError):
     Its notes hold the machine's last events, one per line, the oldest first.
     """
 
-    exit_code = 70
-
     def __init__(self, machine: str, state: str, event: str, history: tuple[str, ...]) -> None:
         super().__init__(f"{machine}: {event} is impossible in the state {state}; this is a bug in dptrain")
         self.state = state

@@ -15,15 +15,12 @@ from signal import SIGKILL
 from typing import IO
 
 from dptrain.cluster.events import Child, Gone
-from dptrain.errors import ConnectionLostError, LocalProtocolError, UsageError
+from dptrain.errors import ExitCode, as_asked, run_code
 from dptrain.processes.stopping import INCARNATION, LAUNCHER
 
 MOST = 5  #: starts again ...
 WITHIN = 60.0  #: ... in so many seconds, then never again
 FIRST_DELAY, LONGEST_DELAY = 0.1, 5.0
-CONFIGURATION, TEMPORARY, BUG = UsageError.exit_code, ConnectionLostError.exit_code, LocalProtocolError.exit_code
-TRACEBACK = 1  #: Python's exit code after an exception that nobody caught
-ASKED = {0, 129, 130, 143}  #: it was told to stop, or got SIGHUP, SIGINT, SIGTERM and left in good order
 
 
 @dataclass(slots=True)
@@ -34,7 +31,7 @@ class Restarts:
 
     def delay(self, code: int, now: float) -> float | None:
         """Seconds to wait before it is started again; None: never. `code` as Popen.returncode."""
-        if code == CONFIGURATION or code in ASKED:
+        if code == ExitCode.CONFIGURATION or as_asked(code):
             return None
         while self._times and now - self._times[0] > WITHIN:
             self._times.popleft()
@@ -47,13 +44,6 @@ class Restarts:
 def describe(code: int) -> str:
     """A process's end, for people. `code` as Popen.returncode."""
     return f"exited with signal {-code}" if code < 0 else f"exited with code {code}"
-
-
-def exit_code(code: int) -> int:
-    """What the run ends with where a worker that ended with `code` is the cause. `code` as Popen.returncode."""
-    if code in (TRACEBACK, BUG):
-        return BUG
-    return CONFIGURATION if code == CONFIGURATION else TEMPORARY
 
 
 WORDS = 10  #: lines of a log shown where the run cannot go on
@@ -152,10 +142,10 @@ class Children:
         child.code = child.process.returncode
         _release(child)
         # Nobody tells an augmenter to stop while we live: it took our silence (Ctrl-Z) for our end.
-        code = child.code if child.spec.worker else child.code or TEMPORARY
+        code = child.code if child.spec.worker else child.code or ExitCode.TEMPORARY
         delay = child.restarts.delay(code, self._clock())
         child.start_at = None if delay is None else self._clock() + delay
-        if delay is None and child.spec.worker and child.code not in ASKED:
+        if delay is None and child.spec.worker and not as_asked(child.code):
             self._given_up.append(child)
         incarnation = child.incarnation if child.spec.worker else ""
         return Gone(Child(child.spec.name, incarnation), self._fate(child), shards_suspect=child.code != -SIGKILL)
@@ -175,8 +165,9 @@ class Children:
         if not workers or any(child.process is not None or child.start_at is not None for child in workers):
             return None
         first = self._given_up[0] if self._given_up else workers[-1]
-        code = exit_code(first.code)
-        return code, f"no worker is left: {first.spec.name} {describe(first.code)}; see {first.spec.log}"
+        return run_code(
+            first.code
+        ), f"no worker is left: {first.spec.name} {describe(first.code)}; see {first.spec.log}"
 
     @property
     def last_words(self) -> list[str]:

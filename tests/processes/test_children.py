@@ -11,8 +11,9 @@ import time
 import pytest
 
 from dptrain.cluster.events import Child, Gone
+from dptrain.errors import run_code
 from dptrain.net.wakeup import wait
-from dptrain.processes.children import GRACE, MOST, WITHIN, Children, ChildSpec, Restarts, describe, exit_code
+from dptrain.processes.children import GRACE, MOST, WITHIN, Children, ChildSpec, Restarts, describe
 from dptrain.processes.stopping import LAUNCHER, Interrupted
 
 
@@ -47,7 +48,7 @@ def test_an_end_is_named_by_its_signal_or_its_code():
 
 @pytest.mark.parametrize(("child", "run"), [(78, 78), (75, 75), (-9, 75), (0, 75), (70, 70), (1, 70)])
 def test_a_run_whose_workers_failed_says_whether_to_start_it_again(child, run):
-    assert exit_code(child) == run
+    assert run_code(child) == run
 
 
 SLEEP = "import time; print('up', flush=True); time.sleep(600)"
