@@ -2,7 +2,7 @@
 
 import time
 
-DEADLINE = 20.0  #: seconds; nothing that waits here takes one, on an idle machine
+DEADLINE = 120.0  #: seconds; on an idle machine nothing that is waited for takes one
 
 
 def until(happens, *, seconds=DEADLINE):

@@ -108,7 +108,7 @@ def test_whoever_sends_a_frame_that_is_too_large_is_disconnected_before_we_read_
     [event] = links.collect(router)
     monitor = bad.get_monitor_socket(zmq.EVENT_DISCONNECTED)
     bad.send(b"x" * (1 << 20))
-    assert monitor.poll(10_000), "still connected"
+    assert monitor.poll(60_000), "still connected"
     links.until(lambda: router.poll(0.01) or router.send(event.peer, Ping(1)))
     assert router.poll(0.1) == []
     bad.disable_monitor()
@@ -139,7 +139,7 @@ def test_a_peer_that_does_not_read_is_given_up_and_the_others_do_not_wait(links)
     assert gone[0] == Gone(lazy_peer, f"does not read: {HIGH_WATER} messages wait for it")
     assert router.send(keen_peer, Ping(1)) is None
     assert links.collect(keen) == [Arrived(Ping(1))]
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 60
 
 
 def test_a_second_coordinator_on_the_same_ipc_name_is_refused_and_the_first_keeps_its_workers(links, names):
@@ -242,9 +242,9 @@ def test_a_poll_returns_at_once_when_a_watched_descriptor_is_readable(links):
     reader, writer = os.pipe()
     os.write(writer, b"x")
     start = time.monotonic()
-    assert router.poll(30.0, [reader]) == []
-    assert dealer.poll(30.0, [reader]) == []
-    assert time.monotonic() - start < 10
+    assert router.poll(300.0, [reader]) == []
+    assert dealer.poll(300.0, [reader]) == []
+    assert time.monotonic() - start < 60
     os.close(reader)
     os.close(writer)
 
@@ -257,7 +257,7 @@ def test_another_user_of_this_machine_cannot_connect_to_an_abstract_socket(links
         "import os, sys, zmq; os.setuid(65534); d = zmq.Context().socket(zmq.DEALER); d.linger = 500;"
         "d.connect(sys.argv[1]); d.send(b'let me in'); d.poll(500); d.close(); os._exit(0)"
     )
-    subprocess.run([sys.executable, "-c", code, router.endpoint], check=True, timeout=20)
+    subprocess.run([sys.executable, "-c", code, router.endpoint], check=True, timeout=120)
     assert router.poll(0.1) == []
 
 

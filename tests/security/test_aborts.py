@@ -72,7 +72,7 @@ def answers(dealer, address):
     """Whether a new peer is heard."""
     peer = dealer(address)
     peer.send_multipart(encode(AskConfig(PROTOCOL)))
-    return bool(peer.poll(5_000))
+    return bool(peer.poll(20_000))
 
 
 def memory(process):
@@ -86,7 +86,7 @@ def test_peers_that_name_themselves_as_libzmq_would_name_the_next_ones(victim, d
     taken = [dealer(address, b"\0" + struct.pack(">I", FIRST_NAME + at)) for at in range(40)]
     for peer in taken:
         peer.send_multipart(encode(AskConfig(PROTOCOL)))
-        assert peer.poll(10_000)
+        assert peer.poll(60_000)
     assert answers(dealer, address)
     assert process.poll() is None
 
@@ -108,7 +108,7 @@ def test_peers_that_send_more_than_is_read_and_hang_up(victim, dealer):
         time.sleep(1.5)  # the next heartbeat would have been sent by now
         assert process.poll() is None
     process.send_signal(signal.SIGTERM)
-    assert process.wait(10) == -signal.SIGTERM
+    assert process.wait(60) == -signal.SIGTERM
 
 
 def test_a_message_of_a_million_empty_frames_takes_a_tenth_of_what_a_list_of_them_would(victim, dealer):

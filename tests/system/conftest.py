@@ -44,8 +44,8 @@ class Runs(Group):
         until(lambda: text in self.output(name), START, lambda: f"{text!r} from {name}:\n{self.output(name)}")
 
     def until_alone(self):
-        """Waits, not for long, until nobody is left."""
-        until(lambda: not self.members(), 10.0, lambda: f"{self.members()} are still there")
+        """Waits until no process is left."""
+        until(lambda: not self.members(), 60.0, lambda: f"{self.members()} are still there")
 
     def finished(self, process, name, code=0):
         """Waits for the end."""
@@ -55,7 +55,7 @@ class Runs(Group):
         """`dptrain verify A B`: exit code and words."""
         number = next(self._numbers)
         process = self.start("verify", a, b, name=f"verify{number}")
-        code = process.wait(60)
+        code = process.wait(START)
         return code, self.output(f"verify{number}")
 
     flags = FLAGS
