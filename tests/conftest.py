@@ -26,7 +26,13 @@ KEPT = {"DPTRAIN_CACHE", "DPTRAIN_SHARED_DATA"}
 
 #: Tests that start processes and wait for them run one after the other, in two rows where pytest has two cores or more
 #: (check.sh): those that make networks, and the rest. They take half of all the time, so they begin first.
-ROWS = {"system": "processes", "transport": "processes", "security": "networks", "launch": "networks"}
+ROWS = {
+    "system": "processes",
+    "net": "processes",
+    "processes": "processes",
+    "security": "networks",
+    "launch": "networks",
+}
 
 
 def pytest_addoption(parser):

@@ -67,8 +67,6 @@ class PatientFile:
 Record: TypeAlias = dict[str, Any]
 
 _TRAFFIC = ("traffic/sent_bytes", "traffic/received_bytes")
-#: The keys that differ between two runs of one identity; everything else in metrics.jsonl is the same.
-TIMING_KEYS = ("time/step_s", "time/coordinator_s", "time/epoch_s", "throughput/samples_per_s", *_TRAFFIC)
 PREFIX = {"validation": "val", "test": "test", "train": "train"}  #: of a split in metric names
 
 

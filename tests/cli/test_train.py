@@ -15,8 +15,9 @@ from dptrain.cli import main
 from dptrain.data.catalog import open_dataset
 from dptrain.recipefile import resolve
 from dptrain.runs.directory import stored_config
-from dptrain.runs.metrics import TIMING_KEYS, read
+from dptrain.runs.metrics import read
 from dptrain.settings import values
+from simulation.traces import TIMED
 
 pytestmark = pytest.mark.system
 
@@ -205,4 +206,4 @@ def _as_fields(flags):
 
 
 def _without_timings(run):
-    return [{k: v for k, v in record.items() if k not in TIMING_KEYS} for record in read(run / "metrics.jsonl")]
+    return [{k: v for k, v in record.items() if k not in TIMED} for record in read(run / "metrics.jsonl")]

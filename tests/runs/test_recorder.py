@@ -23,11 +23,12 @@ from dptrain.cluster.events import (
 from dptrain.errors import RunDirectoryError
 from dptrain.runs import directory
 from dptrain.runs.checkpoint import load
-from dptrain.runs.metrics import TIMING_KEYS, read
+from dptrain.runs.metrics import read
 from dptrain.runs.recorder import Recorder
 from dptrain.runs.reporter import Banner, JsonReporter, LiveReporter, PlainReporter, choose
 from dptrain.runs.shelf import Shelf
 from dptrain.settings import DeploymentConfig
+from simulation.traces import TIMED
 
 STEPS, EPOCH = 6, 3
 MEGABYTES = (5_000_000, 3_000_000)  #: sent and received a step
@@ -90,7 +91,7 @@ def settle(recorder, attempts):
 
 
 def without_timings(path):
-    return [{k: v for k, v in record.items() if k not in TIMING_KEYS} for record in read(path)]
+    return [{k: v for k, v in record.items() if k not in TIMED} for record in read(path)]
 
 
 def test_a_whole_run_leaves_its_files(start, make_state, capsys):
