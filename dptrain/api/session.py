@@ -8,24 +8,21 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from datetime import datetime
 from pathlib import Path
 from threading import Event, Thread
 from typing import NamedTuple, TypeAlias
 
 from dptrain.api.plan import Plan
 from dptrain.cluster.events import Notice
-from dptrain.errors import RunDirectoryError, as_asked
+from dptrain.errors import as_asked
 from dptrain.kernels import isa
 from dptrain.kernels.compiled import cache_directory
 from dptrain.processes.stopping import Preparation, StopSignals
-from dptrain.recipefile import to_toml
-from dptrain.runs import directory
-from dptrain.runs.condition import diverged
-from dptrain.runs.manifest import RunFacts, find_facts, manifest, start
+from dptrain.runs.directory import RunDirectory
+from dptrain.runs.manifest import find_facts
+from dptrain.runs.opening import open_run
 from dptrain.runs.recorder import Recorder
 from dptrain.runs.reporter import Banner, LiveReporter, QuietReporter, Reporter, choose
-from dptrain.runs.shelf import Shelf
 from dptrain.state import TrainingState
 from dptrain.workers.coordinator import Life, threads
 from dptrain.workers.coordinator import train as lead
@@ -89,11 +86,8 @@ def _kept() -> int:
     return sum(1 for _ in Path(cache_directory()).rglob("*.nbc"))
 
 
-_AGAIN = "this run has diverged, and the same bits diverge again at the same step: start a new one with a lower --lr"
-
-
 class _Session(NamedTuple):
-    directory: directory.RunDirectory
+    directory: RunDirectory
     reporter: Reporter
     recorder: Recorder
     state: TrainingState | None  #: of the checkpoint to go on from
@@ -155,48 +149,19 @@ def _word_about_waiting(session: _Session) -> AbstractContextManager[None]:
 
 @contextmanager
 def _open(plan: Plan, parts: Parts) -> Iterator[_Session]:
-    """The run directory, locked, and the recorder; a new directory is removed where no run has begun in it."""
+    """The run directory, locked, and the recorder; a new directory is removed if no run has begun in it."""
     run_facts = find_facts(parts.config, parts.source, parts.model, isa.NUMERICS)
-    place = _open_directory(plan, run_facts)
+    opened = open_run(run_facts, plan.resumed, parts.model)
     recorder: Recorder | None = None
     try:
-        state, warnings = _stored_state(place, run_facts, parts)
-        deployment = plan.config.deployment
+        place, state, deployment = opened.directory, opened.state, plan.config.deployment
         reporter = choose(deployment.log_format, deployment.log_interval, place.path.name)
         recorder = Recorder(place, run_facts, reporter, step=state.step if state else 0)
         reporter.banner(Banner(run_facts, str(place.path), place.term, threads(deployment), isa.level()))
-        for warning in warnings:
-            recorder.tell(Notice("warning", f"{warning}; going on from an older checkpoint"))
-        if diverged(place.path):
-            recorder.tell(Notice("warning", _AGAIN))
+        for warning in opened.warnings:
+            recorder.tell(Notice("warning", warning))
         yield _Session(place, reporter, recorder, state)
     finally:
         if recorder is not None:
             recorder.abort()
-        if plan.resumed is None and (recorder is None or not recorder.begun):
-            place.discard()
-        place.close()
-
-
-def _open_directory(plan: Plan, run_facts: RunFacts) -> directory.RunDirectory:
-    if plan.resumed:
-        return directory.reopen(plan.resumed, start(0, sys.argv[1:]))
-    deployment = plan.config.deployment
-    parent, toml = Path(deployment.runs).expanduser(), to_toml(plan.config)
-    content = manifest(run_facts) | {"starts": [start(1, sys.argv[1:])]}
-    if deployment.name:
-        return directory.create(parent, deployment.name, toml, content)
-    wanted = f"{datetime.now().astimezone():%Y-%m-%d-%H%M}-{run_facts.data.name}"
-    return directory.create_next(parent, wanted, toml, content)
-
-
-def _stored_state(
-    place: directory.RunDirectory, run_facts: RunFacts, parts: Parts
-) -> tuple[TrainingState | None, list[str]]:
-    found, warnings = Shelf(place.checkpoints, run_facts.config.deployment.keep).newest_valid()
-    if found is None:
-        if directory.stored_identity(place.path) != run_facts.identity:
-            raise RunDirectoryError(f"{place.path} is of a run over other data: start a new run with another --name")
-        return None, warnings
-    found.refuse_other_run(run_facts)
-    return found.state(parts.model.params, parts.model.buffers), warnings
+        opened.close(begun=recorder is not None and recorder.begun)

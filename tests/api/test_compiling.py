@@ -12,7 +12,7 @@ from waiting import until
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     """An empty one, looked at often."""
-    for name, value in (("_PATIENCE", 0.0), ("_GLANCE", 0.01), ("_AGAIN", 0.05)):
+    for name, value in (("_PATIENCE", 0.0), ("_GLANCE", 0.01), ("_EVERY", 0.05)):
         monkeypatch.setattr(compiling, name, value)
     monkeypatch.setattr(compiling, "cache_directory", lambda: str(tmp_path))
     return tmp_path
