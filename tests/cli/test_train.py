@@ -139,7 +139,7 @@ def test_quiet_still_says_what_is_wrong(tmp_path, dptrain):
     assert (found.code, found.out) == (78, "")
     assert found.err.startswith("dptrain: error: --networks gone.py: cannot be read")
     found = dptrain("train", "--quiet", "--log-format", "json")
-    assert (found.code, found.err) == (78, "dptrain: error: --quiet and --log-format json: one of them\n")
+    assert (found.code, found.err) == (78, "dptrain: error: --quiet and --log-format json: give one of them\n")
 
 
 def test_another_seed_is_another_run_and_verify_says_from_which_step_on(whole, tmp_path, monkeypatch, capsys):
