@@ -25,7 +25,7 @@ from dptrain.cluster.events import (
     WorkerJoined,
 )
 from dptrain.cluster.job import Job
-from dptrain.cluster.members import Member, Membership, canary_fault, hello_fault, protocol_fault
+from dptrain.cluster.members import Change, Member, Membership, canary_fault, hello_fault, protocol_fault
 from dptrain.cluster.messages import (
     Admitted,
     AskConfig,
@@ -135,7 +135,7 @@ class Coordinator:
             case Received(peer, Leave()) | Gone(bytes(peer)):
                 member = self._members.get(peer)
                 if member is not None:
-                    self._members.remove(member, now)
+                    self._members.remove(member, Change.LOST, now)
             case Received(peer, message):
                 if self._members.get(peer) is None and not isinstance(message, AskConfig):
                     return [self._stop(peer, ending)]
@@ -175,7 +175,7 @@ class Coordinator:
             return self._work.drop(member, f"signed as {message.incarnation[:8]}, said Hello as another", now)
         if not member.ready and not isinstance(message, Canary | Leave):
             return self._work.drop(member, f"sent {type(message).__name__} before it was admitted", now)
-        member.suspect, member.heard = False, now
+        member.hear(type(message).__name__, now)
         return self._heard(member, message, now)
 
     def _heard(self, member: Member, message: Signed, now: float) -> list[CoordinatorAction]:
@@ -185,7 +185,7 @@ class Coordinator:
             case Leave(reason=reason):
                 gone = self._work.remove(member, Gone(member.peer, f"left: {reason}", shards_suspect=False), now)
                 early = Notice("warning", f"worker {member.name} left before it was admitted: {reason}")
-                return gone if member.ready else [Tell(early)]
+                return gone or [Tell(early)]
             case NodeDone():
                 return self._work.node_done(member, message, now)
             case EvaluationDone():
@@ -226,9 +226,11 @@ class Coordinator:
         if fault:
             return [
                 *self._refuse(member.peer, f"worker {member.name}", fault),
-                *self._work.remove(member, Gone(member.peer, "refused", shards_suspect=False), now),
+                *self._work.remove(
+                    member, Gone(member.peer, "refused", shards_suspect=False), now, Change.WRONG_CANARY
+                ),
             ]
-        member.ready = True
+        member.tracker.step(Change.CANARY)
         joined = WorkerJoined(member.name, member.hello.pid, member.hello.isa, len(self._members.ready()))
         return [Send(member.peer, Admitted(self._job.term)), Tell(joined)]
 

@@ -23,7 +23,7 @@ from dptrain.cluster.events import (
     WorkerLost,
     WorkerSilent,
 )
-from dptrain.cluster.members import Member, Membership
+from dptrain.cluster.members import Change, Member, Membership
 from dptrain.cluster.messages import EvaluationDone, NodeDone, NonFinite, Progress, Reject, WhoAreYou
 from dptrain.cluster.round import Round, ScoreRound, StepRound, score_digest
 from dptrain.cluster.tree import Node
@@ -53,15 +53,14 @@ class Work:
 
     # --- who goes
 
-    def drop(self, member: Member, reason: str, now: float) -> list[CoordinatorAction]:
-        """Its connection is of no use any more."""
+    def drop(self, member: Member, reason: str, now: float, change: Change = Change.LOST) -> list[CoordinatorAction]:
+        """Ignores the member's connection from now on, and removes the member."""
         gone = Gone(member.peer, reason, shards_suspect=False)
-        return [Ignore(member.peer, reason), *self.remove(member, gone, now)]
+        return [Ignore(member.peer, reason), *self.remove(member, gone, now, change)]
 
-    def remove(self, member: Member, gone: Gone, now: float) -> list[CoordinatorAction]:
+    def remove(self, member: Member, gone: Gone, now: float, change: Change = Change.LOST) -> list[CoordinatorAction]:
         """The only way in which a member goes: what it held goes back to the queue."""
-        self._members.remove(member, now)
-        if not member.ready:
+        if not self._members.remove(member, change, now):
             return []
         shards: tuple[int, ...] = ()
         current = self._course.round
@@ -92,7 +91,7 @@ class Work:
         member = self._members.by_incarnation(wrong.incarnation)
         if member is None:
             return told
-        return [*told, Send(member.peer, Reject(reason)), *self.drop(member, "quarantined", now)]
+        return [*told, Send(member.peer, Reject(reason)), *self.drop(member, "quarantined", now, Change.WRONG_BITS)]
 
     # --- what they answer
 

@@ -6,7 +6,9 @@ import pytest
 
 from cluster.actions import refusals
 from dptrain.cluster.events import Ignore, Notice, Received, RunStarted, Send, Tell, Tick, WorkerJoined, WorkerLost
-from dptrain.cluster.messages import PROTOCOL, Admitted, AskConfig, Reject, Welcome, WhoAreYou
+from dptrain.cluster.members import Change, Membership
+from dptrain.cluster.messages import PROTOCOL, Admitted, AskConfig, Hello, Reject, Welcome, WhoAreYou
+from dptrain.cluster.table import InvalidTransition
 from dptrain.state import layout_digest
 from simulation.toy import BUFFERS, CANARY, DATASET, PARAMS
 
@@ -101,3 +103,19 @@ def test_another_process_on_a_known_connection_is_dropped(lead):
     lead.join("a")
     actions = lead.hello("a", incarnation="f" * 32)
     assert refusals(actions) == ["said Hello a second time, under another incarnation"]
+
+
+def test_a_member_that_is_gone_cannot_be_struck_and_the_error_tells_its_last_messages():
+    members = Membership()
+    member = members.add(b"a", Hello(PROTOCOL, "a" * 32, "a", 7, "toy-v1", "toy"))
+    member.hear("Canary", 1.0)
+    member.tracker.step(Change.CANARY)
+    members.remove(member, Change.LOST, 2.0)
+    with pytest.raises(InvalidTransition, match="silent is impossible in the state GONE") as caught:
+        member.strike(3.0)
+    assert caught.value.history == (
+        "PREPARING: Canary",
+        "PREPARING: heard -> PREPARING",
+        "PREPARING: canary -> READY",
+        "READY: lost -> GONE",
+    )
