@@ -1,6 +1,6 @@
 """The decision who is let in: exactly who shows a listed key of the right role, and nobody else whatever they say."""
 
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from zmq.utils import z85
 
@@ -56,9 +56,9 @@ def test_nothing_but_a_whole_request_with_a_listed_key_is_let_in(frames):
     assert found.reply(frames)[2] == (b"200" if sound else b"400")
 
 
-@given(st.integers(0, 6), st.binary(max_size=64))
-def test_no_change_of_a_frame_that_decides_lets_anybody_in(at, value):
+@given(st.sampled_from([0, 5, 6]), st.binary(max_size=64))
+def test_a_request_with_another_version_mechanism_or_key_is_refused(at, value):
     frames = request()
-    if at in (0, 5, 6) and value != frames[at]:
-        frames[at] = value
-        assert verdict(frames).name == ""
+    assume(value != frames[at])
+    frames[at] = value
+    assert verdict(frames).name == ""

@@ -43,7 +43,9 @@ def test_chaos_changes_no_bit_and_every_run_ends(block):
 @pytest.mark.parametrize("kind", FAULTS)
 def test_each_fault_alone_changes_no_bit(kind):
     for seed in range(6):
-        simulate(Scenario(toy=Toy(epochs=2), faults=(kind,), every=1.0, until=10.0, audit=0.2 * (seed % 2)), seed)
+        scenario = Scenario(toy=Toy(epochs=2), faults=(kind,), every=1.0, until=10.0, audit=0.2 * (seed % 2))
+        simulation = simulate(scenario, seed)  # raises AssertionError where the bits are others
+        assert sum((what, fault) == ("fault", kind) for _, what, fault in simulation.history) >= 5
 
 
 @pytest.mark.parametrize("workers", range(1, 7))
@@ -150,21 +152,15 @@ def test_a_worker_of_the_same_speed_is_a_gain():
 # --- machines that are wrong
 
 
+@pytest.mark.parametrize("until", [2.0, 6.0])
 @pytest.mark.parametrize("seed", range(8))
-def test_a_machine_that_goes_bad_is_found_by_the_audit_and_named_before_it_does_harm(seed):
+def test_a_machine_that_goes_bad_is_found_by_the_audit_and_named_before_it_does_harm(seed, until):
     toy = Toy(shards=6, epochs=4)
-    simulation = simulate(Scenario(toy=toy, workers=4, wrong=1, until=6.0, audit=1.0), seed)
-    bad = simulation.processes[0]
-    if simulation.quarantined:
-        assert bad.exit_code == 78
-        assert any(text.startswith("worker w0 is quarantined: it found") for text in notices(simulation))
+    simulation = simulate(Scenario(toy=toy, workers=4, wrong=1, until=until, audit=1.0), seed)
+    assert simulation.quarantined >= 1
+    assert simulation.processes[0].exit_code == 78
+    assert any(text.startswith("worker w0 is quarantined: it found") for text in notices(simulation))
     assert not any(text.startswith(f"worker w{n} is quarantined") for n in range(1, 9) for text in notices(simulation))
-
-
-def test_a_bad_machine_is_quarantined_in_nearly_all_of_these_histories():
-    toy = Toy(shards=6, epochs=4)
-    runs = [simulate(Scenario(toy=toy, workers=4, wrong=1, until=2.0, audit=1.0), seed) for seed in range(8)]
-    assert sum(run.quarantined for run in runs) >= 7
 
 
 def test_a_machine_that_goes_bad_behind_a_slow_link_is_named_by_its_late_results_and_changes_no_bit():
