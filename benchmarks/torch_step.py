@@ -19,7 +19,7 @@ Tensor: TypeAlias = Any  #: torch is imported by name, when the script runs
 
 
 def shortcut_flags(shortcut: str) -> dict[str, int]:
-    """A shortcut of dptrain.nn.block as the entries of a shape that `make_network` reads."""
+    """A shortcut of dptrain.nn.resnet as the entries of a shape that `make_network` reads."""
     return {
         "average": int(shortcut.startswith("avgpool")),
         "at_end": int(shortcut.endswith("-end")),

@@ -43,7 +43,7 @@ def mixed_images() -> None:
         return right(mixed, weights, size, stride, pad)
 
     put(conv, "input_gradient", input_gradient)
-    put(import_module("dptrain.engine.build"), "obstacle", lambda *_: "the bug is in nn")
+    put(import_module("dptrain.engine.lowering"), "obstacle", lambda *_: "the bug is in nn")
 
 
 def no_gradient_in_the_last_block() -> None:

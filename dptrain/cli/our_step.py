@@ -13,7 +13,7 @@ from dptrain.api.session import terminal_line, word_about_compiling
 from dptrain.course import Course
 from dptrain.data.sampler import Sampler
 from dptrain.engine import build
-from dptrain.engine.build import obstacle
+from dptrain.engine.lowering import obstacle
 from dptrain.engine.model import EngineModel
 from dptrain.engine.profile import Line, profile
 from dptrain.errors import UsageError

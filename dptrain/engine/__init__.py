@@ -1,10 +1,11 @@
-"""The fast way through a residual network: the same `Model` as `dptrain.nn`'s, lowered to fused passes over one arena.
+"""The fast way through a residual network: the same `Model` as in `dptrain.nn`, as fused passes.
 
-`dptrain.nn` is the definition and says what is right; the engine is held to it. Kernels are in `dptrain.kernels.fused`.
+`dptrain.nn` defines what is right, and tests/engine compares the engine with it. The compiled passes are in
+`dptrain.kernels.fused`. Read plan.py, arena.py, passes.py, model.py, in this order.
 """
 
 from __future__ import annotations
 
-from dptrain.engine.build import build
+from dptrain.engine.lowering import build
 
 __all__ = ["build"]

@@ -1,4 +1,4 @@
-"""The memory of an engine: every map of a shard, and the scratch of the passes, once, for the largest shard seen."""
+"""The memory of an engine: all activations of a shard and the scratch of the passes, for the largest shard so far."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ from typing import TypeAlias
 
 import numpy as np
 
-from dptrain.engine.geometry import Map
-from dptrain.engine.plan import LARGEST_GROUP, Convolution, Plan
+from dptrain.engine.plan import LARGEST_GROUP, Convolution, Plan, Shape
 from dptrain.kernels.compiled import aligned_zeros
 from dptrain.kernels.winograd import scratch
 from dptrain.types import F32, F64, U8
 
 _Key: TypeAlias = tuple[str, int]
-_LINE = 32  #: float32 in two cache lines: every array begins on a multiple of that
+_LINE = 32  #: float32 in two cache lines: every array begins at a multiple of that
 
 
 class Norm:
-    """What BatchNorm has in hand between the passes (kernels/fused/norm.py)."""
+    """The numbers of one BatchNorm that its passes share (kernels/fused/norm.py)."""
 
     def __init__(self, channels: int) -> None:
         self.row: F32 = aligned_zeros((5 * channels,))
@@ -31,46 +30,43 @@ class Arena:
     def __init__(self, plan: Plan, capacity: int) -> None:
         layers = plan.convolutions
         image, last = layers[0].inputs, layers[-1].outputs
-        maps = list(dict.fromkeys(layer.outputs for layer in layers))
+        shapes = list(dict.fromkeys(layer.outputs for layer in layers))
         kept = {layer.index: layer.inputs for layer in layers if layer.begins_block} | {len(layers): last}
         sizes = {("output", layer.index): capacity * layer.outputs.bare for layer in layers}
-        sizes |= {("kept", index): capacity * where.framed for index, where in kept.items()}
-        sizes |= {("outer", i): capacity * where.bare for i, where in enumerate(maps)}
-        sizes |= {("inner", i): capacity * where.bare for i, where in enumerate(maps)}
-        sizes |= {("frame", i): LARGEST_GROUP * where.framed for i, where in enumerate(maps)}
-        sizes |= {("gradient frame", i): LARGEST_GROUP * where.framed for i, where in enumerate(maps)}
+        sizes |= {("kept", index): capacity * shape.framed for index, shape in kept.items()}
+        sizes |= {("outer", i): capacity * shape.bare for i, shape in enumerate(shapes)}
+        sizes |= {("inner", i): capacity * shape.bare for i, shape in enumerate(shapes)}
+        sizes |= {("frame", i): LARGEST_GROUP * shape.framed for i, shape in enumerate(shapes)}
+        sizes |= {("gradient frame", i): LARGEST_GROUP * shape.framed for i, shape in enumerate(shapes)}
         sizes |= {("image frame", 0): image.framed}
-        sizes |= {("gradient", i): LARGEST_GROUP * where.bare for i, where in enumerate(maps)}
+        sizes |= {("gradient", i): LARGEST_GROUP * shape.bare for i, shape in enumerate(shapes)}
         arrays = _cut(sizes)
 
-        def by_map(name: str) -> dict[Map, F32]:
-            return {where: arrays[name, i] for i, where in enumerate(maps)}
+        def by_shape(name: str) -> dict[Shape, F32]:
+            return {shape: arrays[name, i] for i, shape in enumerate(shapes)}
 
         self.capacity = capacity
         self.pixels: U8 = np.zeros((capacity, image.height, image.width, image.channels), np.uint8)
         self.outputs = [arrays["output", layer.index] for layer in layers]
-        #: the input map of every layer that begins a block, and behind the last layer of the tail
+        #: the inputs of every layer that begins a block, and under the index behind the last layer those of the tail
         self.kept = {index: arrays["kept", index] for index in kept}
-        #: gradients after a BatchNorm: at the end of a block, where the shortcut leaves; and within it
-        self.outer, self.inner = by_map("outer"), by_map("inner")
-        #: of a group of images; the frames' zeros are there from the beginning and stay
-        self.frames, self.gradient_frames, self.gradients = (
-            by_map("frame"),
-            by_map("gradient frame"),
-            by_map("gradient"),
-        )
+        #: gradients behind a BatchNorm: at the end of a block, where the shortcut leaves; and inside a block
+        self.outer, self.inner = by_shape("outer"), by_shape("inner")
+        #: for a group of images; the zeros of a frame are there from the beginning and stay
+        self.frames, self.gradient_frames = by_shape("frame"), by_shape("gradient frame")
+        self.gradients = by_shape("gradient")
         self.image_frame, self.means = arrays["image frame", 0], aligned_zeros((capacity * last.channels,))
         self.norms = [Norm(layer.outputs.channels) for layer in layers]
-        #: Winograd tiles in transformed form, enough for every layer: of inputs, of gradients, of products
+        #: Winograd tiles in transformed form, with room for every layer: of inputs, of gradients, of products
         self.tiles, self.gradient_tiles, self.products = (scratch(last.channels) for _ in range(3))
 
     def kept_input(self, layer: Convolution) -> F32:
-        """Where the layer's input map is: kept for the whole shard, or scratch of a group."""
+        """The array of the layer's inputs: kept for the whole shard, or scratch for one group of images."""
         return self.kept[layer.index] if layer.begins_block else self.frames[layer.inputs]
 
 
 def _cut(sizes: dict[_Key, int]) -> dict[_Key, F32]:
-    """Zeros for each, out of one allocation; no two arrays share a cache line."""
+    """Zeros for each key, out of one allocation. No two arrays share a cache line."""
     padded = {key: -(-size // _LINE) * _LINE for key, size in sizes.items()}
     block, at, arrays = aligned_zeros((sum(padded.values()),)), 0, {}
     for key, size in sizes.items():

@@ -17,11 +17,14 @@ from dptrain.nn.containers import Sequential
 from dptrain.nn.layer import Chance, Run
 from dptrain.types import F32, I64, U8
 
-_CHUNK = 8  #: samples scored at a time: their maps stay in the cache
+_CHUNK = 8  #: images scored at a time: their activations stay in the cache
 
 
 class EngineModel:
-    """A lowered network; one thread at a time. The affine layers behind the means are `nn`'s: 0.1 % of the work."""
+    """A residual network on the engine; for one thread at a time. The linear layers at the end run in `dptrain.nn`.
+
+    They are 0.1 % of the work. `pixels`: mean and standard deviation per channel, in units of 0..255.
+    """
 
     def __init__(
         self,
@@ -40,7 +43,7 @@ class EngineModel:
         self._bound: tuple[Arena, Passes] | None = None  #: to the largest shard so far
 
     def gradient(self, params: F32, x: U8, y: I64, step: int = 0, shard: int = 0) -> ShardResult:
-        """Forward and backward of one shard. x: (n, h, w, c) uint8, y: (n,). BatchNorm over the shard. Sums."""
+        """Sums over a shard. x: images (n, h, w, c) uint8, y: labels (n,). BatchNorm normalises over the shard."""
         samples = len(x)
         arena, passes = self.load(params, x)
         flat, statistics = self._gradients.take(), self._statistics.take()
@@ -57,7 +60,7 @@ class EngineModel:
         return ShardResult(flat, statistics, sum(losses.tolist()), hits, samples)
 
     def logits(self, params: F32, buffers: F32, x: U8) -> F32:
-        """(n, h, w, c) uint8 -> (n, classes), with running statistics: a score never depends on its batch mates."""
+        """(n, h, w, c) uint8 -> scores (n, classes), with running statistics: no image influences another's scores."""
         run = Run(self.params.views(params), self.buffers.views(buffers), training=False)
         arena, passes = self.load(params, x[:_CHUNK])
         own = np.array(buffers, np.float32)
@@ -72,10 +75,10 @@ class EngineModel:
         return np.concatenate(parts) if parts else self._head(run, self._means(arena, 0))[0]
 
     def load(self, params: F32, x: U8) -> tuple[Arena, Passes]:
-        """The passes, with these weights packed and these images where the stem reads them."""
+        """The passes, with these weights packed and these images copied to where the stem reads them."""
         image = self.plan.convolutions[0].inputs
         if x.ndim != 4 or x.shape[1:] != (image.height, image.width, image.channels):
-            raise ValueError(f"images of shape {x.shape[1:]}; the network was built for {image}")
+            raise ValueError(f"images of shape {x.shape[1:]}, but the network was built for {image}")
         if self._bound is None or self._bound[0].capacity < len(x):
             arena = Arena(self.plan, max(1, len(x)))
             self._bound = arena, Passes(self.plan, arena, self._weights, self._table)

@@ -1,4 +1,4 @@
-"""The plan bound to kernels and an arena: a list of calls, forward from the stem to the means, backward from them."""
+"""The plan bound to kernels and arrays: a list of calls, forward from the stem to the means, then backward."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dptrain.types import F32
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """One line of the way forward. `layer` is None for the tail."""
+    """One line of the forward pass. `layer` is None for the tail."""
 
     layer: Convolution | None
     run: Callable[[int, int], None]  #: (1 for training or 0, images)
@@ -23,14 +23,14 @@ class Forward:
 
 @dataclass(frozen=True, slots=True)
 class Backward:
-    """One line of the way back: the gradients of this layer's weights, and of what lies below it."""
+    """One line of the backward pass: the gradients of this layer's weights and of its inputs."""
 
     layer: Convolution | None
     run: Callable[[int], None]  #: (images)
 
 
 class Passes:
-    """Every line of the plan, with its arrays. `n` images lie in the arena's pixels."""
+    """Every line of the plan with its arrays. `n` is the number of images in the arena's pixels."""
 
     def __init__(self, plan: Plan, arena: Arena, weights: Weights, table: F32) -> None:
         self._plan, self._arena, self._weights = plan, arena, weights
@@ -40,8 +40,9 @@ class Passes:
         self.backward_lines = [self._tail_back(), *back, self._stem_back(stem, table)]
 
     def forward(self, n: int, statistics: F32 | None) -> None:
-        """From the arena's pixels to its means. statistics (buffers.size,): filled with the shard's; None: the norms'
-        rows hold scale and shift already, and stay.
+        """From the arena's pixels to its means. `statistics` (buffers.size,) is filled with those of the shard.
+
+        None: every BatchNorm keeps the scale and shift that its row already holds.
         """
         for line in self.forward_lines:
             line.run(int(statistics is not None), n)
@@ -49,7 +50,7 @@ class Passes:
                 self._finish(line.layer, statistics, n)
 
     def backward(self, n: int, dmeans: F32, gradient: F32) -> None:
-        """From the gradient of the means (n, c) to that of every convolution and BatchNorm, in the flat gradient."""
+        """From the gradient of the means (n, c) to those of all convolutions and BatchNorms, in the flat gradient."""
         self._arena.means[: dmeans.size] = dmeans.reshape(-1)
         for line in self.backward_lines:
             layer = line.layer
@@ -85,7 +86,7 @@ class Passes:
             layer.mode, int(layer.begins_block), arena.outputs[i - 1], below.row, *self._shortcut(i, layer.mode),
             arena.kept_input(layer), self._weights.layers[i].forward, arena.outputs[i],
         )  # fmt: skip
-        after = (arena.tiles, arena.gradient_tiles)  # there is no gradient yet: the products lie in its place
+        after = (arena.tiles, arena.gradient_tiles)  # there are no gradients yet: their tiles hold the products
         return Forward(layer, lambda train, n: kernel(*before, train, at.row, at.total, n, *after))
 
     def _layer_back(self, layer: Convolution) -> Backward:
@@ -93,7 +94,7 @@ class Passes:
         kernel = convolution.backward(*_shape(layer), self._plan.kind if layer.stride == 2 else 0, layer.group)
         arena, below, packed = self._arena, self._arena.norms[i - 1], self._weights.layers[i]
         outer, inner = arena.outer, arena.inner
-        # The shortcut's gradient waits where the block ended; an identity's lies where this one's sum will.
+        # The gradient of a shortcut is stored where the block ends. That of an identity is stored where the sum goes.
         mode = PLAIN if not layer.begins_block or not self._plan.kind else HALVING if layer.stride == 2 else IDENTITY
         before = (
             mode, int(not layer.begins_block), inner[layer.outputs] if layer.begins_block else outer[layer.outputs],
@@ -122,8 +123,9 @@ class Passes:
         return Backward(None, lambda n: kernel(arena.means, kept, arena.outputs[-1], at.row, g, at.total, da, n))
 
     def _halved_width(self, index: int) -> int:
-        """Width of the wider map, where the map in front of layer `index` is one that can come through a halving
-        shortcut; 0 elsewhere. All layers of such a map share a kernel, whether they do or not.
+        """The width before halving if the inputs of layer `index` have the shape that a halving shortcut makes, else 0.
+
+        All layers with inputs of that shape share one kernel, with or without such a shortcut.
         """
         layers = self._plan.convolutions
         here = layers[index - 1].outputs
@@ -131,11 +133,9 @@ class Passes:
         return halving[-1].inputs.width if halving and self._plan.kind else 0
 
     def _shortcut(self, index: int, mode: int) -> tuple[F32, int]:
-        """The map that is added to the one in front of layer `index`, the input of the block that ends there, and its
-        elements an image.
-        """
+        """What the shortcut adds to the inputs of layer `index`: the inputs of the block before it. Elements each."""
         if mode == PLAIN:
-            return self._arena.image_frame, 0  # not looked at
+            return self._arena.image_frame, 0  # not read
         return self._arena.kept[index - 2], self._plan.convolutions[index - 2].inputs.framed
 
 

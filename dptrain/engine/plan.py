@@ -1,34 +1,73 @@
-"""The plan: a network as a list of frozen records, one a convolution, and how they hang together. No arrays here."""
+"""The plan of an engine: one frozen record per convolution, and the shapes of the activations. No arrays."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dptrain.engine.geometry import Map
 from dptrain.kernels.codegen.lines import ADD, AVERAGE
 from dptrain.kernels.codegen.registers import TILES
+from dptrain.kernels.fused.convolution import even
 from dptrain.kernels.fused.image import HALVING, IDENTITY, PLAIN
 from dptrain.model import ParamLayout
 from dptrain.settings import ModelConfig
 
-#: What a halving shortcut adds up (kernels/codegen/lines.py), by its name in the configuration.
+#: What a halving shortcut adds (kernels/codegen/lines.py), by its name in the configuration.
 KINDS = {"A": ADD, "avgpool": AVERAGE}
 
-LARGEST_GROUP = 4  #: images; so much scratch there is
+LARGEST_GROUP = 4  #: images; the scratch arrays have room for so many
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The activations of one image at one place of the network, and how many array elements they take.
+
+    In memory they lie as (image, row, pixel, channel). Both sides are rounded up to even numbers of pixels.
+    """
+
+    height: int
+    width: int
+    channels: int
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of one image."""
+        return self.height * self.width
+
+    @property
+    def bare(self) -> int:
+        """Elements per image where a convolution writes its outputs."""
+        return even(self.height) * even(self.width) * self.channels
+
+    @property
+    def framed(self) -> int:
+        """Elements per image where a 3 x 3 convolution reads its inputs: in a frame of zeros, one pixel wide."""
+        return (even(self.height) + 2) * (even(self.width) + 2) * self.channels
+
+    @property
+    def tiles(self) -> int:
+        """Winograd tiles of 2 x 2 pixels per image."""
+        return even(self.height) * even(self.width) // 4
+
+    def halved(self) -> Shape:
+        """The outputs of a convolution with stride 2 and twice the channels."""
+        return Shape(-(-self.height // 2), -(-self.width // 2), 2 * self.channels)
+
+    def __str__(self) -> str:
+        return f"{self.height}x{self.width}x{self.channels}"
 
 
 @dataclass(frozen=True, slots=True)
 class Convolution:
-    """A convolution and the BatchNorm behind it. Layer 0 is the stem; odd ones begin a block, even ones end it."""
+    """A convolution and the BatchNorm behind it. Layer 0 is the stem. Odd layers begin a block, even ones end it."""
 
     name: str  #: as in the parameter names
     index: int
-    inputs: Map
-    outputs: Map
-    mode: int  #: of the shortcut its input map comes through: PLAIN, IDENTITY or HALVING
-    weight_at: int  #: offsets in the flat parameters: (k, c, 3, 3)
-    norm_at: int  #: gamma, then beta
-    statistics_at: int  #: offset in the flat buffers: mean, then variance
+    inputs: Shape
+    outputs: Shape
+    mode: int  #: of the shortcut that is added to its inputs: PLAIN, IDENTITY or HALVING
+    weight_at: int  #: offset of the weights (k, c, 3, 3) in the flat parameters
+    norm_at: int  #: offset of gamma there; beta follows
+    statistics_at: int  #: offset of the running mean in the flat buffers; the variance follows
 
     @property
     def stride(self) -> int:
@@ -37,19 +76,19 @@ class Convolution:
 
     @property
     def begins_block(self) -> bool:
-        """Its input map is a block's: kept for the shortcut and for the way back, not computed again."""
+        """Its inputs are a block's: they are kept for the shortcut and the backward pass, not computed again."""
         return self.index % 2 == 1
 
     @property
     def winograd(self) -> bool:
-        """Whether it runs as Winograd's F(2x2, 3x3): all but the stem and those with stride 2, which run directly."""
+        """Whether it runs as Winograd's F(2x2, 3x3). The stem and convolutions with stride 2 run directly."""
         return self.index > 0 and self.stride == 1
 
     @property
     def group(self) -> int:
-        """Images that go through a pass together: as many as fill Winograd's blocks of tiles to 15/16, four at most.
+        """Images that go through a pass together: as many as fill Winograd's blocks of tiles to 15/16, at most four.
 
-        Decides the order of additions in a weight gradient: depends on the geometry only.
+        The group decides the order of additions in a weight gradient, so it depends on the shapes only.
         """
         if self.stride == 2:
             return 1
@@ -59,27 +98,27 @@ class Convolution:
 
     @property
     def flops(self) -> int:
-        """Of one image's forward pass, two a multiply-add, direct convolution."""
+        """Floating-point operations of the forward pass per image: two per multiply-add of the direct convolution."""
         return 2 * 9 * self.outputs.height * self.outputs.width * self.inputs.channels * self.outputs.channels
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The convolutions in order; their last output goes through `tail_mode` to the mean over its pixels."""
+    """The convolutions in order. The last outputs go through `tail_mode` to the mean over their pixels."""
 
     convolutions: tuple[Convolution, ...]
     tail_mode: int
-    kind: int  #: of the halving shortcuts; 0: the network is plain
+    kind: int  #: of the halving shortcuts; 0: the network has no shortcuts
 
 
-def plan(config: ModelConfig, image: Map, layouts: tuple[ParamLayout, ParamLayout]) -> Plan:
-    """Lays out the 6 n + 1 convolutions of the paper's network. layouts: of params, buffers."""
+def plan(config: ModelConfig, image: Shape, layouts: tuple[ParamLayout, ParamLayout]) -> Plan:
+    """The 6 n + 1 convolutions of the paper's network. layouts: of the parameters and of the buffers."""
     params, buffers = layouts
     weights = {spec.name: at for spec, at in params.items()}
     statistics = {spec.name: at for spec, at in buffers.items()}
     layers: list[Convolution] = []
 
-    def add(name: str, norm: str, inputs: Map, outputs: Map, mode: int) -> Map:
+    def add(name: str, norm: str, inputs: Shape, outputs: Shape, mode: int) -> Shape:
         layers.append(
             Convolution(
                 name, len(layers), inputs, outputs, mode,
@@ -88,13 +127,13 @@ def plan(config: ModelConfig, image: Map, layouts: tuple[ParamLayout, ParamLayou
         )  # fmt: skip
         return outputs
 
-    maps = add("conv1", "bn1", image, Map(image.height, image.width, config.filters), PLAIN)
-    mode = PLAIN  # of what the last block ended with
+    shape = add("conv1", "bn1", image, Shape(image.height, image.width, config.filters), PLAIN)
+    mode = PLAIN  # of the shortcut with which the last block ended
     for stage in range(3):
         for block in range(config.n):
             name, halves = f"layer{stage + 1}.{block}", stage > 0 and block == 0
-            outputs = maps.halved() if halves else maps
-            maps = add(f"{name}.conv1", f"{name}.bn1", maps, outputs, mode)
-            maps = add(f"{name}.conv2", f"{name}.bn2", maps, maps, PLAIN)
+            outputs = shape.halved() if halves else shape
+            shape = add(f"{name}.conv1", f"{name}.bn1", shape, outputs, mode)
+            shape = add(f"{name}.conv2", f"{name}.bn2", shape, shape, PLAIN)
             mode = PLAIN if not config.residual else HALVING if halves else IDENTITY
     return Plan(tuple(layers), mode, KINDS[config.shortcut] if config.residual else 0)

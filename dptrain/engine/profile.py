@@ -1,4 +1,4 @@
-"""Where the time of a shard goes: every line of the plan timed by itself, beside the least it could take."""
+"""Where the time of a shard goes: every line of the plan timed by itself, beside the least time it could take."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from dptrain.engine.plan import Convolution
 from dptrain.kernels.fused import peak
 from dptrain.types import F32, U8
 
-_WINOGRAD = 2.25  #: multiply-adds of a direct 3 x 3 convolution for one of F(2x2, 3x3)
+_WINOGRAD = 2.25  #: multiply-adds of a direct 3 x 3 convolution per multiply-add of F(2x2, 3x3)
 
 
 class Line(NamedTuple):
-    """One line of the plan, an image."""
+    """The measurement of one line of the plan, per image."""
 
     name: str
-    microseconds: float  #: best of the takes
-    gflops: float  #: a second, counted as direct convolution
-    gbytes: float  #: a second, of maps read and written
-    floor: float  #: microseconds: products at the core's peak, or maps at the second cache's speed, whichever is more
+    microseconds: float  #: the fastest of the repetitions
+    gflops: float  #: GFLOP/s, counted as direct convolution
+    gbytes: float  #: GB/s of activations read and written
+    floor: float  #: microseconds: products at this core's peak or activations at the second cache's speed, the longer
 
 
-def profile(model: EngineModel, params: F32, x: U8, takes: int) -> list[Line]:
-    """Every pass `takes` times in a row over the shard x: what one image costs with the maps as near as they can be."""
+def profile(model: EngineModel, params: F32, x: U8, repetitions: int) -> list[Line]:
+    """Runs every pass `repetitions` times in a row over the shard x, so the activations are in the nearest caches."""
     arena, passes = model.load(params, x)
     n = len(x)
     passes.forward(n, np.zeros(model.buffers.size, np.float32))
@@ -34,29 +34,28 @@ def profile(model: EngineModel, params: F32, x: U8, takes: int) -> list[Line]:
     core = _Core(peak.fma_gflops(), peak.copy_gbytes())
     lines = []
     for forward in passes.forward_lines:
-        seconds = peak.best(partial(forward.run, 1, n), takes) / n
+        seconds = peak.best(partial(forward.run, 1, n), repetitions) / n
         lines.append(core.line("forward ", forward.layer, seconds, 1))
     for backward in passes.backward_lines:
-        seconds = peak.best(partial(backward.run, n), takes) / n
+        seconds = peak.best(partial(backward.run, n), repetitions) / n
         ways = 1 if backward.layer is None or backward.layer.index == 0 else 2
         lines.append(core.line("backward", backward.layer, seconds, ways))
     return lines
 
 
 class _Core(NamedTuple):
-    """What a pass is held to."""
+    """The limits of this core."""
 
     gflops: float
     gbytes: float
 
     def line(self, way: str, layer: Convolution | None, seconds: float, ways: int) -> Line:
-        """ways: gradients made, or outputs."""
+        """ways: arrays of gradients, or of outputs, that the pass makes."""
         if layer is None:
             return Line(f"{way} means", seconds * 1e6, 0.0, 0.0, 0.0)
         a, y = layer.inputs, layer.outputs
         method, saving = ("winograd", _WINOGRAD) if layer.winograd else ("direct", 1.0)
-        flops, maps = layer.flops * ways, 4 * ways * (a.bare + y.bare)
-        floor = max(flops / saving / self.gflops, maps / self.gbytes) * 1e-3
-        shapes = f"{a.height}x{a.width}x{a.channels} -> {y.height}x{y.width}x{y.channels}"
-        name = f"{way} {layer.name:<16} {shapes} {method}"
-        return Line(name, seconds * 1e6, flops / seconds * 1e-9, maps / seconds * 1e-9, floor)
+        flops, moved = layer.flops * ways, 4 * ways * (a.bare + y.bare)  # bytes
+        floor = max(flops / saving / self.gflops, moved / self.gbytes) * 1e-3
+        name = f"{way} {layer.name:<16} {a} -> {y} {method}"
+        return Line(name, seconds * 1e6, flops / seconds * 1e-9, moved / seconds * 1e-9, floor)

@@ -1,4 +1,4 @@
-"""The weights as the passes read them: packed once for all shards of a step, and on the way back unpacked again."""
+"""The weights as the passes read them: packed once for all shards of a step. Gradients are unpacked the same way."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from dptrain.kernels.conv import pack, unpack
 from dptrain.kernels.winograd import POSITIONS, transform_weights, weights_from_sums
 from dptrain.types import F32, I64
 
-CLASSES = ((1, 1), (1, 2), (2, 1), (2, 2))  #: taps that reach a pixel, by the parity of its row and column
+#: Stride 2: rows and columns of taps that reach a pixel of the inputs, by the parity of its row and column.
+CLASSES = ((1, 1), (1, 2), (2, 1), (2, 2))
 
 
 class LayerWeights:
-    """The weights of one convolution, packed for both directions, and the sums its weight gradient is made from.
+    """The weights of one convolution, packed for both directions, and the sums from which its weight gradient is made.
 
-    Transformed where the convolution runs as Winograd's, in register blocks elsewhere. `forward`, `backward` and `sums`
-    are flat; the weights of each of CLASSES begin in `backward` at `classes_at`.
+    They are transformed if the convolution runs as Winograd's, else they lie in register blocks. `forward`, `backward`
+    and `sums` are flat. The weights for class i of CLASSES begin at `backward[classes_at[i]]`.
     """
 
     def __init__(self, layer: Convolution) -> None:
@@ -54,12 +55,12 @@ class LayerWeights:
         """Reads the layer's weights out of the flat parameters."""
         weights = params[self._slice].reshape(self._shape)
         if self._layer.winograd:
-            transform_weights(weights, self._forward, False)  # noqa: FBT003
-            transform_weights(weights, self._backward[0], True)  # noqa: FBT003
+            transform_weights(weights, self._forward, flip=False)
+            transform_weights(weights, self._backward[0], flip=True)
             return
-        pack(weights, self._forward, 0, 0, 1, False)  # noqa: FBT003
+        pack(weights, self._forward, 0, 0, 1, flip=False)
         for (r, s), packed in zip(CLASSES, self._backward, strict=False):
-            pack(weights, packed, 2 - r, 2 - s, 2, True)  # noqa: FBT003
+            pack(weights, packed, 2 - r, 2 - s, 2, flip=True)
 
     def unpack(self, gradient: F32) -> None:
         """Writes the layer's weight gradient into the flat gradient, from the sums."""
@@ -71,16 +72,16 @@ class LayerWeights:
 
 
 class Weights:
-    """Of all convolutions. Parameters that are the same as last time are not packed again: most shards of a step."""
+    """The packed weights of all convolutions. Parameters unchanged since the last shard are not packed again."""
 
     def __init__(self, convolutions: Sequence[Convolution], size: int) -> None:
         self.layers = [LayerWeights(layer) for layer in convolutions]
-        self.params: F32 = np.full(size, np.nan, np.float32)  # differs from everything, also from itself
+        self.params: F32 = np.full(size, np.nan, np.float32)  # NaN differs from everything
 
     def use(self, params: F32) -> None:
-        """Packs these, unless they are in use already."""
+        """Packs these parameters (size,), unless they are packed already."""
         if np.array_equal(params.view(np.int32), self.params.view(np.int32)):  # as bits: -0.0 is not 0.0
             return
-        self.params[...] = params  # own, writable and aligned: kernels are compiled for one kind of array
+        self.params[...] = params  # a writable copy of our own: kernels are compiled for one kind of array
         for layer in self.layers:
             layer.pack(self.params)

@@ -14,9 +14,9 @@ import numpy as np
 
 from dptrain.errors import UsageError
 from dptrain.model import ParamLayout, ParamSpec
-from dptrain.nn.block import Identity
 from dptrain.nn.layer import Backward, Layer, Run, StandIn
 from dptrain.nn.norm import EPSILON, BatchNorm
+from dptrain.nn.resnet import Identity
 from dptrain.types import F32, Floats
 
 

@@ -13,13 +13,13 @@ from dptrain.kernels.elementary import exp_scalar, log_scalar
 from dptrain.kernels.reference import activation as reference
 from dptrain.types import F32
 
-_SMALL = 1e-4  #: below this 1 - exp loses digits, and x - x^3 / 3 is right to 1e-17 of x
+_SMALL = 1e-4  #: below this 1 - exp loses digits, and x - x^3 / 3 has a relative error of 1e-17
 
 
 @kernel
 def _relu(x: F32, y: F32) -> None:
     for i in range(x.size):
-        y[i] = np.float32(0) if x[i] <= 0 else x[i]  # this way round NaN stays NaN: a diverged run must show
+        y[i] = np.float32(0) if x[i] <= 0 else x[i]  # compared this way, NaN stays NaN and divergence is noticed
 
 
 @kernel
@@ -84,7 +84,7 @@ def _softmax(x: F32, y: F32, logarithm: bool) -> None:
     for i in range(rows):
         top = x[i, 0]
         for k in range(1, classes):
-            if not x[i, k] <= top:  # this way round NaN wins
+            if not x[i, k] <= top:  # compared this way, NaN is the largest
                 top = x[i, k]
         total = 0.0
         for k in range(classes):

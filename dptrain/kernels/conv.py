@@ -29,7 +29,7 @@ from dptrain.types import F32
 def pack(weights: F32, out: F32, r0: int, s0: int, step: int, flip: bool) -> None:
     """Weights (k, c, r, s) to blocks out (b, R, S, c, lanes); lanes run over k.
 
-    flip: lanes run over c instead and taps r0 + step * (R - 1 - i) are taken: the weights of an input gradient.
+    flip: lanes run over c, and taps r0 + step * (R - 1 - i) are taken: the weights of an input gradient.
     """
     blocks, r_taps, s_taps, inner, width = out.shape
     outputs = weights.shape[1] if flip else weights.shape[0]
@@ -63,7 +63,10 @@ def unpack(packed: F32, out: F32) -> None:
 
 @cache
 def _correlate(C: int, K: int, R: int, S: int, XROW: int, XSTEP: int, YSTEP: int, WIDTH: int) -> Callable[..., None]:
-    """One sweep: n images of `rows` rows of WIDTH outputs; compiled for the shape: a closure of plain ints."""
+    """A sweep over n images of `rows` rows of WIDTH outputs, compiled for one shape.
+
+    It closes over plain ints: only then does Numba's cache work in another process.
+    """
 
     @kernel
     def sweep(
@@ -81,7 +84,7 @@ def _correlate(C: int, K: int, R: int, S: int, XROW: int, XSTEP: int, YSTEP: int
 
 @cache
 def _outer(C: int, K: int, R: int, S: int, XROW: int, STRIDE: int, WIDTH: int) -> Callable[..., None]:
-    """The weight gradient of n images, added to dw[k / lanes][r][s][c][lanes]; compiled for the shape."""
+    """Adds the weight gradient of n images to dw[k / lanes][r][s][c][lanes]; compiled for one shape."""
     KP = registers.padded(K)
     YROW = WIDTH * KP
 
@@ -119,8 +122,8 @@ def forward(x: F32, weights: F32, stride: int, pad: int) -> F32:
 def input_gradient(dy: F32, weights: F32, size: tuple[int, int], stride: int, pad: int) -> F32:
     """(n, p, q, k), (k, c, r, s) -> (n, h, w, c) with (h, w) = size.
 
-    Pixels fall into stride x stride classes by their remainder; within a class the gradient is an ordinary correlation
-    of dy with every stride-th tap, so no zeros are inserted and none multiplied.
+    Pixels fall into stride x stride classes by their remainders. Within a class the gradient is an ordinary correlation
+    of dy with every stride-th tap, so no zeros are inserted or multiplied.
     """
     n, p, q, k = dy.shape
     _, c, r_taps, s_taps = weights.shape

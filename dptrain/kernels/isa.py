@@ -1,7 +1,8 @@
-"""What this CPU can do, what the run is allowed to use of it, and the name of the arithmetic.
+"""The instruction sets of this CPU, the level that this process uses, and the name of the arithmetic.
 
-The level changes speed only: every kernel writes down its order of additions, so all levels give the same bits
-(tests/system/test_isa.py). `$DPTRAIN_ISA` (set by `--isa` before kernels are imported) chooses; "auto" takes the best.
+The level changes the speed only: every kernel defines its order of additions, so all levels give the same bits
+(tests/system/test_isa.py). `$DPTRAIN_ISA` chooses the level (`--isa` sets it before kernels are imported); "auto" takes
+the best one.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from dptrain.errors import UsageError
 
-#: Names the order and kind of arithmetic of the fp32 kernels. Change it when any bit of a result may change.
+#: The name of the order and kind of arithmetic in the kernels. Change it when any bit of a result may change.
 NUMERICS = "fp32-v2"
 
 LEVELS = ("avx512", "avx2", "portable")
@@ -26,7 +27,7 @@ _NEEDS = {
 
 @cache
 def cpu_flags() -> frozenset[str]:
-    """Feature flags of this CPU as Linux names them; empty where /proc/cpuinfo does not say."""
+    """Feature flags of this CPU as Linux names them; empty if /proc/cpuinfo has none."""
     try:
         text = Path("/proc/cpuinfo").read_text()
     except OSError:
@@ -38,13 +39,13 @@ def cpu_flags() -> frozenset[str]:
 
 
 def available() -> tuple[str, ...]:
-    """The levels this CPU can run, best first."""
+    """The levels that this CPU can run, best first."""
     return tuple(level for level in LEVELS if cpu_flags() >= _NEEDS[level])
 
 
 @cache
 def level() -> str:
-    """The level in use in this process. Raises UsageError where `$DPTRAIN_ISA` asks for what the CPU lacks."""
+    """The level that this process uses. Raises UsageError if `$DPTRAIN_ISA` is unknown or not for this CPU."""
     asked = os.environ.get("DPTRAIN_ISA", "auto")
     if asked == "auto":
         return available()[0]

@@ -15,7 +15,7 @@ from dptrain.types import F32, F64, I64
 
 @kernel
 def _top(logits: F32, i: int) -> np.float32:
-    """The largest of a row of numbers."""
+    """The largest of row i; NaN is the largest."""
     top = logits[i, 0]
     for k in range(1, logits.shape[1]):
         if not logits[i, k] <= top:
@@ -63,7 +63,7 @@ def _ranks(logits: F32, labels: I64, out: I64) -> None:
 
 @twin(reference.cross_entropy)
 def cross_entropy(logits: F32, labels: I64) -> tuple[F64, F32]:
-    """(n, classes), (n,) -> loss of each sample (n,) float64, gradient of their SUM (n, classes) like the logits."""
+    """(n, classes), (n,) -> loss of each image (n,) float64, gradient of their SUM (n, classes) like the logits."""
     e, totals, losses = np.empty(logits.shape), np.empty(len(labels)), np.empty(len(labels))
     gradient = np.empty(logits.shape, np.float32)
     _softmax(logits, e, totals)
@@ -96,7 +96,7 @@ def _hinge(scores: F32, labels: I64, losses: F64, gradient: F32) -> None:
             gradient[i, k] = 0
             if k != right:
                 margin = 1.0 + np.float64(scores[i, k]) - np.float64(scores[i, right])
-                if not margin <= 0:  # this way round NaN stays
+                if not margin <= 0:  # compared this way, NaN stays NaN
                     total += margin
                     over += 1.0
                     gradient[i, k] = 1
@@ -120,7 +120,7 @@ def _binary_cross_entropy(scores: F32, labels: I64, losses: F64, gradient: F32) 
 
 @twin(reference.hinge)
 def hinge(scores: F32, labels: I64) -> tuple[F64, F32]:
-    """(n, classes), (n,) -> loss of each sample (n,) float64, gradient of their SUM (n, classes) like the scores.
+    """(n, classes), (n,) -> loss of each image (n,) float64, gradient of their SUM (n, classes) like the scores.
 
     Sum over the wrong classes of max(0, 1 + score - score of the right class): the multiclass SVM of Weston & Watkins.
     """
@@ -131,9 +131,9 @@ def hinge(scores: F32, labels: I64) -> tuple[F64, F32]:
 
 @twin(reference.binary_cross_entropy)
 def binary_cross_entropy(scores: F32, labels: I64) -> tuple[F64, F32]:
-    """(n, classes), (n,) -> loss of each sample (n,) float64, gradient of their SUM (n, classes) like the scores.
+    """(n, classes), (n,) -> loss of each image (n,) float64, gradient of their SUM (n, classes) like the scores.
 
-    Each class by itself: sum over the classes of -log sigmoid(score) for the right one, -log(1 - sigmoid(score)) else.
+    Sum over the classes of -log sigmoid(score) for the right class and -log(1 - sigmoid(score)) for the others.
     """
     losses, gradient = np.empty(len(labels)), np.empty(scores.shape, np.float32)
     _binary_cross_entropy(scores, labels, losses, gradient)

@@ -112,7 +112,7 @@ def normalise(x: F32, scale: F32, shift: F32) -> F32:
 
 @twin(reference.reductions)
 def reductions(dy: F32, x: F32, mean: F32) -> tuple[F64, F64]:
-    """Sum of dy, and sum of dy * (x - mean), over samples and pixels: (c,) each, float64."""
+    """Sum of dy, and sum of dy * (x - mean), over images and pixels: (c,) each, float64."""
     channels = x.shape[2]
     total, weighted = np.zeros(channels), np.zeros(channels)
     _sums_of_gradient(dy, x, mean, aligned_empty((4, channels)), aligned_empty((4, channels)), total, weighted)

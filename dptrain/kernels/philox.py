@@ -85,7 +85,7 @@ def words(seed: int, domain: int, epoch: int, stream: int, n: int) -> U32:
 
 @kernel
 def keyed(low: int, high: int, n: int) -> U32:
-    """`n` words of a stream with a key of its own, drawn from another one: for draws a pixel. Returns (n,)."""
+    """`n` words of a stream whose key was drawn from another stream: for draws per pixel. Returns (n,)."""
     key = (np.int64(low), np.int64(high))
     out = np.empty((n + 3) // 4 * 4, np.uint32)
     for b in range((n + 3) // 4):
@@ -96,7 +96,7 @@ def keyed(low: int, high: int, n: int) -> U32:
 
 @kernel
 def blocks(seed: int, domain: int, epoch: int, streams: I64) -> U32:
-    """The first four words of many streams (one a sample). streams: (n,) in [0, 2^32). Returns (n, 4)."""
+    """The first four words of many streams (one per image). streams: (n,) in [0, 2^32). Returns (n, 4)."""
     key = (seed & _LOW, seed >> 32)
     out = np.empty((streams.size, 4), np.uint32)
     for i in range(streams.size):

@@ -1,11 +1,12 @@
-"""3 x 3 convolution, stride 1, pad 1, by Winograd's F(2x2, 3x3): 16 products where the direct way has 36.
+"""3 x 3 convolution with stride 1 and pad 1 by Winograd's F(2x2, 3x3): 16 products in place of 36.
 
-Measured beside the direct kernels in docs/LOG.md: 1.3 to 2 times as fast, and no less exact (shorter chains of sums).
+1.3 to 2 times as fast as the direct kernels, and no less exact, because its chains of sums are shorter (measured:
+docs/LOG.md). Another algorithm for reference/conv.py.
 
-Order of additions. Output: per tile position, input channel after input channel, one fma each, from zero; then the tile
+Order of additions. Outputs: per tile position, input channel after input channel, one fma each, from zero; then the
 transforms of codegen/winograd.py. Weight gradient: tiles in order (image, row, column) in blocks of TILES, the last
-one filled with zeros; within a block tile after tile, one fma each, from zero; the blocks' sums in order, from zero.
-The engine begins a new block with every group of images.
+block filled with zeros; within a block tile after tile, one fma each, from zero; then the sums of the blocks in order,
+from zero. The engine begins a new block with every group of images.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ from dptrain.kernels.compiled import aligned_empty, aligned_zeros, kernel
 from dptrain.types import F32
 
 POSITIONS = 16
-#: Filters a lane whose taps are gathered before any is transformed: long lines of additions, in the first cache.
+#: Filters per lane whose taps are gathered before they are transformed: long lines of additions, in the first cache.
 _AT_ONCE = 8
 
 
 def fits(inputs: int, outputs: int, taps: tuple[int, int], stride: int, pad: int) -> bool:
-    """Whether this module can do it, and does it faster than the direct kernels."""
+    """Whether this file can compute such a convolution (and is then faster than the direct kernels)."""
     return taps == (3, 3) and stride == 1 and pad == 1 and inputs % 8 == 0 and outputs % 8 == 0
 
 
@@ -98,9 +99,10 @@ def convolve(
     x: F32, x_at: int, x_image: int, u: F32, y: F32, y_at: int, y_image: int,
     images: int, rows: int, columns: int, v: F32, m: F32, C: int, K: int, XROW: int, YROW: int,
 ) -> None:  # fmt: skip
-    """y = x convolved with what u was made of, images of rows x columns tiles, framed with zeros. C... are literals.
+    """y = x convolved with the weights from which u was made. Arguments in capitals are literals.
 
-    v, m: (16 * (TILES * C + SPREAD),), (16 * (TILES * K + SPREAD),), scratch.
+    x: `images` images of rows x columns tiles in a frame of zeros. v, m: scratch of (16 * (TILES * C + SPREAD),) and
+    (16 * (TILES * K + SPREAD),) elements.
     """
     literally(C), literally(K), literally(XROW), literally(YROW)
     i, row, column = 0, 0, 0
@@ -130,7 +132,7 @@ def add_sums(
     x: F32, x_at: int, x_image: int, dy: F32, y_at: int, y_image: int, sums: F32,
     images: int, rows: int, columns: int, v: F32, d: F32, C: int, K: int, XROW: int, YROW: int,
 ) -> None:  # fmt: skip
-    """sums (position, k / lanes, c, lanes) += the sixteen products' sums over all tiles; v, d as in `convolve`."""
+    """sums (position, k / lanes, c, lanes) += the sixteen products, summed over all tiles. v, d: scratch."""
     literally(C), literally(K), literally(XROW), literally(YROW)
     i, row, column = 0, 0, 0
     for first in range(0, images * rows * columns, TILES):
@@ -151,7 +153,7 @@ def add_sums(
 
 @cache
 def _sweep(C: int, K: int, XROW: int, YROW: int) -> Callable[..., None]:
-    """`convolve` for the shape; a closure of plain ints is what the cache needs."""
+    """`convolve` for one shape. It closes over plain ints: only then does Numba's cache work in another process."""
 
     @kernel
     def sweep(
@@ -164,7 +166,7 @@ def _sweep(C: int, K: int, XROW: int, YROW: int) -> Callable[..., None]:
 
 @cache
 def _sum_sweep(C: int, K: int, XROW: int, YROW: int) -> Callable[..., None]:
-    """`add_sums` for the shape."""
+    """`add_sums` for one shape."""
 
     @kernel
     def sweep(
@@ -176,7 +178,7 @@ def _sum_sweep(C: int, K: int, XROW: int, YROW: int) -> Callable[..., None]:
 
 
 def scratch(channels: int) -> F32:
-    """Room for TILES tiles of this many channels, transformed."""
+    """Zeros with room for TILES transformed tiles of this many channels."""
     return aligned_zeros((POSITIONS * (TILES * channels + registers.SPREAD),))
 
 
@@ -211,7 +213,7 @@ def _embed(x: F32, out: F32, top: int, left: int) -> None:
 
 
 def _even(x: F32, border: int) -> F32:
-    """x (n, h, w, c) in zeros: `border` before, and after as many as make both sides even."""
+    """x (n, h, w, c) in a frame of zeros `border` wide, and one more row or column where that makes the side even."""
     _, h, w, _ = x.shape
     return framed(x, (border, border), (h + h % 2 + 2 * border, w + w % 2 + 2 * border))
 

@@ -1,4 +1,4 @@
-"""The same values in another shape; the sample stays the first axis."""
+"""Layers that work value by value, softmax over the last axis, and Reshape. The first axis is the image."""
 
 from __future__ import annotations
 

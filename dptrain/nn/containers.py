@@ -1,4 +1,4 @@
-"""Branches: one input to many layers, many inputs to a sum, slices of an input to a layer each."""
+"""Layers made of layers: a sequence, the residual sum, and branches that share, add or split their inputs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dptrain.types import Floats
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """Layers, whose parameters and buffers are its own. How they work together is its subclasses' business."""
+    """Several layers with all their parameters and buffers. Its subclasses define how they work together."""
 
     layers: tuple[Layer, ...]
 
@@ -30,19 +30,19 @@ class Container:
 
 @dataclass(frozen=True, slots=True)
 class Sequential(Container):
-    """Each layer takes what the one before it gives."""
+    """Each layer takes the output of the layer before it."""
 
     def __iter__(self) -> Iterator[Layer]:
         return iter(self.layers)
 
     def insert(self, at: int, layer: Layer) -> Sequential:
-        """A new one, with `layer` as number `at`. Raises IndexError for a place there is not."""
+        """A new Sequential with `layer` at index `at`. Raises IndexError if there is no such place."""
         if not -len(self.layers) <= at <= len(self.layers):
             raise IndexError(f"insert at {at}: there are {len(self.layers)} layers")
         return Sequential((*self.layers[:at], layer, *self.layers[at:]))
 
     def remove(self, at: int) -> Sequential:
-        """A new one, without layer number `at`."""
+        """A new Sequential without the layer at index `at`."""
         kept = list(self.layers)
         kept.pop(at)
         return Sequential(tuple(kept))
@@ -119,7 +119,7 @@ class CAddTable:
 
 @dataclass(frozen=True, slots=True)
 class Parallel(Container):
-    """Layer i on slice i of x along axis `split`; the results, stacked along axis `join` (0 is the sample).
+    """Layer i works on slice i of x along axis `split`. The results are joined along axis `join` (0 is the image).
 
     Torch's Parallel: a slice loses the axis, so x must be as long there as there are layers.
     """

@@ -1,4 +1,4 @@
-"""Affine layer. Computed as a 1 x 1 convolution over images of one pixel: one set of kernels, one order of sums."""
+"""Convolution, its transpose, and the linear layer: a 1 x 1 convolution over images of one pixel."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from dptrain.types import Floats
 class Convolution:
     """(n, h, w, inputs) -> (n, p, q, outputs); p = (h + 2 pad - taps) // stride + 1.
 
-    Weights (outputs, inputs, taps, taps). No shift by default: BatchNorm follows and has one. Taps, stride and pad are
-    one number, or a pair (rows, columns).
+    Weights (outputs, inputs, taps, taps). No bias by default, because the BatchNorm that follows has one. Taps, stride
+    and pad are one number, or a pair (rows, columns).
     """
 
     name: str
@@ -28,13 +28,13 @@ class Convolution:
     taps: int | Pair = 3
     stride: int | Pair = 1
     pad: int | Pair = 1
-    first: bool = False  #: of the network: nobody wants its input gradient, so backward returns an empty array
+    first: bool = False  #: of the network: it needs no input gradient, so backward returns an empty array
     bias: bool = False
     init: str = "kaiming"
 
     @property
     def params(self) -> tuple[ParamSpec, ...]:
-        """The weights, and the shift, if there is one."""
+        """The weights, and the bias if there is one."""
         taps = pair(self.taps)
         fan = (self.inputs * prod(taps), self.outputs * prod(taps))
         weights = ParamSpec(f"{self.name}.weight", (self.outputs, self.inputs, *taps), init=self.init, fan=fan)
@@ -67,7 +67,7 @@ class Convolution:
 
 @dataclass(frozen=True, slots=True)
 class FullConvolution:
-    """(n, p, q, inputs) -> (n, h, w, outputs), a convolution's transpose; h = (p - 1) stride - 2 pad + taps + extra.
+    """(n, p, q, inputs) -> (n, h, w, outputs), a transposed convolution; h = (p - 1) stride - 2 pad + taps + extra.
 
     Weights (inputs, outputs, taps, taps), as in Torch. `extra` rows and columns at the end, fewer than `stride`.
     """
@@ -84,7 +84,7 @@ class FullConvolution:
 
     @property
     def params(self) -> tuple[ParamSpec, ...]:
-        """The weights, and the shift, if there is one."""
+        """The weights, and the bias if there is one."""
         taps = pair(self.taps)
         fan = (self.inputs * prod(taps), self.outputs * prod(taps))
         weights = ParamSpec(f"{self.name}.weight", (self.inputs, self.outputs, *taps), init=self.init, fan=fan)
@@ -114,12 +114,12 @@ class FullConvolution:
 
 
 def _step(stride: Pair) -> tuple[int, Pair]:
-    """(stride the kernels take, every how many of their outputs are kept): they know one stride for both axes."""
+    """(stride of the kernel call, steps between the outputs kept): the kernels have one stride for both axes."""
     return (stride[0], (1, 1)) if stride[0] == stride[1] else (1, stride)
 
 
 def _frame(pad: Pair) -> tuple[int, Pair]:
-    """(pad the kernels take, frame put around the image before): they know one pad for both axes."""
+    """(pad of the kernel call, frame put around the image first): the kernels have one pad for both axes."""
     return (pad[0], (0, 0)) if pad[0] == pad[1] else (0, pad)
 
 
@@ -130,16 +130,16 @@ class Linear:
     name: str
     inputs: int
     outputs: int
-    init: str = "torch"  #: of the weights; the shift is drawn like them with "torch", and 0 otherwise
+    init: str = "torch"  #: of the weights; with "torch" the bias is drawn in the same way, else it is 0
 
     @property
     def params(self) -> tuple[ParamSpec, ...]:
         """Weights and bias."""
         fan = (self.inputs, self.outputs)
-        shift = "torch" if self.init == "torch" else "zeros"
+        bias = "torch" if self.init == "torch" else "zeros"
         return (
             ParamSpec(f"{self.name}.weight", (self.outputs, self.inputs), init=self.init, fan=fan),
-            ParamSpec(f"{self.name}.bias", (self.outputs,), decay=False, init=shift, fan=fan),
+            ParamSpec(f"{self.name}.bias", (self.outputs,), decay=False, init=bias, fan=fan),
         )
 
     @property
@@ -154,7 +154,7 @@ class Linear:
         def backward(dy: Floats, gradients: dict[str, Floats]) -> Floats:
             out = dy[:, None, None, :]
             gradients[f"{self.name}.weight"][...] = conv.weight_gradient(pixel, out, (1, 1), 1, 0)[:, :, 0, 0]
-            gradients[f"{self.name}.bias"][...] = reduce(np.add, dy)  # sample after sample
+            gradients[f"{self.name}.bias"][...] = reduce(np.add, dy)  # image after image
             return conv.input_gradient(out, weights, (1, 1), 1, 0)[:, 0, 0]
 
         return y, backward

@@ -1,4 +1,4 @@
-"""What is minimised: from scores and labels to the loss of each sample, and the gradient of their sum."""
+"""The losses: from scores and labels to the loss of each image, and the gradient of their sum."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ MEASURES: dict[str, Measure] = {
 
 @dataclass(frozen=True, slots=True)
 class Criterion:
-    """A measure, and what the samples of each class count in it.
+    """A loss, and the weight of each class in it.
 
-    Everything stays a SUM. The mean over a batch is divided once, by `count` of all its labels: with class weights that
-    is the sum of the weights, as in Torch's ClassNLLCriterion (sizeAverage) and in PyTorch, not the number of samples.
+    Everything is a SUM. The sum over a batch is divided once, by `count` of all its labels. With class weights that is
+    the sum of the weights, not the number of images, as in Torch's ClassNLLCriterion (sizeAverage) and in PyTorch.
     """
 
     plain: Measure
-    weights: tuple[float, ...] = ()  #: by class; (): one each
+    weights: tuple[float, ...] = ()  #: one per class; (): all 1
 
     def __call__(self, scores: Floats, labels: I64) -> tuple[F64, Floats]:
         losses, gradient = self.plain(scores, labels)
@@ -58,18 +58,21 @@ class Criterion:
         return ShardScore(len(labels), int((ranks == 0).sum()), int((ranks < 5).sum()), sum(losses.tolist()))
 
     def count(self, labels: I64) -> float:
-        """What these samples count together. Exact in any order: the samples of a class are counted first."""
+        """The sum of the weights of these labels. Exact in any order: the images of each class are counted first."""
         if not self.weights:
             return len(labels)
-        samples = np.bincount(labels, minlength=len(self.weights)).tolist()
-        return sum((n * weight for n, weight in zip(samples, self.weights, strict=True)), 0.0)
+        images = np.bincount(labels, minlength=len(self.weights)).tolist()
+        return sum((n * weight for n, weight in zip(images, self.weights, strict=True)), 0.0)
 
 
 PLAIN = Criterion(loss.cross_entropy)
 
 
 def make_criterion(name: str, weights: tuple[float, ...], classes: int) -> Criterion:
-    """By its name. Raises UsageError for a name there is not, or weights that are not one a class, or all 0."""
+    """The criterion of this name.
+
+    Raises UsageError for an unknown name, and for weights that are not one per class or all 0.
+    """
     if name not in MEASURES:
         raise UsageError(f"criterion {name!r} is unknown; there are {', '.join(MEASURES)}")
     if weights and len(weights) != classes:

@@ -1,4 +1,4 @@
-"""What a network looks like: its layers in order, what goes in and out of each, and how much each one learns."""
+"""The layers of a network in order: the shapes that go in and out of each, and its number of parameters."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from dptrain.nn.network import Network, children
 
 
 class Row(NamedTuple):
-    """One layer that holds no others."""
+    """One layer that contains no others."""
 
     depth: int  #: containers around it
-    layer: str  #: as it is constructed, without what is as always
-    given: str  #: shape without the sample, "32x32x3"
-    made: str
+    layer: str  #: its class and the fields that differ from their defaults
+    given: str  #: shape of the input without the first axis, "32x32x3"
+    made: str  #: shape of the output
     params: int
 
 
 def describe(network: Network) -> list[Row]:
-    """Row by row in the order of computation. Runs two blank images through in float64, which compiles nothing."""
+    """One row per layer, in the order of computation. Runs two blank images in float64, which compiles nothing."""
     image = network.image
     x = np.zeros((2, image.height, image.width, image.channels))
     layout = ParamLayout(network.network.params)
@@ -48,7 +48,7 @@ def table(rows: list[Row]) -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True)
 class _Watched(StandIn):
-    """A layer that leaves a row behind."""
+    """A layer that records a row when it runs."""
 
     rows: list[Row] = field(repr=False)
     depth: int
@@ -61,7 +61,7 @@ class _Watched(StandIn):
 
 
 def _watched(layer: Layer, rows: list[Row], depth: int) -> Layer:
-    """The same network, every layer of which that holds no others is watched."""
+    """The same network, in which every layer that contains no others records a row."""
     if not any(children(layer)):
         return _Watched(layer, rows, depth)
 
@@ -77,14 +77,16 @@ def _watched(layer: Layer, rows: list[Row], depth: int) -> Layer:
 
 
 def _constructed(layer: object) -> str:
-    """`Convolution(conv1, 3, 16)`: the class and its fields, but for defaults."""
-    told = []
+    """`Convolution(conv1, 3, 16)`: the class and the fields that differ from their defaults."""
+    shown = []
     for f in fields(layer) if is_dataclass(layer) else ():
         value = getattr(layer, f.name)
         if f.name in ("params", "buffers") or value == f.default or not f.repr:
             continue
-        told.append(str(value) if isinstance(value, str | int) and not isinstance(value, bool) else f"{f.name}={value}")
-    return f"{type(layer).__name__}({', '.join(told)})" if told else type(layer).__name__
+        shown.append(
+            str(value) if isinstance(value, str | int) and not isinstance(value, bool) else f"{f.name}={value}"
+        )
+    return f"{type(layer).__name__}({', '.join(shown)})" if shown else type(layer).__name__
 
 
 def _shape(x: Signal) -> str:

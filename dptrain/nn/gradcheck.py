@@ -1,4 +1,4 @@
-"""One example or more of every layer, with the shape of an input: what `dptrain gradcheck` and the tests go through."""
+"""Gradients against finite differences in float64, and the examples of layers that `dptrain gradcheck` checks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import numpy as np
 from dptrain.kernels import normal, philox
 from dptrain.model import ParamLayout
 from dptrain.nn.activations import LogSoftMax, MulConstant, ReLU, Reshape, Sigmoid, SoftMax, Tanh, Threshold
-from dptrain.nn.block import AveragePool, Identity, Subsample
 from dptrain.nn.containers import CAddTable, ConcatTable, Parallel, Residual, Sequential
 from dptrain.nn.convolution import Convolution, FullConvolution, Linear
 from dptrain.nn.criterion import Measure
@@ -25,19 +24,20 @@ from dptrain.nn.pooling import (
     ReplicationPadding,
     UpSampling,
 )
+from dptrain.nn.resnet import AveragePool, Identity, Subsample
 from dptrain.types import F64, I64, Floats
 
-TOLERANCE = 1e-6  #: largest relative error of a right gradient; of a wrong one it is about 1
-#: A kink (ReLU, maximum) between x - h and x + h spoils the difference, not the gradient: the next step is tried.
+TOLERANCE = 1e-6  #: largest relative error of a correct gradient; that of a wrong one is about 1
+#: A kink (ReLU, maximum) between x - h and x + h makes the difference wrong, not the gradient: the next step is tried.
 _STEPS = (1e-5, 3e-6, 1e-6, 3e-7)
-_ENTRIES = 40  #: of each array, drawn at random; of a whole network's a fifth, for it has many arrays
+_ENTRIES = 40  #: checked per array, chosen at random; a fifth of them in a whole network, which has many arrays
 _X, _WEIGHTS, _SPREAD, _PICK = range(4)  #: streams
 
 
 def check_layer(layer: Layer, x: F64) -> float:
-    """Worst relative error of the gradients of the sum of weighted outputs, by x and by every parameter.
+    """Worst relative error of the gradients of a weighted sum of the outputs, by x and by every parameter.
 
-    Raises AssertionError where a gradient has another shape than its array.
+    Raises AssertionError if a gradient has another shape than its array.
     """
     weights: list[F64] = []
 
@@ -50,7 +50,7 @@ def check_layer(layer: Layer, x: F64) -> float:
 
 
 def check_network(layer: Layer, x: F64, labels: I64, criterion: Measure) -> float:
-    """The same for a whole network under its criterion."""
+    """As `check_layer`, for a whole network under its criterion."""
 
     def measure(y: Floats) -> tuple[float, Floats]:
         losses, dy = criterion(y, labels)
@@ -67,14 +67,14 @@ def check_criterion(criterion: Measure, scores: F64, labels: I64) -> float:
 
 
 def draws(shape: tuple[int, ...], stream: int = _X) -> F64:
-    """Normal deviates, always the same ones."""
+    """Normal deviates of this shape, float64. The same stream gives the same values."""
     return normal.normals(0, philox.Domain.CANARY, stream, int(np.prod(shape))).reshape(shape)
 
 
 def _worst(layer: Layer, x: F64, measure: Callable[[Floats], tuple[float, Floats]], entries: int) -> float:
     layout = ParamLayout(layer.params)
     flat = initial_params(layout, seed=1).astype(np.float64)
-    flat += 0.05 * draws(flat.shape, _SPREAD)  # shifts of 0 and scales of 1 would hide errors
+    flat += 0.05 * draws(flat.shape, _SPREAD)  # biases of 0 and scales of 1 would hide errors
     run = Run(layout.views(flat), {}, training=True)
     gradient = np.zeros(layout.size)
     y, backward = layer(run, x)
@@ -84,15 +84,15 @@ def _worst(layer: Layer, x: F64, measure: Callable[[Floats], tuple[float, Floats
         y, _ = layer(run, x)
         return measure(y)[0]
 
-    # Before a BatchNorm a shift has no gradient but rounding errors: errors are held against the largest of all.
+    # A bias before a BatchNorm has a gradient of rounding errors only, so errors are relative to the largest gradient.
     floor = 1e-3 * max(float(np.abs(part).max(initial=1e-9)) for part in (gradient, dx))
-    worst = 0.0 if dx.size == 0 else _compare(x, dx, value, floor, entries)  # a network's first layer gives none
+    worst = 0.0 if dx.size == 0 else _compare(x, dx, value, floor, entries)  # the first layer of a network returns none
     views, gradients = layout.views(flat), layout.views(gradient)
     return max([worst, *(_compare(views[name], gradients[name], value, floor, entries) for name in views)])
 
 
 def _compare(array: Floats, gradient: Floats, value: Callable[[], float], floor: float, entries: int) -> float:
-    """Worst error at some entries of `array`, which is changed and changed back."""
+    """Worst error at some entries of `array`, each of which is changed and restored."""
     assert gradient.shape == array.shape, f"gradient {gradient.shape} of an array {array.shape}"
     flat, expected = array.reshape(-1), gradient.reshape(-1)
     order = philox.permutation(0, philox.Domain.CANARY, _PICK, array.size)[:entries]
@@ -121,7 +121,7 @@ _FLAT = (5, 7)
 EXAMPLES: dict[str, tuple[Layer, tuple[int, ...]]] = {
     "Convolution": (Convolution("a", 4, 3), _IMAGE),
     "Convolution, stride 2 that does not tile": (Convolution("a", 4, 3, stride=2), _IMAGE),
-    "Convolution, 1x1, stride 2, shift": (Convolution("a", 4, 3, taps=1, stride=2, pad=0, bias=True), _IMAGE),
+    "Convolution, 1x1, stride 2, bias": (Convolution("a", 4, 3, taps=1, stride=2, pad=0, bias=True), _IMAGE),
     "Convolution, 5x3, stride 2x3, pad 2x0": (Convolution("a", 3, 2, (5, 3), (2, 3), (2, 0), bias=True), _ODD),
     "Convolution, first": (Convolution("a", 4, 3, first=True), _IMAGE),
     "FullConvolution": (FullConvolution("a", 4, 3), _IMAGE),

@@ -1,4 +1,4 @@
-"""First weights. Drawn from counter-based streams by parameter number: the same on every machine, in any order."""
+"""Initial weights, drawn from counter-based streams by parameter number: the same on every machine, in any order."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dptrain.types import F32, F64
 
 
 class Stream(NamedTuple):
-    """Where one array's numbers come from."""
+    """The source of the numbers of one array."""
 
     seed: int
     number: int  #: of the array in its layout
@@ -36,12 +36,12 @@ def kaiming(stream: Stream, spec: ParamSpec) -> F64:
 
 
 def fan_in(stream: Stream, spec: ParamSpec) -> F64:
-    """N(0, 1 / fan in): PyFunt's affine layer, and its convolution where it is not Kaiming's."""
+    """N(0, 1 / fan in): PyFunt's linear layer, and its convolution unless that is Kaiming's."""
     return stream.normals(spec.shape) * math.sqrt(1.0 / spec.fan[0])
 
 
 def torch(stream: Stream, spec: ParamSpec) -> F64:
-    """U(-1 / sqrt(fan in), 1 / sqrt(fan in)): Torch's affine layer, weights and shifts."""
+    """U(-1 / sqrt(fan in), 1 / sqrt(fan in)): Torch's linear layer, weights and biases."""
     return (2.0 * stream.uniforms(spec.shape) - 1.0) / math.sqrt(spec.fan[0])
 
 
@@ -51,16 +51,16 @@ def xavier(stream: Stream, spec: ParamSpec) -> F64:
 
 
 def orthogonal(stream: Stream, spec: ParamSpec) -> F64:
-    """sqrt(2) times a matrix of orthonormal rows or columns, whichever are fewer: Saxe et al. 2014, with ReLU's gain.
+    """sqrt(2), the gain of ReLU, times a matrix of orthonormal rows, or columns if they are fewer: Saxe et al. 2014.
 
-    The matrix is (first axis) x (the others). Gram and Schmidt, twice, with every sum taken in order: LAPACK's bits
-    depend on the CPU.
+    The matrix is (first axis) x (the other axes). Gram-Schmidt twice, with every sum taken in order, because the bits
+    of LAPACK depend on the CPU.
     """
     tall = spec.shape[0] > math.prod(spec.shape[1:])
     drawn = stream.normals(spec.shape).reshape(spec.shape[0], -1)
     rows = drawn.T.copy() if tall else drawn
     for i, row in enumerate(rows):
-        for _ in range(2):  # once leaves rounding errors of the size of the condition number
+        for _ in range(2):  # once would leave rounding errors of the size of the condition number
             for other in rows[:i]:
                 row -= _in_order(row * other) * other
         row /= math.sqrt(_in_order(row * row))
@@ -68,12 +68,12 @@ def orthogonal(stream: Stream, spec: ParamSpec) -> F64:
 
 
 def _in_order(x: F64) -> float:
-    """The sum, from the first to the last: np.sum's order depends on the CPU."""
+    """The sum from the first to the last element: the order of np.sum depends on the CPU."""
     return float(np.add.accumulate(x)[-1])
 
 
-def _normal(mean: float, deviation: float) -> Callable[[Stream, ParamSpec], F64]:
-    return lambda stream, spec: stream.normals(spec.shape) * deviation + mean
+def _normal(mean: float, std: float) -> Callable[[Stream, ParamSpec], F64]:
+    return lambda stream, spec: stream.normals(spec.shape) * std + mean
 
 
 INITIALISERS: dict[str, Callable[[Stream, ParamSpec], F64]] = {
@@ -92,7 +92,7 @@ INITIALISERS: dict[str, Callable[[Stream, ParamSpec], F64]] = {
 
 
 def initial_params(layout: ParamLayout, seed: int) -> F32:
-    """(layout.size,): each array as its spec says. Raises UsageError for an initialiser there is not."""
+    """(layout.size,): each array as its spec says. Raises UsageError for an unknown initialiser."""
     flat = np.zeros(layout.size, np.float32)
     views = layout.views(flat)
     for number, spec in enumerate(layout.specs):

@@ -1,4 +1,4 @@
-"""Small moves on images (n, h, w, c) that several layers make: frames, gaps, sums over all but the channels."""
+"""What a layer is, and the operations on images (n, h, w, c) that several layers share."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Signal: TypeAlias = Any
 
 
 class Chance(NamedTuple):
-    """What a layer that draws by chance draws from: the same three numbers, the same draws, on every machine."""
+    """The source of a layer's random draws: the same three numbers give the same draws on every machine."""
 
     seed: int = 0  #: of the run
     step: int = 0  #: updates applied before this one
@@ -26,11 +26,11 @@ class Chance(NamedTuple):
 
 @dataclass(slots=True)
 class Run:
-    """One forward pass: the named arrays the layers read, and what they leave behind."""
+    """One forward pass: the named arrays that the layers read, and the statistics that they record."""
 
     params: Mapping[str, Floats]  #: learnable arrays, by name
     buffers: Mapping[str, Floats]  #: running statistics, by name; read only when not training
-    training: bool  #: BatchNorm takes the statistics of this batch, and leaves them in `statistics`; dropout drops
+    training: bool  #: BatchNorm uses the statistics of this shard and records them in `statistics`; dropout drops
     statistics: dict[str, Floats] = field(default_factory=dict)  #: same names as buffers: mean, UNBIASED variance
     chance: Chance = field(default_factory=Chance)
 
@@ -38,7 +38,7 @@ class Run:
 class Backward(Protocol):
     """Takes the gradient of a layer's output; writes the layer's own gradients by name; returns that of its input.
 
-    What it needs from the forward pass it holds itself. Call it at most once, and never change `dy` in place.
+    It holds what it needs from the forward pass. Call it at most once. It never changes `dy` in place.
     """
 
     def __call__(self, dy: Signal, gradients: dict[str, Floats]) -> Signal:
@@ -47,7 +47,7 @@ class Backward(Protocol):
 
 
 class Layer(Protocol):
-    """A layer, or a network of layers. A frozen dataclass: whoever walks over a network finds layers in its fields."""
+    """A layer, or a network of layers: a frozen dataclass whose fields hold the layers inside it."""
 
     @property
     def params(self) -> tuple[ParamSpec, ...]:
@@ -66,7 +66,7 @@ class Layer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StandIn:
-    """In place of a layer, with its parameters and buffers. What it does instead is its subclasses' business."""
+    """Replaces a layer and has its parameters and buffers. Its subclasses define what it does instead."""
 
     of: Layer
 
@@ -85,12 +85,12 @@ Pair: TypeAlias = tuple[int, int]  #: rows, columns
 
 
 def pair(value: int | Pair) -> Pair:
-    """One number for both axes, or one each."""
+    """(rows, columns), from one number for both or from a pair."""
     return (value, value) if isinstance(value, int) else value
 
 
 def framed(x: Floats, frame: Pair) -> Floats:
-    """With `frame` rows and columns of zeros on each side."""
+    """x with `frame` rows and columns of zeros on each side."""
     if frame == (0, 0):
         return x
     n, h, w, c = x.shape
@@ -100,7 +100,7 @@ def framed(x: Floats, frame: Pair) -> Floats:
 
 
 def cropped(x: Floats, frame: Pair) -> Floats:
-    """Without `frame` rows and columns on each side, C order."""
+    """x without `frame` rows and columns on each side, C order."""
     if frame == (0, 0):
         return x
     return np.ascontiguousarray(x[:, frame[0] : x.shape[1] - frame[0], frame[1] : x.shape[2] - frame[1]])
@@ -116,6 +116,6 @@ def dilated(dy: Floats, keep: Pair, size: tuple[int, ...]) -> Floats:
 
 
 def channel_sums(dy: Floats) -> Floats:
-    """(n, ..., c) -> (c,), float64, in the order the norm kernels add."""
+    """Sums over all axes but the last: (n, ..., c) -> (c,) float64, in the order of kernels/norm.py."""
     flat = dy.reshape(dy.shape[0], -1, dy.shape[-1])
     return norm.reductions(flat, flat, np.zeros(flat.shape[2], flat.dtype))[0]

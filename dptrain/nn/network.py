@@ -1,4 +1,4 @@
-"""A network as the trainer sees it: uint8 in, sums over the shard out (the seam `dptrain.model.Model`)."""
+"""A network as the trainer sees it, `dptrain.model.Model`: uint8 images in, sums over a shard out."""
 
 from __future__ import annotations
 
@@ -16,11 +16,14 @@ from dptrain.types import F32, I64, U8
 
 @dataclass(frozen=True, slots=True)
 class ImageShape:
-    """What comes in: height, width, channels."""
+    """The images a network takes: height, width, channels."""
 
     height: int
     width: int
     channels: int
+
+    def __str__(self) -> str:
+        return f"{self.height}x{self.width}x{self.channels}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +33,11 @@ class Network:
     image: ImageShape
     classes: int
     network: Layer = field(repr=False)
-    origin: str = ""  #: SHA-256 (hex) of the file it was read from; "": one of ours
+    origin: str = ""  #: SHA-256 (hex) of the file it was read from; "": built in
 
 
 def children(layer: object) -> Iterator[Layer]:
-    """The layers in the fields of a layer, in order; none for one that is no container."""
+    """The layers in the fields of a layer, in order; none for a layer that contains no others."""
     for part in fields(layer) if is_dataclass(layer) else ():
         value = getattr(layer, part.name)
         for item in value if isinstance(value, tuple) else (value,):
@@ -43,7 +46,7 @@ def children(layer: object) -> Iterator[Layer]:
 
 
 def leaves(layer: Layer) -> Iterator[Layer]:
-    """The layers of a network that hold no others, in order."""
+    """The layers of a network that contain no others, in order."""
     inner = list(children(layer))
     if not inner:
         yield layer
@@ -51,11 +54,14 @@ def leaves(layer: Layer) -> Iterator[Layer]:
         yield from leaves(child)
 
 
-_CHUNK = 32  #: samples scored at a time: activations stay in the cache
+_CHUNK = 32  #: images scored at a time: their activations stay in the cache
 
 
 class NetworkModel:
-    """Layer by layer, readable; one thread at a time. Pixel mean, (c,) or (h, w, c), and std, (c,): of 0..255."""
+    """A network computed layer by layer; for one thread at a time.
+
+    `standard`: mean (c,) or (h, w, c) and standard deviation (c,) of the pixels, in units of 0..255.
+    """
 
     def __init__(
         self,
@@ -70,11 +76,11 @@ class NetworkModel:
         self.buffers = ParamLayout(network.network.buffers)
         self._mean, self._std = (part.astype(np.float32) for part in standard)
         self._criterion = criterion
-        self._l2 = l2  #: l2 / 2 times the sum of the squared weights is part of every sample's loss
-        self._seed = seed  #: of what is drawn by chance
+        self._l2 = l2  #: l2 / 2 times the sum of the squared weights is part of the loss of every image
+        self._seed = seed  #: of the random draws in training
 
     def gradient(self, params: F32, x: U8, y: I64, step: int = 0, shard: int = 0) -> ShardResult:
-        """Forward and backward of one shard. x: (n, h, w, c) uint8, y: (n,). BatchNorm over the shard. Sums."""
+        """Sums over a shard. x: images (n, h, w, c) uint8, y: labels (n,). BatchNorm normalises over the shard."""
         flat, statistics = np.zeros(self.params.size, np.float32), np.zeros(self.buffers.size, np.float32)
         run = Run(self.params.views(params), {}, training=True, chance=Chance(self._seed, step, shard))
         logits, backward = self.network.network(run, self._standardise(x))
@@ -82,7 +88,7 @@ class NetworkModel:
         backward(dlogits, self.params.views(flat))
         samples, total = len(y), sum(losses.tolist())
         if self._l2:
-            counted = self._criterion.count(y)  # what the sums are divided by in the end
+            counted = self._criterion.count(y)  # the sums over a batch are divided by the sum of these
             total += counted * (self._l2 / 2) * _sum_of_squares(params)
             flat += np.float32(counted * self._l2) * params
         for name, view in self.buffers.views(statistics).items():
@@ -91,7 +97,7 @@ class NetworkModel:
         return ShardResult(flat, statistics, total, hits, samples)
 
     def logits(self, params: F32, buffers: F32, x: U8) -> F32:
-        """(n, h, w, c) uint8 -> (n, classes), with running statistics: a score never depends on its batch mates."""
+        """(n, h, w, c) uint8 -> scores (n, classes), with running statistics: no image influences another's scores."""
         run = Run(self.params.views(params), self.buffers.views(buffers), training=False)
         out = np.empty((len(x), self.network.classes), np.float32)
         for at in range(0, len(x), _CHUNK):
@@ -101,10 +107,10 @@ class NetworkModel:
     def _standardise(self, x: U8) -> F32:
         image = self.network.image
         if x.ndim != 4 or x.shape[1:] != (image.height, image.width, image.channels):
-            raise ValueError(f"images of shape {x.shape[1:]}; the network was built for {image}")
+            raise ValueError(f"images of shape {x.shape[1:]}, but the network was built for {image}")
         return pixels.standardise(x, self._mean, self._std)
 
 
 def _sum_of_squares(params: F32) -> float:
-    """From the first to the last, float64: np.sum's order depends on the CPU."""
+    """From the first to the last, in float64: the order of np.sum depends on the CPU."""
     return float(np.add.accumulate(np.square(params, dtype=np.float64))[-1])

@@ -1,8 +1,9 @@
-"""Which network a configuration names: one of ours, or one from a Python file that this host was told it may run.
+"""From a configuration to a network: a built-in one, or one from a Python file that this host may run.
 
-A name comes over the wire; a path never does. The files are those of this process's own command line
-(`--networks FILE.py`), so a coordinator cannot make a worker run code the worker's owner has not chosen. The SHA-256 of
-the file is part of the parameter layout, hence of the run's identity: a worker with another version of it is refused.
+Messages carry the name of a network, never a path. The files come from the command line of this process
+(`--networks FILE.py`), so a coordinator cannot make a worker run code that the owner of the worker did not choose. The
+SHA-256 of the file is part of the parameter layout and so of the run's identity: a worker with another version of the
+file is refused.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TypeAlias, cast
@@ -22,19 +23,21 @@ from dptrain.model import ParamLayout
 from dptrain.nn.activations import ReLU, Reshape
 from dptrain.nn.containers import Sequential
 from dptrain.nn.convolution import Convolution
+from dptrain.nn.criterion import make_criterion
 from dptrain.nn.initialise import initial_params
 from dptrain.nn.layer import Layer, Run
-from dptrain.nn.network import ImageShape, Network
+from dptrain.nn.network import ImageShape, Network, NetworkModel
 from dptrain.nn.norm import BatchNorm
 from dptrain.nn.pooling import GlobalAverage, MaxPooling
 from dptrain.nn.resnet import head, resnet
 from dptrain.settings import ModelConfig
+from dptrain.types import F32
 
 
 def lenet(config: ModelConfig, image: ImageShape, classes: int) -> Network:
-    """Two times 5 x 5 convolution, ReLU, maximum of 2 x 2 (F, then 2F channels); hidden affine layers; scores.
+    """Twice: 5 x 5 convolution, ReLU, maximum of 2 x 2 (F, then 2F channels). Then hidden linear layers and scores.
 
-    Of the configuration it takes filters, hidden, dropout and the initialisers. Raises UsageError for tiny images.
+    It uses filters, hidden, dropout and the initialisers of the configuration. Raises UsageError for tiny images.
     """
     if min(image.height, image.width) < 4:
         raise UsageError(f"images of {image.height}x{image.width} do not fit lenet: both sides must be at least 4")
@@ -53,9 +56,9 @@ def lenet(config: ModelConfig, image: ImageShape, classes: int) -> Network:
 
 
 def vgg(config: ModelConfig, image: ImageShape, classes: int) -> Network:
-    """Three stages of n times conv, BatchNorm, ReLU at F, 2F, 4F channels; global average; hidden layers; scores.
+    """Three stages of n times convolution, BatchNorm, ReLU (F, 2F, 4F channels); global average; hidden layers; scores.
 
-    Of the configuration it takes n, filters, hidden, dropout and the initialisers. Raises UsageError for tiny images.
+    It uses n, filters, hidden, dropout and the initialisers of the configuration. Raises UsageError for tiny images.
     """
     if min(image.height, image.width) < 4:
         raise UsageError(f"images of {image.height}x{image.width} do not fit vgg: both sides must be at least 4")
@@ -74,11 +77,11 @@ def vgg(config: ModelConfig, image: ImageShape, classes: int) -> Network:
     return Network(image, classes, Sequential(tuple(layers)))
 
 
-#: What a file offers: (configuration, shape of an image, classes) -> a layer (n, h, w, c) -> (n, classes).
+#: The function in a file: (configuration, shape of an image, classes) -> a layer (n, h, w, c) -> (n, classes).
 Builder: TypeAlias = Callable[[ModelConfig, ImageShape, int], Layer]
 
-#: What somebody else's file may raise: all that Python raises by itself and that tells of an error in it, and sys.exit,
-#: which would end the run without a word. Not MemoryError (a network too large) and KeyboardInterrupt, which are ours.
+#: Errors in a user's file that become a UsageError: all that Python raises for an error in the file, and sys.exit,
+#: which would end the run without a message. Not MemoryError (a network too large) and not KeyboardInterrupt.
 _THEIRS = (
     ArithmeticError, AssertionError, AttributeError, BufferError, EOFError, ImportError, LookupError, NameError,
     OSError, RuntimeError, StopIteration, SyntaxError, SystemExit, TypeError, ValueError, Warning,
@@ -88,13 +91,40 @@ NETWORKS: dict[str, Callable[[ModelConfig, ImageShape, int], Network]] = {"resne
 
 
 def build_network(config: ModelConfig, image: ImageShape, classes: int, files: tuple[str, ...] = ()) -> Network:
-    """The network `config.network` names. Raises UsageError where there is none, or it does not fit the images."""
+    """The network `config.network`. Raises UsageError if there is none or it does not fit the images."""
     if ":" in config.network:
         return _from_file(config, image, classes, files)
     if config.network not in NETWORKS:
         known = f"there are {', '.join(NETWORKS)}, and FILE:FUNCTION of files given with --networks"
         raise UsageError(f"network {config.network!r} is unknown: {known}{nearest(config.network, NETWORKS)}")
     return NETWORKS[config.network](config, image, classes)
+
+
+def build(  # noqa: PLR0913  # what the identity of a run says about its network, and the files it may come from
+    config: ModelConfig,
+    image: tuple[int, int, int],
+    classes: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    *,
+    seed: int = 0,
+    files: tuple[str, ...] = (),
+) -> NetworkModel:
+    """The network of `config` as a model for images (h, w, c).
+
+    mean, std: mean and standard deviation of the pixels in units of 0..255, one per channel; the mean may also have one
+    value per pixel and channel, (h, w, c) in C order. `seed`: of the random draws in training. `files`: the Python
+    files whose networks may be run. Raises UsageError if there is no such network or it does not fit the images.
+    """
+    network = build_network(config, ImageShape(*image), classes, files)
+    criterion = make_criterion(config.criterion, config.class_weights, classes)
+    return NetworkModel(network, (pixel_means(mean, image), np.asarray(std, np.float32)), criterion, config.l2, seed)
+
+
+def pixel_means(mean: Sequence[float], image: tuple[int, int, int]) -> F32:
+    """(c,), or (h, w, c) if `mean` has one value per pixel and channel."""
+    means = np.asarray(mean, np.float32)
+    return means if means.size == image[2] else means.reshape(image)
 
 
 def _from_file(config: ModelConfig, image: ImageShape, classes: int, files: tuple[str, ...]) -> Network:
@@ -112,8 +142,8 @@ def _from_file(config: ModelConfig, image: ImageShape, classes: int, files: tupl
     except OSError as error:
         raise UsageError(f"--networks {path}: cannot be read: {error.strerror}") from error
     try:
-        build = cast(Builder, getattr(_load(path), function))
-        layer = build(config, image, classes)
+        builder = cast(Builder, getattr(_load(path), function))
+        layer = builder(config, image, classes)
         _refuse_misfit(layer, image, classes)
     except _THEIRS as error:
         raise UsageError(f"{path}, {function}: {type(error).__name__}: {' '.join(str(error).split())}") from error
@@ -132,10 +162,10 @@ def _load(path: Path) -> ModuleType:
 
 
 def _refuse_misfit(layer: Layer, image: ImageShape, classes: int) -> None:
-    """Raises ValueError where two images do not come out as scores; in float64, which compiles nothing."""
+    """Raises ValueError if two images do not give scores (2, classes). Runs in float64, which compiles nothing."""
     layout = ParamLayout(layer.params)
     x = np.zeros((2, image.height, image.width, image.channels))
     params = layout.views(initial_params(layout, 0).astype(np.float64))
     y, _ = layer(Run(params, {}, training=True), x)
     if y.shape != (2, classes):
-        raise ValueError(f"2 images of {image} came out as {y.shape}; must be (2, {classes})")
+        raise ValueError(f"2 images of {image} gave scores of shape {y.shape}; it must be (2, {classes})")

@@ -1,4 +1,4 @@
-"""Dropout (Srivastava et al. 2014), inverted: what is kept is scaled up in training, evaluation changes nothing."""
+"""Layers that differ in training and evaluation: BatchNorm (Ioffe & Szegedy 2015), dropout (Srivastava et al. 2014)."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from dptrain.model import ParamSpec
 from dptrain.nn.layer import Backward, Chance, Run
 from dptrain.types import Floats
 
-EPSILON = 1e-5  #: as in PyTorch and the seeds
+EPSILON = 1e-5  #: as in PyTorch and the predecessors
 
 
 @dataclass(frozen=True, slots=True)
 class BatchNorm:
-    """(n, ..., channels) -> the same shape. Training: statistics of this batch; else the running ones.
+    """(n, ..., channels) -> the same shape. Training uses the statistics of the shard, evaluation the running ones.
 
-    Normalises with the biased variance; hands on the unbiased one for the running statistics, as Torch does.
+    It normalises with the biased variance and records the unbiased one for the running statistics, as Torch does.
     """
 
     name: str
     channels: int
-    affine: bool = True  #: False: no scale and shift
+    affine: bool = True  #: False: no scale and shift (the name is PyTorch's)
     init: str = "ones"  #: of the scale
 
     @property
@@ -76,10 +76,10 @@ class BatchNorm:
 
 @dataclass(frozen=True, slots=True)
 class Dropout:
-    """Training: each value is 0 with probability `drop`, else x / (1 - drop). Any shape.
+    """Training: each value is 0 with probability `drop`, else x / (1 - drop). Evaluation: x. Any shape.
 
-    Which ones is a pure function of seed, step, shard and `name`: whoever computes the shard, once more or elsewhere,
-    drops the same.
+    The choice is a function of seed, step, shard and `name`, so every worker that computes a shard drops the same
+    values.
     """
 
     name: str

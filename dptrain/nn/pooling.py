@@ -1,4 +1,4 @@
-"""Frames around images: of a constant along any axis, of the mirrored image, of its repeated edge."""
+"""Layers that change the size of images: pooling, up-sampling, and padding by a constant, reflection or repetition."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class GlobalAverage:
 
 @dataclass(frozen=True, slots=True)
 class MaxPooling:
-    """(n, h, w, c) -> (n, p, q, c): the largest pixel of each window; of equal ones the first gets the gradient.
+    """(n, h, w, c) -> (n, p, q, c): the largest pixel of each window. Of equal pixels the first gets the gradient.
 
     Size, stride (0: the size) and pad are one number, or a pair (rows, columns); `ceil`: see kernels.pool.Window.
     """
@@ -48,7 +48,7 @@ class MaxPooling:
 class AveragePooling:
     """(n, h, w, c) -> (n, p, q, c): the mean of each window. Arguments as for MaxPooling.
 
-    `count_pad`: the frame's zeros count in the mean; False: it is that of the image's own pixels.
+    `count_pad`: the zeros of the frame count in the mean. False: the mean is over the pixels of the image alone.
     """
 
     size: int | Pair = 2
@@ -78,7 +78,7 @@ def _window(size: int | Pair, stride: int | Pair, pad: int | Pair, x: Floats, *,
 
 @dataclass(frozen=True, slots=True)
 class UpSampling:
-    """(n, h, w, c) -> (n, scale h, scale w, c): every pixel scale x scale times."""
+    """(n, h, w, c) -> (n, scale h, scale w, c): every pixel becomes a square of scale x scale pixels."""
 
     scale: int
     params: tuple[ParamSpec, ...] = ()
@@ -98,7 +98,7 @@ class UpSampling:
 
 @dataclass(frozen=True, slots=True)
 class Padding:
-    """`before` and `after` times `value` along `axis` (1 is the first after the sample)."""
+    """Adds `before` and `after` entries of `value` along `axis` (axis 0 is the image)."""
 
     axis: int
     before: int = 0
@@ -118,7 +118,7 @@ class Padding:
 
 @dataclass(frozen=True, slots=True)
 class _Sides:
-    """How much on each side of an image."""
+    """Rows or columns to add on each side of an image."""
 
     left: int
     right: int
@@ -152,7 +152,7 @@ class ReplicationPadding(_Sides):
 
 
 def _taken(x: Floats, rows: I64, columns: I64) -> tuple[Floats, Backward]:
-    """Rows and columns of x by number, some more than once; their gradients are added from the first to the last."""
+    """Rows and columns of x by number, some more than once. Their gradients are added from the first to the last."""
 
     def backward(dy: Floats, gradients: dict[str, Floats]) -> Floats:
         across = np.zeros((*dy.shape[:2], *x.shape[2:]), dy.dtype)

@@ -1,1 +1,1 @@
-"""Update rules and learning-rate schedules: small, pure arithmetic whose order is written down. No model, no wire."""
+"""Update rules and learning-rate schedules: small, pure arithmetic in a fixed order. Knows no model, no messages."""

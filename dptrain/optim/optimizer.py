@@ -1,4 +1,8 @@
-"""What an update rule is, and the choice of one for a run."""
+"""The update rules: SGD, Adam, Adagrad, Adadelta, RMSprop.
+
+Every operation rounds each element to float32 once, in the order written, so the bits are the same on every machine. An
+instance has scratch arrays and is for one thread.
+"""
 
 from __future__ import annotations
 
@@ -10,50 +14,38 @@ import numpy as np
 
 from dptrain.kernels.descent import descend
 from dptrain.model import ParamLayout
+from dptrain.optim.exact import power
 from dptrain.settings import TrainingConfig
 from dptrain.types import F32
 
 
-def move(mean: F32, rate: float, value: F32, scratch: F32) -> None:
-    """mean = rate * mean + (1 - rate) * value."""
-    np.multiply(mean, np.float32(rate), out=mean)
-    np.multiply(value, np.float32(1.0 - rate), out=scratch)
-    np.add(mean, scratch, out=mean)
+class Optimizer(Protocol):
+    """Changes the parameters by a gradient. All state is in the arrays of `state`; the rule itself has none."""
 
+    def init(self, size: int) -> dict[str, F32]:
+        """The state before the first update, for `size` parameters: named arrays (size,) float32."""
+        ...
 
-def move_square(mean: F32, rate: float, value: F32, scratch: F32) -> None:
-    """mean = rate * mean + (1 - rate) * value * value; the factor is multiplied first, as in PyTorch."""
-    np.multiply(mean, np.float32(rate), out=mean)
-    np.multiply(value, np.float32(1.0 - rate), out=scratch)
-    np.multiply(scratch, value, out=scratch)
-    np.add(mean, scratch, out=mean)
-
-
-def power(base: float, exponent: int) -> float:
-    """base ** exponent by squaring: libm's pow differs between machines in the last bit."""
-    result = 1.0
-    while exponent:
-        if exponent & 1:
-            result *= base
-        base *= base
-        exponent >>= 1
-    return result
+    def update(self, params: F32, gradient: F32, state: dict[str, F32], lr: float, step: int) -> None:
+        """One update after `step` others; all arrays (layout.size,). Changes `params` and `state` in place."""
+        ...
 
 
 class Decay:
-    """gradient + weight_decay * params, for all parameters or for weights only. One instance serves one thread."""
+    """gradient + weight_decay * params, for all parameters or for those whose spec says `decay`."""
 
     def __init__(self, training: TrainingConfig, layout: ParamLayout) -> None:
-        #: (layout.size,), a factor for each parameter; (0,) without decay
+        spares = {"all": False, "weights": True}[training.decay]
+        #: (layout.size,), one factor per parameter; (0,) without decay
         self.factors: F32 = np.full(layout.size if training.weight_decay else 0, training.weight_decay, np.float32)
-        if training.decay == "weights" and training.weight_decay:
+        if spares and training.weight_decay:
             for spec, offset in layout.items():
                 if not spec.decay:
                     self.factors[offset : offset + spec.size] = 0.0
-        self._sum: F32 = np.zeros(layout.size, np.float32)  #: handed out; overwritten by the next call
+        self._sum: F32 = np.zeros(layout.size, np.float32)  #: returned by `added`; the next call overwrites it
 
     def added(self, params: F32, gradient: F32) -> F32:
-        """(layout.size,), which the caller may change until the next call."""
+        """The sum (layout.size,). The caller may change it; the next call overwrites it."""
         if self.factors.size:
             np.multiply(params, self.factors, out=self._sum)
             np.add(gradient, self._sum, out=self._sum)
@@ -65,7 +57,8 @@ class Decay:
 class SGD:
     """g += decay * p;  v = momentum * v + g;  p -= lr * (g + momentum * v if Nesterov else v).
 
-    v is 0 before the first update, so the first v is g, as in PyTorch. Without momentum there is no v.
+    v is 0 before the first update, so the first v is g, as in PyTorch. Without momentum there is no v. In place of
+    `decay` there is the factor that `Decay` has for each parameter.
     """
 
     def __init__(self, training: TrainingConfig, layout: ParamLayout) -> None:
@@ -83,11 +76,26 @@ class SGD:
         descend(params, gradient, velocity, decay, np.float32(lr), self._momentum, nesterov=self._nesterov)
 
 
+def _move(mean: F32, rate: float, value: F32, scratch: F32) -> None:
+    """mean = rate * mean + (1 - rate) * value."""
+    np.multiply(mean, np.float32(rate), out=mean)
+    np.multiply(value, np.float32(1.0 - rate), out=scratch)
+    np.add(mean, scratch, out=mean)
+
+
+def _move_square(mean: F32, rate: float, value: F32, scratch: F32) -> None:
+    """mean = rate * mean + (1 - rate) * value * value; the factor is multiplied first, as in PyTorch."""
+    np.multiply(mean, np.float32(rate), out=mean)
+    np.multiply(value, np.float32(1.0 - rate), out=scratch)
+    np.multiply(scratch, value, out=scratch)
+    np.add(mean, scratch, out=mean)
+
+
 class Adam:
     """m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;  p -= lr / (1 - b1^t) m / (sqrt(v) / sqrt(1 - b2^t) + epsilon).
 
-    t = step + 1. Without the correction the first step would be (1 - b1) / sqrt(1 - b2) = 3.2 times lr.
-    Every operation is one float32 rounding an element. One instance serves one thread.
+    t = step + 1. Source: Kingma & Ba 2015. Without the correction the first step would be
+    (1 - b1) / sqrt(1 - b2) = 3.2 times lr.
     """
 
     def __init__(self, training: TrainingConfig, layout: ParamLayout) -> None:
@@ -103,8 +111,8 @@ class Adam:
     def update(self, params: F32, gradient: F32, state: dict[str, F32], lr: float, step: int) -> None:
         g, scratch = self._decay.added(params, gradient), self._scratch
         (beta1, beta2), mean, square = self._betas, state["mean"], state["square"]
-        move(mean, beta1, g, scratch)
-        move_square(square, beta2, g, scratch)
+        _move(mean, beta1, g, scratch)
+        _move_square(square, beta2, g, scratch)
         np.sqrt(square, out=scratch)
         np.divide(scratch, np.float32(sqrt(1.0 - power(beta2, step + 1))), out=scratch)
         np.add(scratch, self._epsilon, out=scratch)
@@ -114,10 +122,7 @@ class Adam:
 
 
 class Adagrad:
-    """s += g^2;  p -= lr * g / (sqrt(s) + epsilon).
-
-    Every operation is one float32 rounding an element. One instance serves one thread.
-    """
+    """s += g^2;  p -= lr * g / (sqrt(s) + epsilon). Source: Duchi, Hazan, Singer 2011."""
 
     def __init__(self, training: TrainingConfig, layout: ParamLayout) -> None:
         self._epsilon = np.float32(training.epsilon)
@@ -142,7 +147,7 @@ class Adagrad:
 class Adadelta:
     """s = rho s + (1 - rho) g^2;  d = sqrt(u + epsilon) / sqrt(s + epsilon) g;  u = rho u + (1 - rho) d^2;  p -= lr d.
 
-    The paper has lr = 1. Every operation is one float32 rounding an element. One instance serves one thread.
+    Source: Zeiler 2012, where lr is 1.
     """
 
     def __init__(self, training: TrainingConfig, layout: ParamLayout) -> None:
@@ -158,23 +163,20 @@ class Adadelta:
     def update(self, params: F32, gradient: F32, state: dict[str, F32], lr: float, step: int) -> None:
         g, delta, scratch = self._decay.added(params, gradient), self._delta, self._scratch
         square, change = state["square"], state["change"]
-        move_square(square, self._rho, g, scratch)
+        _move_square(square, self._rho, g, scratch)
         np.add(change, self._epsilon, out=delta)
         np.sqrt(delta, out=delta)
         np.add(square, self._epsilon, out=scratch)
         np.sqrt(scratch, out=scratch)
         np.divide(delta, scratch, out=delta)
         np.multiply(delta, g, out=delta)
-        move_square(change, self._rho, delta, scratch)
+        _move_square(change, self._rho, delta, scratch)
         np.multiply(delta, np.float32(lr), out=delta)
         np.subtract(params, delta, out=params)
 
 
 class RMSprop:
-    """s = rho s + (1 - rho) g^2;  p -= lr * g / (sqrt(s) + epsilon).
-
-    Every operation is one float32 rounding an element. One instance serves one thread.
-    """
+    """s = rho s + (1 - rho) g^2;  p -= lr * g / (sqrt(s) + epsilon). Source: Tieleman & Hinton 2012."""
 
     def __init__(self, training: TrainingConfig, layout: ParamLayout) -> None:
         self._rho, self._epsilon = training.rho, np.float32(training.epsilon)
@@ -187,24 +189,12 @@ class RMSprop:
 
     def update(self, params: F32, gradient: F32, state: dict[str, F32], lr: float, step: int) -> None:
         g, scratch = self._decay.added(params, gradient), self._scratch
-        move_square(state["square"], self._rho, g, scratch)
+        _move_square(state["square"], self._rho, g, scratch)
         np.sqrt(state["square"], out=scratch)
         np.add(scratch, self._epsilon, out=scratch)
         np.divide(g, scratch, out=scratch)
         np.multiply(scratch, np.float32(lr), out=scratch)
         np.subtract(params, scratch, out=params)
-
-
-class Optimizer(Protocol):
-    """Changes the weights by a gradient. All state is in the arrays of `state`: the rule itself remembers nothing."""
-
-    def init(self, size: int) -> dict[str, F32]:
-        """The state before the first update, for `size` parameters; every array is as long as they are."""
-        ...
-
-    def update(self, params: F32, gradient: F32, state: dict[str, F32], lr: float, step: int) -> None:
-        """One update, after `step` others; changes `params` and `state` in place, leaves `gradient` alone."""
-        ...
 
 
 OPTIMIZERS: dict[str, Callable[[TrainingConfig, ParamLayout], Optimizer]] = {
@@ -217,5 +207,5 @@ OPTIMIZERS: dict[str, Callable[[TrainingConfig, ParamLayout], Optimizer]] = {
 
 
 def make_optimizer(training: TrainingConfig, layout: ParamLayout) -> Optimizer:
-    """The update rule of a run."""
+    """The update rule of a run. The rules of the configuration have checked its name."""
     return OPTIMIZERS[training.optimizer](training, layout)

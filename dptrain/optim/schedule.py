@@ -1,4 +1,4 @@
-"""Learning-rate schedules: pure functions from the number of updates already applied to a rate."""
+"""Learning-rate schedules: pure functions from the number of updates already applied to a learning rate."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import TypeAlias
 from dptrain.optim.exact import cos_pi
 from dptrain.settings import TrainingConfig
 
-Schedule: TypeAlias = Callable[[int], float]  #: step (0 for the first update) -> rate, or a factor of it
+Schedule: TypeAlias = Callable[[int], float]  #: step (0 for the first update) -> learning rate, or a factor of it
 
 
 def constant(value: float) -> Schedule:
-    """The same rate at every step."""
+    """The same value at every step."""
     return lambda _step: value
 
 
@@ -36,7 +36,7 @@ def cosine(start: float, total: float) -> Schedule:
 
 
 def table(values: tuple[float, ...], length: int) -> Schedule:
-    """One value for every `length` steps; the last one stays. What a user's rule gave for each epoch."""
+    """One value per `length` steps; the last one stays. For one factor per epoch."""
     return lambda step: values[min(step // length, len(values) - 1)]
 
 
@@ -46,7 +46,7 @@ def warmup(length: float) -> Schedule:
 
 
 def low_start(length: float, factor: float) -> Schedule:
-    """`factor` for the first `length` steps, then 1: He et al. 2015 for 110 layers (0.1), gcr (0.01, 400 steps)."""
+    """`factor` for the first `length` steps, then 1: He et al. 2015 at 110 layers (0.1), gcr (0.01, 400 steps)."""
     return lambda step: factor if step < length else 1.0
 
 
@@ -63,16 +63,13 @@ def product(*factors: Schedule) -> Schedule:
 
 
 def make_schedule(training: TrainingConfig, steps_per_epoch: int, total_steps: int) -> Schedule:
-    """The rate at each step of a run: lr * warm-up * decay. Milestones and the warm-up are given in epochs."""
+    """The learning rate at each step of a run: lr * warm-up * decay. Milestones and warm-up are given in epochs."""
     warm = training.warmup * steps_per_epoch
-    match training.schedule:
-        case "constant":
-            decay = constant(1.0)
-        case "steps":
-            decay = steps(tuple(epoch * steps_per_epoch for epoch in training.milestones), training.factor)
-        case "cosine":
-            decay = cosine(warm, total_steps)
-        case _:  # "table"
-            decay = table(training.rates, steps_per_epoch)
+    decays: dict[str, Callable[[], Schedule]] = {
+        "constant": lambda: constant(1.0),
+        "steps": lambda: steps(tuple(epoch * steps_per_epoch for epoch in training.milestones), training.factor),
+        "cosine": lambda: cosine(warm, total_steps),
+        "table": lambda: table(training.rates, steps_per_epoch),
+    }
     start = low_start(warm, training.warmup_factor) if training.warmup_factor else warmup(warm)
-    return product(constant(training.lr), start, decay)
+    return product(constant(training.lr), start, decays[training.schedule]())

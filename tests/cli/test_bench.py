@@ -59,7 +59,7 @@ def test_inference_is_measured_instead_of_training_where_it_is_asked_for(capsys)
 
 def test_layers_of_a_network_that_is_not_lowered_are_refused(capsys):
     assert main([*TINY, "--layers"]) == 78
-    assert "filters 4: only multiples of 8 are lowered" in capsys.readouterr().err
+    assert "filters 4: the engine runs multiples of 8 only" in capsys.readouterr().err
 
 
 def test_two_measurements_at_once_are_refused(capsys):

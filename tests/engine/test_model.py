@@ -1,10 +1,10 @@
-"""The engine against nn: the same function, as near to float64 as nn's own float32; and its bits."""
+"""The engine against nn: the same function, as close to float64 as the float32 of nn; and its bits."""
 
 import numpy as np
 import pytest
 
 from dptrain import engine, nn
-from dptrain.engine.build import obstacle
+from dptrain.engine.lowering import obstacle
 from dptrain.engine.model import EngineModel
 from dptrain.kernels import isa, loss, pixels
 from dptrain.nn.layer import Run
@@ -56,7 +56,7 @@ def distance(a, b):
     return float(np.linalg.norm(a - b) / np.linalg.norm(b))
 
 
-def test_a_network_it_can_lower_is_lowered(case):
+def test_a_network_that_the_engine_can_run_is_built_as_an_engine(case):
     model, network, _, _ = case
     assert isinstance(model, EngineModel)
     assert model.params == network.params
@@ -109,8 +109,8 @@ FIRST_DAY = {
 
 
 def test_gradients_have_the_bits_that_the_name_of_the_arithmetic_stands_for(case, bits, request):
-    """On every machine, at every level. Whoever changes one changes the name too (isa.NUMERICS): workers that compute
-    other bits must not be taken for the same, nor a checkpoint be gone on with in another arithmetic.
+    """On every machine, at every level. A change of bits needs a new name (isa.NUMERICS): workers that compute other
+    bits must be told apart, and a checkpoint must not be continued in another arithmetic.
     """
     model, _, image, samples = case
     assert bits(model, image, samples) == FIRST_DAY[isa.NUMERICS].get(request.node.callspec.id)
@@ -156,7 +156,7 @@ def test_a_diverged_network_shows_it():
 def test_images_of_another_size_are_refused():
     config, image, _ = CASES[3]
     model = engine.build(config, image, 10, MEAN, STD)
-    with pytest.raises(ValueError, match="height=16"):
+    with pytest.raises(ValueError, match="built for 16x24x3"):
         model.gradient(parameters(model), np.zeros((1, 16, 16, 3), np.uint8), np.zeros(1, np.int64))
 
 
@@ -168,7 +168,7 @@ def test_images_of_another_size_are_refused():
         (ModelConfig(), (6, 6, 3)),
     ],
 )
-def test_what_cannot_be_lowered_says_why(config, image):
+def test_a_network_that_the_engine_cannot_run_has_a_reason(config, image):
     assert obstacle(config, image)
 
 

@@ -1,4 +1,4 @@
-"""What tests of kernels that change images share: images, words to draw from, the reference beside the kernel; fma."""
+"""What the tests of kernels share: images, random words, the comparison of a kernel with its reference, and fma."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class Drawn:
 
     @staticmethod
     def words(seed, n):
-        """(n, 4) uint32: what each of n samples has to draw from."""
+        """(n, 4) uint32: the draws of n images."""
         return philox.blocks(seed, 98, 0, np.arange(n))
 
     @staticmethod
     def both(kernel, x, words, *arguments, shape=None):
-        """What a kernel makes of images; it is what its reference makes, byte for byte."""
+        """The output of a kernel, after the check that its reference gives the same bytes."""
         reference = importlib.import_module(f"dptrain.kernels.reference.{kernel.__module__.split('.')[2]}")
         ref, out = np.empty(shape or x.shape, np.uint8), np.empty(shape or x.shape, np.uint8)
         getattr(reference, kernel.__name__)(x, words, *arguments, ref)
@@ -36,8 +36,10 @@ class Drawn:
 
 
 def _fma(a, b, c):
-    """a * b + c of float32, rounded once. In float64 the product is exact; the sum's lost part, where there is one, is
-    kept as an odd last bit (of 53, so that rounding to 24 cannot be misled).
+    """a * b + c of float32, rounded once.
+
+    In float64 the product is exact. If the sum is not, its last bit is set to 1: with 53 bits, the rounding to 24 bits
+    is then correct.
     """
     product, c = np.asarray(a, np.float64) * b, np.asarray(c, np.float64)
     total = product + c

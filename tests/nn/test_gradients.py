@@ -52,4 +52,4 @@ def test_gradient_equals_central_differences_at_random_entries(config):
     entries = rng.choice(layout.size, ENTRIES, replace=False)
     worst = max(next((e for h in (1e-5, 3e-6, 1e-6, 3e-7) if (e := error(i, h)) < 1e-6), 1.0) for i in entries)
     assert worst < 1e-6
-    assert (gradient != 0).mean() > 0.9, "most parameters must get a gradient; the last block of the seed got none"
+    assert (gradient != 0).mean() > 0.9, "most parameters must get a gradient; in a predecessor the last block got none"

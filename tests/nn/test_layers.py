@@ -11,7 +11,6 @@ from dptrain.kernels import loss
 from dptrain.model import ParamLayout
 from dptrain.nn import initial_params
 from dptrain.nn.activations import LogSoftMax, MulConstant, ReLU, Sigmoid, Tanh, Threshold
-from dptrain.nn.block import Identity
 from dptrain.nn.containers import Parallel, Sequential
 from dptrain.nn.convolution import Convolution, FullConvolution, Linear
 from dptrain.nn.criterion import MEASURES, make_criterion
@@ -19,11 +18,12 @@ from dptrain.nn.gradcheck import EXAMPLES, TOLERANCE, check_criterion, check_lay
 from dptrain.nn.layer import Chance, Run
 from dptrain.nn.norm import BatchNorm, Dropout
 from dptrain.nn.pooling import MaxPooling, Padding, ReflectionPadding, ReplicationPadding, UpSampling
+from dptrain.nn.resnet import Identity
 
-NOBODY = Chance()
+NO_DRAWS = Chance()
 
 
-def forward(layer, x, *, training=True, chance=NOBODY):
+def forward(layer, x, *, training=True, chance=NO_DRAWS):
     layout = ParamLayout(layer.params)
     params = initial_params(layout, 1).astype(x.dtype)
     return layer(Run(layout.views(params), {}, training=training, chance=chance), x)
@@ -60,7 +60,7 @@ def test_the_gradient_is_that_of_differences(name):
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_training_in_float32_gives_the_same_numbers_writes_whole_arrays_and_changes_no_input(name):
-    """A gradient that is a view, or shares memory, is what gave the seed's last block no gradient."""
+    """In a predecessor a gradient that was a view gave the last block no gradient."""
     layer, shape = EXAMPLES[name]
     layout = ParamLayout(layer.params)
     results = {}
@@ -102,11 +102,11 @@ def test_log_softmax_and_nll_are_cross_entropy():
     np.testing.assert_allclose(backward(dy, {}), gradient, atol=1e-12)
 
 
-# --- what the seeds had wrong
+# --- errors of the predecessors
 
 
 def test_relu_keeps_what_is_positive():
-    """The seed zeroed what was above 0."""
+    """A predecessor zeroed what was above 0."""
     x = np.array([[-2.0, -1, 0, 1, 2]], np.float32)
     assert forward(ReLU(), x)[0].tolist() == [[0, 0, 0, 1, 2]]
 
@@ -124,12 +124,12 @@ def test_an_input_gradient_is_right_for_more_than_one_image_and_for_strides_that
 
 
 def test_threshold_replaces_by_its_value():
-    """The seed gave max(threshold, x)."""
+    """A predecessor gave max(threshold, x)."""
     assert forward(Threshold(1.0, -7.0), np.array([[0.5, 1.0, 1.5]], np.float32))[0].tolist() == [[-7, -7, 1.5]]
 
 
 def test_dropout_keeps_the_mean_and_drops_the_asked_for_share():
-    """The seed's first version did not scale, its second one raised."""
+    """The first version of a predecessor did not scale, the second one raised."""
     y, _ = forward(Dropout("a", 0.25), np.ones((100, 1000), np.float32))
     assert set(np.unique(y)) == {0, np.float32(1 / 0.75)}
     assert (y == 0).mean() == pytest.approx(0.25, abs=0.005)

@@ -11,7 +11,6 @@ import pytest
 from dptrain import nn
 from dptrain.errors import UsageError
 from dptrain.model import ParamLayout, ParamSpec
-from dptrain.nn.block import BLOCKS, AveragePool, Subsample
 from dptrain.nn.convolution import Convolution, Linear
 from dptrain.nn.criterion import MEASURES, PLAIN, make_criterion
 from dptrain.nn.gradcheck import TOLERANCE, check_network, draws
@@ -19,6 +18,7 @@ from dptrain.nn.initialise import INITIALISERS
 from dptrain.nn.layer import Run
 from dptrain.nn.network import leaves
 from dptrain.nn.networks import NETWORKS
+from dptrain.nn.resnet import BLOCKS, AveragePool, Subsample
 from dptrain.optim.optimizer import OPTIMIZERS
 from dptrain.settings import SETTINGS, ModelConfig
 
@@ -220,7 +220,7 @@ def test_a_network_from_an_allowed_file_is_built_and_its_text_is_part_of_the_lay
     [
         ("other:net", SOURCE, "this host was not told to run it: if you trust other.py, give it once with --networks"),
         ("mine:nothing", SOURCE, "AttributeError: .*has no attribute 'nothing'"),
-        ("mine:wide", SOURCE, r"came out as \(2, 6\); must be \(2, 5\)"),
+        ("mine:wide", SOURCE, r"gave scores of shape \(2, 6\); it must be \(2, 5\)"),
         ("mine:net", "def net(:", "SyntaxError"),
         ("mine:net", "net = 3", "TypeError"),
         ("mine:net", "import nowhere_at_all", "No module named 'nowhere_at_all'"),
@@ -260,7 +260,7 @@ def test_class_weights_must_be_one_a_class():
 
 
 def test_l2_is_the_same_share_of_the_loss_whatever_the_classes_count():
-    """The sums are divided by what the samples count: l2 / 2 |w|^2 must come out, not that times samples / weights."""
+    """The sums are divided by the weights of the labels, so l2 / 2 |w|^2 must not be multiplied by images / weights."""
     plain, weighted = (build(filters=4, class_weights=weights) for weights in ((), (2.0, 0.5, 1.0, 3.0, 0.25)))
     x = np.random.default_rng(0).integers(0, 256, (6, *IMAGE), dtype=np.uint8)
     labels = np.array([0, 1, 1, 4, 3, 2])

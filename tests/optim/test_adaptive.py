@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dptrain.optim.optimizer import OPTIMIZERS, make_optimizer, power
+from dptrain.optim.exact import power
+from dptrain.optim.optimizer import OPTIMIZERS, make_optimizer
 from dptrain.settings import TrainingConfig
 from optim.trajectory import LAYOUT, trajectory
 
@@ -64,7 +65,7 @@ def test_the_trajectory_is_that_of_the_papers_rule(name, seed, rho, beta1, epsil
 
 
 def test_adams_first_step_is_the_rate_whatever_the_gradient():
-    """The seed left the bias correction out; its first step was 3.16 times the rate."""
+    """The predecessors left the bias correction out; their first step was 3.16 times the rate."""
     training = TrainingConfig(optimizer="adam", weight_decay=0.0)
     gradient = np.array([1e-3, -5, 100] * 6 + [1], np.float32)
     params, _ = next(trajectory(training, np.zeros(SIZE, np.float32), [gradient], [0.01]))
@@ -72,7 +73,7 @@ def test_adams_first_step_is_the_rate_whatever_the_gradient():
 
 
 def test_epsilon_is_used():
-    """The seed's RMSprop ignored it."""
+    """The predecessors' RMSprop ignored it."""
     gradient = np.full(SIZE, 1e-3, np.float32)
     for name in ADAPTIVE:
         rules = [TrainingConfig(optimizer=name, epsilon=e, weight_decay=0.0) for e in (1e-8, 1e-2)]

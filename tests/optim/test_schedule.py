@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from dptrain.optim.exact import cos_pi
 from dptrain.optim.schedule import make_schedule
-from dptrain.settings import TrainingConfig
+from dptrain.settings import SETTINGS, TrainingConfig
 
 
 @given(st.floats(0, 1))
@@ -63,6 +63,12 @@ def test_steps_multiply_at_each_milestone_epoch_after_a_linear_warmup():
 def test_constant_stays():
     lr = make_schedule(TrainingConfig(lr=0.3, warmup=0.0, schedule="constant"), 4, 16)
     assert {lr(k) for k in range(16)} == {0.3}
+
+
+@pytest.mark.parametrize("name", SETTINGS["schedule"].rule.words)
+def test_every_schedule_that_the_configuration_offers_can_be_made(name):
+    lr = make_schedule(TrainingConfig(lr=0.5, warmup=0.0, schedule=name, milestones=(1,), rates=(1.0,)), 4, 16)
+    assert lr(0) == 0.5
 
 
 def test_a_table_gives_each_epoch_its_own_factor_and_the_last_one_stays():

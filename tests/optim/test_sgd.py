@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dptrain.optim.optimizer import make_optimizer
-from dptrain.settings import TrainingConfig
+from dptrain.settings import SETTINGS, TrainingConfig
 from optim.trajectory import LAYOUT, trajectory
 
 SIZE = LAYOUT.size
@@ -94,3 +94,7 @@ def test_two_instances_give_the_same_bits_and_a_new_one_can_take_over_in_the_mid
         assert gradient.tobytes() == before.tobytes()
     assert params.tobytes() == whole[5][0].tobytes()
     assert state["velocity"].tobytes() == whole[5][1]["velocity"].tobytes()
+
+
+def test_the_decays_that_the_configuration_offers_are_the_ones_tested_here():
+    assert set(SETTINGS["decay"].rule.words) == {"all", "weights"}

@@ -1,8 +1,8 @@
 """The register blocks of a convolution: some neighbouring outputs times some channels, accumulated in registers.
 
-They take the geometry as literal integers, so loops over pixels, taps and channel blocks are unrolled and every address
-inside a block is a constant. They stand at module level and close over nothing: only then does Numba's cache hit in
-another process.
+Shapes and strides are literal integers, so loops over pixels, taps and channel blocks are unrolled and every address
+inside a block is a constant. The intrinsics are at module level and close over nothing: only then does Numba's cache
+work in another process.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Outer(NamedTuple):
     """dw[b][s][i][lane] += sum over p, q of x[p * xrow + q * xstep + s * c + i] * dy[p * yrow + q * ystep + lane].
 
     b < blocks (of lanes, side by side in dy), s < taps, i < channels, p < rows, q < width. xrow is the distance between
-    the rows of x that neighbouring rows of dy see.
+    the rows of x to which neighbouring rows of dy belong.
     """
 
     c: int

@@ -1,11 +1,12 @@
-"""What happens between two convolutions, one line of channels at a time: one pass, every value in a register.
+"""The elementwise work between two convolutions, one line of channels at a time: one pass, every value in a register.
 
-A line is LANES neighbouring channels of every pixel of an image of `rows` x WIDTH pixels. Images lie as (row, pixel,
-C); the last literals are the elements between rows, of each operand in turn. `norm` holds what BatchNorm needs, five
-rows of C: scale, shift, mean, mean gradient, slope (kernels/fused/norm.py). LLVM splits vectors wider than the CPU's.
+A line is LANES neighbouring channels of every pixel of an image of `rows` x WIDTH pixels. Images lie in memory as (row,
+pixel, C). The last literals are the elements between rows, for each operand in turn. `norm` holds five rows of C
+numbers: scale, shift, mean, mean gradient, slope (kernels/fused/norm.py). LLVM splits vectors that are wider than the
+CPU's.
 
-Activations are float32. Sums run in two chains, over the even and the odd columns of all rows; the chains are joined as
-even + odd and added to a float64 total.
+Activations are float32. Sums run in two chains, one over the even columns and one over the odd columns of all rows. The
+chains are joined as even + odd and added to a float64 total.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _F64 = ir.DoubleType()
 
 
 def _each_pixel(builder: ir.IRBuilder, rows: ir.Value, width: int, body: Callable[[Any, Any, int], None]) -> None:
-    """body(row, column, column mod 2) for every pixel, row by row; two columns a turn."""
+    """Emits body(row, column, column mod 2) for every pixel, row by row; two columns per iteration."""
     with cgutils.for_range(builder, rows) as row:
         if width // 2:
             with cgutils.for_range(builder, const(width // 2)) as pair:
@@ -38,7 +39,7 @@ def _each_pixel(builder: ir.IRBuilder, rows: ir.Value, width: int, body: Callabl
 
 
 class _Emitter:
-    """Addresses of the operands of one intrinsic, and its vectors."""
+    """The addresses of one intrinsic's operands, and operations on lines of channels."""
 
     def __init__(self, context: Any, builder: ir.IRBuilder, signature: Any, args: Any, lanes: int) -> None:
         self.builder, self.vector = builder, Lanes(builder, lanes)
@@ -51,7 +52,7 @@ class _Emitter:
     def load(
         self, base: ir.Value, row: ir.Value, row_step: int, column: ir.Value, step: int, more: int = 0
     ) -> ir.Value:
-        """The line of a pixel."""
+        """Reads the line of a pixel."""
         return self.vector.load(at(self.builder, base, (row, row_step), (column, step)), more)
 
     def store(self, value: ir.Value, base: ir.Value, row: ir.Value, row_step: int, column: ir.Value, step: int) -> None:
@@ -68,14 +69,14 @@ class _Emitter:
         b.store(b.fadd(old, joined), place).align = 8
 
     def positive(self, value: ir.Value, condition: ir.Value) -> ir.Value:
-        """value where condition is above 0 or NaN, else 0: a diverged run must show."""
+        """value where condition is above 0 or NaN, else 0. NaN stays visible, so that divergence is noticed."""
         b = self.builder
         return b.select(b.fcmp_ordered("<=", condition, self.vector.zero), self.vector.zero, value)
 
 
 @intrinsic
 def apply_line(typingctx, z, z_at, norm, n_at, s, s_at, a, a_at, rows, C, LANES, MODE, WIDTH, ZROW, SROW, SSTEP, AROW):
-    """a = max(z * scale + shift (one fma) + shortcut, 0). SSTEP: between pixels of s; AVERAGE takes 2 x 2 of them."""
+    """a = max(z * scale + shift (one fma) + shortcut, 0). SSTEP: elements between pixels of s; AVERAGE reads 2 x 2."""
     shape = literals(C, LANES, MODE, WIDTH, ZROW, SROW, SSTEP, AROW)
     if shape is None:
         return None
@@ -202,8 +203,9 @@ def mask_line(
 
 @intrinsic
 def spread_line(typingctx, g, g_at, da, da_at, rows, LANES, MODE, WIDTH, GROW, DROW, C):
-    """The way back through a halving shortcut, g has rows x WIDTH pixels of 2 C channels: da[2 p, 2 q] += g[p, q];
-    AVERAGE: a quarter of it to each of the 2 x 2 pixels.
+    """The gradient through a halving shortcut: da[2 p, 2 q] += g[p, q]; g has rows x WIDTH pixels of 2 C channels.
+
+    AVERAGE: a quarter of g[p, q] is added to each of the 2 x 2 pixels.
     """
     shape = literals(LANES, MODE, WIDTH, GROW, DROW, C)
     if shape is None:
@@ -232,7 +234,7 @@ def spread_line(typingctx, g, g_at, da, da_at, rows, LANES, MODE, WIDTH, GROW, D
 
 @intrinsic
 def mean_line(typingctx, a, a_at, out, o_at, rows, C, LANES, PIXELS, WIDTH, AROW):
-    """out = (sum over the image's pixels of a) / PIXELS."""
+    """out = (sum of a over the pixels of an image) / PIXELS."""
     shape = literals(C, LANES, PIXELS, WIDTH, AROW)
     if shape is None:
         return None
@@ -256,7 +258,7 @@ def mean_line(typingctx, a, a_at, out, o_at, rows, C, LANES, PIXELS, WIDTH, AROW
 
 @intrinsic
 def fill_line(typingctx, dy, y_at, da, da_at, rows, C, LANES, PIXELS, WIDTH, ZROW):
-    """The way back through `mean_line`: da = dy / PIXELS in every pixel."""
+    """The gradient through `mean_line`: da = dy / PIXELS at every pixel."""
     shape = literals(C, LANES, PIXELS, WIDTH, ZROW)
     if shape is None:
         return None

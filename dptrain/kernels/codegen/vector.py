@@ -1,4 +1,4 @@
-"""Small LLVM pieces shared by the register blocks: constants, pointers, vector loads, broadcasts, one fma."""
+"""Small pieces of LLVM code that all generators use: constants, pointers, vector loads, broadcasts, one fma."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def const(value: int) -> ir.Constant:
 
 
 def literals(*candidates: Any) -> tuple[int, ...] | None:
-    """The values of integer literal types, or None where one is not a literal: Numba then retries with literals."""
+    """The values of integer literal types, or None if one is not a literal: Numba then tries again with literals."""
     if not all(isinstance(t, types.IntegerLiteral) for t in candidates):
         return None
     return tuple(t.literal_value for t in candidates)
@@ -69,7 +69,7 @@ class Lanes:
         return self.builder.call(self._fma, [a, b, c])
 
     def accumulators(self, count: int) -> list[ir.Value]:
-        """Zeros that stay in registers: LLVM lifts the stack slots."""
+        """Stack slots with zeros. LLVM keeps them in registers."""
         slots = [cgutils.alloca_once(self.builder, self.type) for _ in range(count)]
         for slot in slots:
             self.builder.store(self.zero, slot)

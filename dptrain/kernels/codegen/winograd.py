@@ -1,9 +1,9 @@
-"""Winograd's F(2x2, 3x3) in blocks of TILES tiles: 4 x 4 inputs, 2 x 2 outputs a tile, lanes run over channels.
+"""Winograd's F(2x2, 3x3) in blocks of TILES tiles: 4 x 4 inputs and 2 x 2 outputs per tile; lanes run over channels.
 
-Lavin & Gray, "Fast Algorithms for Convolutional Neural Networks", 2015, section 4.1, with their B, G, A. The weight
-gradient uses the transposed algorithm: G' [(A dy A') * (B' x B)] G. Every transform is plain additions in the order
-written. What is transformed lies as (position, tile, channel), SPREAD elements more between positions: without them
-the sixteen positions of a tile fell into the same set of the nearest cache (measured: 28 to 47 us, docs/LOG.md).
+Source: Lavin & Gray, "Fast Algorithms for Convolutional Neural Networks", 2015, section 4.1, with their B, G and A. The
+weight gradient uses the transposed algorithm: G' [(A dy A') * (B' x B)] G. Every transform is plain additions in the
+order written. Transformed tiles lie in memory as (position, tile, channel) with SPREAD extra elements between
+positions. Without them the sixteen positions of a tile shared one set of the nearest cache (28 to 47 us, docs/LOG.md).
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def _both_ways(b: ir.IRBuilder, transform: Transform, tile: Sequence[Row]) -> li
 
 
 class _Grid:
-    """Where the values of a tile lie: rows and columns of vectors, channels in the last axis."""
+    """Where the values of a tile lie in memory: rows and columns of vectors, channels in the last axis."""
 
     def __init__(self, size: int, row: int, step: int) -> None:
         self.places = [i * row + j * step for i in range(size) for j in range(size)]

@@ -1,7 +1,8 @@
-"""A convolution of the network, forward and backward, with all that is between it and its neighbours.
+"""A convolution of the network, forward and backward, with everything between it and its neighbours.
 
-Every factory closes over plain ints: what the cache needs. C, H, W: the input map; K: output channels; STRIDE 1 goes
-Winograd's way, 2 the direct one; GROUP: images that go through together. WIDE, KIND: of the halving shortcut.
+Every factory closes over plain ints, because only then does Numba's cache work in another process. C, H, W: channels,
+height and width of the inputs; K: channels of the outputs; STRIDE: 1 runs as Winograd's, 2 directly; GROUP: images that
+go through together; WIDE, KIND: width before halving and kind (codegen/lines.py) of the halving shortcut.
 """
 
 from __future__ import annotations
@@ -19,25 +20,25 @@ from dptrain.types import F32, F64, I64
 
 
 def even(side: int) -> int:
-    """Maps have even sides: Winograd's tiles are 2 x 2."""
+    """The side of activations in memory: rounded up to an even number, because Winograd's tiles are 2 x 2."""
     return side + side % 2
 
 
 def line(channels: int) -> int:
-    """Channels a line kernel takes at a time: a cache line of them where there are as many."""
+    """Channels that a line kernel takes at a time: one cache line of them where there are so many."""
     return 16 if channels % 16 == 0 else 8
 
 
 def narrow(channels: int) -> int:
-    """Channels the halving shortcut moves at a time, a quarter of them in whole moves: 24 filters want other ones."""
+    """Channels that the halving shortcut moves at a time: they divide a quarter of `channels` (matters at 24)."""
     return gcd(line(channels), max(channels // 4, 1))
 
 
 @cache
 def forward(C: int, K: int, H: int, W: int, STRIDE: int, WIDE: int, KIND: int, GROUP: int) -> Callable[..., None]:
-    """Input map (through the BatchNorm below, and the shortcut), convolution, moments.
+    """Inputs (through the BatchNorm below, the shortcut and ReLU), convolution, moments of the outputs.
 
-    KIND: of the halving shortcut the input may come through, 0 where it cannot; WIDE: width of what it halves.
+    KIND is 0 and WIDE is not used where the inputs cannot come through a halving shortcut.
     """
     LINE, OUTLINE, NARROW = line(C), line(K), narrow(C)
     ZROW, AROW = even(W) * C, (even(W) + 2) * C
@@ -103,9 +104,9 @@ def forward(C: int, K: int, H: int, W: int, STRIDE: int, WIDE: int, KIND: int, G
 
 @cache
 def backward(C: int, K: int, H: int, W: int, STRIDE: int, KIND: int, GROUP: int) -> Callable[..., None]:
-    """Gradient before BatchNorm, of the weights, of the input map, after the BatchNorm below, and that one's sums.
+    """Gradients before BatchNorm, of the weights, of the inputs, behind the BatchNorm below, and the sums for that one.
 
-    KIND: of the halving shortcut around this convolution, 0 where there is none.
+    KIND: kind of the halving shortcut around this convolution; 0 if there is none.
     """
     LINE, OUTLINE = line(C), line(K)
     ZROW, AROW = even(W) * C, (even(W) + 2) * C
@@ -141,7 +142,7 @@ def backward(C: int, K: int, H: int, W: int, STRIDE: int, KIND: int, GROUP: int)
                 for i in range(count):
                     x_at, dz_at, da_at = base + i * AIMAGE, i * DIMAGE + DINNER, i * ZIMAGE
                     outer_rows(a, x_at, dz, dz_at, sums, P, C, K, TAPS, TAPS, AROW, STRIDE, DROW, K, Q)
-                    # Pixels by the parity of their row and column: 1, 2, 2 or 4 taps reach them (kernels/conv.py).
+                    # Pixels by the parity of row and column: 1, 2, 2 or 4 taps reach them (conv.input_gradient).
                     correlate_rows(dz, dz_at, DROW, u, 0, da, da_at, DOUBLE, P, K, C, ONE, ONE, DROW, K, TWICE, Q)
                     correlate_rows(
                         dz, dz_at, DROW, u, u_at[1], da, da_at + C, DOUBLE, P, K, C, ONE, TWO, DROW, K, TWICE, Q1

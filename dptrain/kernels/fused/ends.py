@@ -1,4 +1,4 @@
-"""The two ends of the convolutions: the stem, which reads pixels, and the tail, which averages over them."""
+"""The two ends of the convolutions: the stem, which reads pixels, and the tail, which averages over the last ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dptrain.types import F32, F64, U8
 
 @kernel
 def pixel_values(mean: F32, std: F32, table: F32) -> None:
-    """table (channels, 256): what each pixel value becomes, (x - mean) / std."""
+    """table (channels, 256) = (value - mean) / std for each pixel value 0..255; mean, std: (channels,)."""
     for c in range(len(mean)):
         for value in range(256):
             table[c, value] = (np.float32(value) - mean[c]) / std[c]
@@ -26,7 +26,7 @@ def pixel_values(mean: F32, std: F32, table: F32) -> None:
 
 @cache
 def stem_forward(C: int, K: int, H: int, W: int) -> Callable[..., None]:
-    """Pixels, convolution, moments."""
+    """Standardised pixels, convolution, moments of the outputs."""
     AROW, YROW, OUTLINE = (even(W) + 2) * C, even(W) * K, line(K)
     YIMAGE, PIXELS, TAPS = even(H) * YROW, H * W, 3
 
@@ -48,7 +48,7 @@ def stem_forward(C: int, K: int, H: int, W: int) -> Callable[..., None]:
 
 @cache
 def stem_backward(C: int, K: int, H: int, W: int) -> Callable[..., None]:
-    """Gradient before BatchNorm, and of the weights."""
+    """Gradients before BatchNorm and of the weights. Nothing below needs a gradient of the pixels."""
     AROW, YROW, OUTLINE = (even(W) + 2) * C, even(W) * K, line(K)
     YIMAGE, TAPS, ONE = even(H) * YROW, 3, 1
 
@@ -65,7 +65,7 @@ def stem_backward(C: int, K: int, H: int, W: int) -> Callable[..., None]:
 
 @cache
 def tail_forward(C: int, H: int, W: int, WIDE: int, KIND: int) -> Callable[..., None]:
-    """The last map, and its mean over the pixels: out (n, C). WIDE, KIND as in fused/convolution.py."""
+    """The last activations, and their means over the pixels: out (n, C). WIDE, KIND as in fused/convolution.py."""
     LINE, NARROW = line(C), narrow(C)
     ZROW, AROW = even(W) * C, (even(W) + 2) * C
     ZIMAGE, AIMAGE, INNER, PIXELS = even(H) * ZROW, (even(H) + 2) * AROW, AROW + C, H * W
@@ -90,7 +90,7 @@ def tail_forward(C: int, H: int, W: int, WIDE: int, KIND: int) -> Callable[..., 
 
 @cache
 def tail_backward(C: int, H: int, W: int) -> Callable[..., None]:
-    """From the gradient of the means to that after the last BatchNorm, and its sums."""
+    """From the gradient of the means to the one behind the last BatchNorm, and the sums for that BatchNorm."""
     LINE, ZROW, AROW = line(C), even(W) * C, (even(W) + 2) * C
     ZIMAGE, AIMAGE, INNER, PIXELS = even(H) * ZROW, (even(H) + 2) * AROW, AROW + C, H * W
 

@@ -1,4 +1,4 @@
-"""One image through the line kernels. Literal arguments are in capitals; `mode` says what the shortcut does."""
+"""One image through the line kernels of codegen/lines.py. Arguments in capitals are literals. `mode`: the shortcut."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dptrain.kernels.codegen.lines import ADD, NONE, apply_line, gradient_line, 
 from dptrain.kernels.compiled import kernel
 from dptrain.types import F32, F64, U8
 
-PLAIN, IDENTITY, HALVING = 0, 1, 2  #: no shortcut; the block's input; its half (see nn/block.py)
+PLAIN, IDENTITY, HALVING = 0, 1, 2  #: modes: no shortcut; the block's inputs; their half (nn/resnet.py)
 
 
 @kernel
 def standardise(x: U8, i: int, table: F32, a: F32, row: int) -> None:
-    """Image i of x (n, h, w, c) into the frame of a, `row` elements a row."""
+    """Image i of x (n, h, w, c) into the frame of a, whose rows have `row` elements. table: see ends.pixel_values."""
     _, h, w, channels = x.shape
     for p in range(h):
         at = (p + 1) * row + channels
@@ -28,7 +28,7 @@ def apply(
     mode: int, z: F32, z_at: int, norm: F32, s: F32, s_at: int, a: F32, a_at: int,
     rows: int, C: int, LINE: int, WIDTH: int, ZROW: int, AROW: int,
 ) -> None:  # fmt: skip
-    """a = max(BatchNorm(z) [+ s, which lies as a does, where the mode is IDENTITY], 0)."""
+    """a = max(BatchNorm(z), 0); with mode IDENTITY max(BatchNorm(z) + s, 0), where s lies in memory like a."""
     literally(C), literally(LINE), literally(WIDTH), literally(ZROW), literally(AROW)
     for c in range(0, C, LINE):
         if mode == IDENTITY:
@@ -42,7 +42,7 @@ def apply_halving(
     z: F32, z_at: int, norm: F32, s: F32, s_at: int, a: F32, a_at: int,
     rows: int, C: int, LINE: int, WIDTH: int, ZROW: int, AROW: int, SROW: int, KIND: int,
 ) -> None:  # fmt: skip
-    """The same with a halving shortcut: s has C / 2 channels, which become the middle ones. SROW: two rows of s."""
+    """`apply` with a halving shortcut: s has C / 2 channels, added to the middle ones. SROW: two rows of s."""
     literally(C), literally(LINE), literally(WIDTH), literally(ZROW), literally(AROW), literally(SROW), literally(KIND)
     quarter = C // 4
     for side in (0, 3 * quarter):
@@ -55,7 +55,7 @@ def apply_halving(
 
 @kernel
 def moments(z: F32, z_at: int, norm: F32, total: F64, rows: int, C: int, LINE: int, WIDTH: int, ZROW: int) -> None:
-    """total (2, C) += sums of the distances from a guess of the mean, and of their squares."""
+    """total (2, C) += sums of the distances from a guess of the mean, and of their squares, over an image."""
     literally(C), literally(LINE), literally(WIDTH), literally(ZROW)
     for c in range(0, C, LINE):
         moments_line(z, z_at + c, norm, c, total, c, rows, C, LINE, WIDTH, ZROW)
@@ -66,7 +66,7 @@ def gradient(
     g: F32, z: F32, z_at: int, norm: F32, dz: F32, d_at: int,
     rows: int, C: int, LINE: int, WIDTH: int, ZROW: int, DROW: int,
 ) -> None:  # fmt: skip
-    """dz = the gradient before BatchNorm, of g after it."""
+    """dz = the gradient before BatchNorm, from the gradient g behind it."""
     literally(C), literally(LINE), literally(WIDTH), literally(ZROW), literally(DROW)
     for c in range(0, C, LINE):
         gradient_line(g, z_at + c, z, z_at + c, norm, c, dz, d_at + c, rows, C, LINE, WIDTH, ZROW, DROW)
@@ -77,7 +77,7 @@ def mask(
     mode: int, da: F32, da_at: int, a: F32, a_at: int, z: F32, g: F32, z_at: int, norm: F32, total: F64,
     rows: int, C: int, LINE: int, WIDTH: int, ZROW: int, AROW: int,
 ) -> None:  # fmt: skip
-    """g = (da, and g where the mode is IDENTITY) where a > 0; total (2, C) += the sums BatchNorm's gradient wants."""
+    """g = da where a > 0, else 0 (mode IDENTITY: da + g). total (2, C) += the sums that BatchNorm's gradient needs."""
     literally(C), literally(LINE), literally(WIDTH), literally(ZROW), literally(AROW)
     for c in range(0, C, LINE):
         if mode == IDENTITY:
@@ -96,7 +96,7 @@ def mask(
 def spread(
     g: F32, g_at: int, da: F32, da_at: int, rows: int, C: int, LINE: int, KIND: int, WIDTH: int, GROW: int, DROW: int
 ) -> None:
-    """da (C channels) += what comes back through a halving shortcut from g (2 C channels, rows x WIDTH pixels)."""
+    """da (C channels) += the gradient through a halving shortcut, from g (2 C channels, rows x WIDTH pixels)."""
     literally(C), literally(LINE), literally(KIND), literally(WIDTH), literally(GROW), literally(DROW)
     for c in range(0, C, LINE):
         spread_line(g, g_at + C // 2 + c, da, da_at + c, rows, LINE, KIND, WIDTH, GROW, DROW, C)

@@ -1,4 +1,4 @@
-"""What this core can do at best: the floor beside which `dptrain bench --layers` puts the passes."""
+"""The limits of this core, which `dptrain bench --layers` prints beside the passes. Not used in a run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dptrain.kernels.compiled import aligned_zeros, kernel
 from dptrain.types import F32
 
 _TIMES = 2000
-_TAKES = 7
+_REPETITIONS = 7
 _COPIED = 1 << 16  #: elements: 256 KB read, 256 KB written, in the second cache
 
 
@@ -28,23 +28,23 @@ def _copy(x: F32, y: F32, times: int) -> None:
 
 
 def fma_gflops() -> float:
-    """GFLOP/s of a register block with everything in the first cache: fused multiply-adds, two each."""
+    """GFLOP/s of a register block with all operands in the first cache; a fused multiply-add counts as two."""
     x, w, y = aligned_zeros((16 * 64,)), aligned_zeros((64 * 16,)), aligned_zeros((256,))
     return 2e-9 * 16 * 64 * 16 * _TIMES / best(lambda: _products(x, w, y, _TIMES))
 
 
 def copy_gbytes() -> float:
-    """GB/s, read and written, of a copy in the second cache."""
+    """GB/s of a copy in the second cache, read plus written."""
     x, y = aligned_zeros((_COPIED,)), aligned_zeros((_COPIED,))
     times = _TIMES // 20
     return 8e-9 * _COPIED * times / best(lambda: _copy(x, y, times))
 
 
-def best(run: Callable[[], None], takes: int = _TAKES) -> float:
-    """Seconds of the fastest of some takes, after one that may compile."""
+def best(run: Callable[[], None], repetitions: int = _REPETITIONS) -> float:
+    """Seconds of the fastest of some repetitions, after one that may compile."""
     run()
     seconds = []
-    for _ in range(takes):
+    for _ in range(repetitions):
         begin = time.perf_counter()
         run()
         seconds.append(time.perf_counter() - begin)

@@ -8,7 +8,7 @@ from dptrain.types import F64, I64, Floats
 
 
 def cross_entropy(logits: Floats, labels: I64) -> tuple[F64, Floats]:
-    """(n, classes), (n,) -> loss of each sample (n,) float64, gradient of their SUM (n, classes) like the logits."""
+    """(n, classes), (n,) -> loss of each image (n,) float64, gradient of their SUM (n, classes) like the logits."""
     shifted = logits.astype(np.float64) - logits.max(1, keepdims=True)
     total = np.exp(shifted).sum(1)
     rows = np.arange(len(labels))
@@ -35,7 +35,7 @@ def ranks(logits: Floats, labels: I64) -> I64:
 
 
 def hinge(scores: Floats, labels: I64) -> tuple[F64, Floats]:
-    """(n, classes), (n,) -> loss of each sample (n,) float64, gradient of their SUM (n, classes) like the scores.
+    """(n, classes), (n,) -> loss of each image (n,) float64, gradient of their SUM (n, classes) like the scores.
 
     Sum over the wrong classes of max(0, 1 + score - score of the right class): the multiclass SVM of Weston & Watkins.
     """
@@ -50,9 +50,9 @@ def hinge(scores: Floats, labels: I64) -> tuple[F64, Floats]:
 
 
 def binary_cross_entropy(scores: Floats, labels: I64) -> tuple[F64, Floats]:
-    """(n, classes), (n,) -> loss of each sample (n,) float64, gradient of their SUM (n, classes) like the scores.
+    """(n, classes), (n,) -> loss of each image (n,) float64, gradient of their SUM (n, classes) like the scores.
 
-    Each class by itself: sum over the classes of -log sigmoid(score) for the right one, -log(1 - sigmoid(score)) else.
+    Sum over the classes of -log sigmoid(score) for the right class and -log(1 - sigmoid(score)) for the others.
     """
     wide = scores.astype(np.float64)
     right = np.zeros(scores.shape)

@@ -22,7 +22,7 @@ def normalise(x: Floats, scale: Floats, shift: Floats) -> Floats:
 
 
 def reductions(dy: Floats, x: Floats, mean: Floats) -> tuple[F64, F64]:
-    """Sum of dy, and sum of dy * (x - mean), over samples and pixels: (c,) each, float64."""
+    """Sum of dy, and sum of dy * (x - mean), over images and pixels: (c,) each, float64."""
     return dy.sum((0, 1), dtype=np.float64), (dy * (x - mean)).sum((0, 1), dtype=np.float64)
 
 

@@ -5,8 +5,9 @@ Counter-based: block b of the stream (seed, domain, epoch, stream) is philox4x32
     key     = (seed mod 2^32, seed div 2^32)                  0 <= seed < 2^63
     counter = (b, stream, epoch, domain)                      each in [0, 2^32)
 
-and word d of the stream is word d mod 4 of block d div 4. Every (seed, domain, epoch, stream) is a stream of its
-own, every draw can be had without the ones before it, and no generator has a position. Domains: kernels/philox.py.
+and word d of the stream is word d mod 4 of block d div 4. Every (seed, domain, epoch, stream) is a separate
+stream, every draw can be computed without the ones before it, and no generator has a position. The
+domains are in kernels/philox.py.
 
 Source: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC11, section 3.3 (Random123).
 """
@@ -39,9 +40,9 @@ def philox4x32(counter: Counter, key: Key) -> Counter:
 def bounded(word: int, bound: int) -> int:
     """An integer in [0, bound) from one word: word * bound / 2^32, rounded down.
 
-    Not quite equally likely: a value has floor or ceil(2^32 / bound) of the 2^32 words, so its probability is off
-    1 / bound by less than 2^-32 (for a bound of 50,000, by 1 part in 80,000). Rejection would be exact, but then a draw
-    would not be one word. 1 <= bound < 2^32.
+    Not exactly uniform: floor or ceil(2^32 / bound) of the 2^32 words give each value, so its probability differs from
+    1 / bound by less than 2^-32 (for a bound of 50,000 by 1 part in 80,000). Rejection would be exact, but a draw would
+    then take more than one word. 1 <= bound < 2^32.
     """
     return (word * bound) >> 32
 
@@ -54,12 +55,12 @@ def words(seed: int, domain: int, epoch: int, stream: int, n: int) -> U32:
 
 
 def keyed(low: int, high: int, n: int) -> U32:
-    """`n` words of a stream with a key of its own, drawn from another one: for draws a pixel. Returns (n,)."""
+    """`n` words of a stream whose key was drawn from another stream: for draws per pixel. Returns (n,)."""
     return words(low | high << 32, 0, 0, 0, n)
 
 
 def blocks(seed: int, domain: int, epoch: int, streams: I64) -> U32:
-    """The first four words of many streams (one a sample). streams: (n,) in [0, 2^32). Returns (n, 4)."""
+    """The first four words of many streams (one per image). streams: (n,) in [0, 2^32). Returns (n, 4)."""
     return np.array([words(seed, domain, epoch, int(s), 4) for s in streams], np.uint32).reshape(-1, 4)
 
 
