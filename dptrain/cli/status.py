@@ -52,7 +52,7 @@ def _state(now: Condition) -> str:
             return "finished"
         if now.diverged:
             return "diverged, not running; the same bits would diverge again: start a new run with a lower --lr"
-        return f"not running; go on with: {resuming(str(now.path), stored_config(now.path).deployment)}"
+        return f"not running; continue with: {resuming(str(now.path), stored_config(now.path).deployment)}"
     if now.quiet < _QUIET:
         return f"running, {now.owner}"
     return f"running, {now.owner}; no step for {duration(now.quiet)}: are there workers? See the log below"
@@ -64,7 +64,7 @@ def _step(now: Condition) -> str:
         return f"none of {now.total_steps or '?'} yet"
     total = f" of {now.total_steps:,}" if now.total_steps else ""
     loss = "not finite" if record["train/loss"] is None else f"{record['train/loss']:.4f}"
-    pace = f"  {now.pace:,.0f} samples/s" if now.pace else ""
+    pace = f"  {now.throughput:,.0f} images/s" if now.throughput else ""
     return f"{record['step']:,}{total}  epoch {record['epoch'] + 1}  loss {loss}  acc {record['train/acc']:.3f}{pace}"
 
 

@@ -1,9 +1,9 @@
-"""One checkpoint = one safetensors file: its bytes, how they are checked, what they give back. Which files: `shelf.py`.
+"""One checkpoint is one safetensors file: how it is made, checked and read. Which files there are: `shelf.py`.
 
 Tensors are those of `TrainingState.tensors()` ("model.NAME", "optim.KIND.NAME") and `best_tensors()` ("best.NAME").
-The metadata holds two texts: "dptrain", a JSON object (numbers of the state and the run's facts; floats that must come
-back exactly are hex), and "sha256", over the whole file with these 64 digits as zeros: not one byte can change
-unnoticed, and any safetensors reader still reads it.
+The metadata holds two texts. "dptrain" is a JSON object with the numbers of the state and the facts of the run; floats
+that must come back exactly are hexadecimal. "sha256" is the hash of the whole file with these 64 digits as zeros, so
+every changed byte is noticed, and any safetensors reader can still read the file.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ _MARK = b'"sha256":"'
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Checkpoint:
-    """A file that was read and found whole."""
+    """A checkpoint file that was read and is intact."""
 
     path: Path
     facts: RunFacts
     step: int
-    term: int  #: the coordinator's life that wrote it
+    term: int  #: the start of the coordinator that wrote it
     numbers: dict[str, Any]  #: the fields of TrainingState that are neither arrays nor `step`
     tensors: dict[str, F32]  #: read-only
 
     def vector(self, layout: ParamLayout, prefix: str = "model.") -> F32:
-        """The tensors of a layout as one new flat vector. Raises CheckpointError where they do not fit."""
+        """The tensors of a layout as one new flat vector. Raises CheckpointError if they do not fit."""
         flat = np.empty(layout.size, np.float32)
         for spec, at in layout.items():
             tensor = self.tensors.get(prefix + spec.name)
@@ -59,7 +59,7 @@ class Checkpoint:
         return flat
 
     def state(self, params: ParamLayout, buffers: ParamLayout) -> TrainingState:
-        """The state to go on from. Raises CheckpointError where the tensors are not those of these layouts."""
+        """The state to continue from. Raises CheckpointError if its tensors are not those of these layouts."""
         best = self.numbers["best_accuracy"] >= 0.0
         nothing = np.zeros(0, np.float32)
         kinds = sorted({name.split(".")[1] for name in self.tensors if name.startswith("optim.")})
@@ -76,7 +76,7 @@ class Checkpoint:
         )
 
     def refuse_other_run(self, facts: RunFacts) -> None:
-        """Raises CheckpointError, naming what differs, unless this checkpoint is of the run `facts`."""
+        """Raises CheckpointError, with what differs, unless this checkpoint belongs to the run `facts`."""
         mine = self.facts
         if mine.identity == facts.identity:
             return
@@ -92,7 +92,7 @@ class Checkpoint:
 
 
 def pack(state: TrainingState, facts: RunFacts, term: int) -> bytes:
-    """The file's content."""
+    """The bytes of the checkpoint file."""
     numbers = {
         "epoch_loss": state.epoch_loss.hex(),
         "epoch_hits": state.epoch_hits,
@@ -111,7 +111,7 @@ def pack(state: TrainingState, facts: RunFacts, term: int) -> bytes:
 
 
 def load(path: Path) -> Checkpoint:
-    """Reads and checks a checkpoint. Raises CheckpointError naming the file: missing, damaged, of another version."""
+    """Reads and checks a checkpoint. Raises CheckpointError for one that is missing, damaged or of another version."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -125,11 +125,11 @@ def load(path: Path) -> Checkpoint:
         facts = _facts_from_json(meta)
         return Checkpoint(path, facts, meta["step"], meta["term"], numbers, load_tensors(content))
     except (KeyError, TypeError, ValueError, AttributeError, UsageError, SafetensorError) as error:
-        raise CheckpointError(f"{path}: the checkpoint is whole, but this version cannot read it: {error}") from error
+        raise CheckpointError(f"{path}: the checkpoint is intact, but this version cannot read it: {error}") from error
 
 
 def _verified_meta(path: Path, content: bytes) -> dict[str, Any]:
-    """The metadata, once the hash over every byte is right."""
+    """The metadata, after the hash over every byte was checked."""
     length = struct.unpack("<Q", content[:8])[0] if len(content) >= 8 else 0
     header = content[8 : 8 + length]
     at = header.find(_MARK) + 8 + len(_MARK)

@@ -1,4 +1,4 @@
-"""How a run is doing, read off its directory while another process may be writing there. Changes and locks nothing."""
+"""How a run is doing, read from its directory while another process may write there. Changes and locks nothing."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from dptrain.runs import metrics
 from dptrain.runs.directory import read_manifest
 
 _LOG_LINES = 6
-_LOG_BYTES = 64 << 10  #: of the end of the log that are looked at
+_LOG_BYTES = 64 << 10  #: of the end of the log that are read
 _TOTAL = re.compile(r"term \d+: step \d+ of (\d+)")
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """At one moment."""
+    """The condition of a run at one moment."""
 
     path: Path
     identity: str
-    start: dict[str, Any]  #: the last one, as run.json has it
+    start: dict[str, Any]  #: the last start in run.json
     owner: str  #: "pid 7 on host"
     running: bool
     diverged: bool  #: see `diverged`
     quiet: float  #: seconds since anything was written
-    total_steps: int  #: 0: the coordinator has not said it yet
-    step: metrics.Record | None  #: the last one of each kind
-    evaluation: metrics.Record | None
-    pace: float  #: samples a second over the last steps; 0: none yet
-    checkpoints: tuple[tuple[str, int, float], ...]  #: (name, bytes, seconds old)
-    log: tuple[str, ...]  #: the coordinator's last words
+    total_steps: int  #: 0: not logged yet
+    step: metrics.Record | None  #: the last record
+    evaluation: metrics.Record | None  #: the last record
+    throughput: float  #: images per second over the last steps; 0: no step yet
+    checkpoints: tuple[tuple[str, int, float], ...]  #: (name, bytes, age in seconds)
+    log: tuple[str, ...]  #: the last lines of the coordinator's log
 
 
 def condition(path: Path) -> Condition:
-    """Raises RunDirectoryError for what is no run directory, or damaged."""
+    """The condition of the run in `path`. Raises RunDirectoryError if it is no run directory, or damaged."""
     if not (path / "config.toml").is_file():
         raise RunDirectoryError(f"{path} is no run directory (it has no config.toml): dptrain status runs/NAME")
     manifest, now = read_manifest(path), time.time()
@@ -60,14 +60,14 @@ def condition(path: Path) -> Condition:
         total_steps=totals[-1] if totals else 0,
         step=steps[-1] if steps else None,
         evaluation=next((record for record in reversed(records) if record["kind"] == "eval"), None),
-        pace=_pace(steps[-20:]),
+        throughput=_throughput(steps[-20:]),
         checkpoints=tuple((p.name, p.stat().st_size, now - p.stat().st_mtime) for p in sorted(saved)),
         log=tuple(lines[-_LOG_LINES:]),
     )
 
 
 def diverged(path: Path) -> bool:
-    """Whether the last life of the run's coordinator ended so: the next one, which has the same bits, will as well."""
+    """Whether the last start of the run diverged. The next one, which has the same bits, would diverge as well."""
     for line in reversed(_tail(path / "logs" / "coordinator.log")):
         if DIVERGED in line or _TOTAL.search(line):
             return DIVERGED in line
@@ -75,7 +75,7 @@ def diverged(path: Path) -> bool:
 
 
 def is_locked(file: Path) -> bool:
-    """Whether a process holds the flock; found without trying to take it, which could make a start fail."""
+    """Whether a process has the lock; found without taking it, which could make another start fail."""
     try:
         found = file.stat()
         locks = Path("/proc/locks").read_text(encoding="ascii")
@@ -92,9 +92,9 @@ def _owner(file: Path) -> str:
         return ""
 
 
-def _pace(steps: list[metrics.Record]) -> float:
-    paces = [float(p) for record in steps if (p := record["throughput/samples_per_s"])]
-    return len(paces) / sum(1 / p for p in paces) if paces else 0.0
+def _throughput(steps: list[metrics.Record]) -> float:
+    rates = [float(r) for record in steps if (r := record["throughput/samples_per_s"])]
+    return len(rates) / sum(1 / r for r in rates) if rates else 0.0
 
 
 def _tail(file: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""runs/NAME/: made whole or not at all, locked by one coordinator, its term counted. No file's meaning lives here."""
+"""runs/NAME/: made completely or not at all, locked by one coordinator, its starts counted as terms."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ LATEST = "latest"
 
 @dataclass(frozen=True, slots=True)
 class RunDirectory:
-    """A locked run directory; `close` gives the lock back (so does the end of the process)."""
+    """A locked run directory. `close` releases the lock; so does the end of the process."""
 
     path: Path
-    term: int  #: one life of a coordinator over this directory; 1 at the first
+    term: int  #: number of this start of a coordinator; the first is 1
     lock: int  #: file descriptor that holds the flock
 
     @property
@@ -38,9 +38,9 @@ class RunDirectory:
         return self.path / "logs"
 
     def hold(self) -> None:
-        """Raises RunDirectoryError where a newer term has begun: on a file system without locks that is all that helps.
+        """Raises RunDirectoryError if a newer term has begun: the only protection on a file system without locks.
 
-        Raises OSError where that cannot be found out.
+        Raises OSError if the term cannot be read.
         """
         text = (self.path / "term").read_text(encoding="utf-8", errors="replace").strip()
         if text != str(self.term):
@@ -49,20 +49,20 @@ class RunDirectory:
             )
 
     def close(self) -> None:
-        """Gives the lock back. The directory stays."""
+        """Releases the lock. The directory stays."""
         os.close(self.lock)
 
     def discard(self) -> None:
-        """Removes a directory in which nothing has happened yet. `close` is still to be called."""
+        """Removes a directory in which no run has begun. Call `close` after it."""
         shutil.rmtree(self.path, ignore_errors=True)
 
 
 def create(parent: Path, name: str, config_toml: str, manifest: dict[str, Any]) -> RunDirectory:
-    """Makes parent/NAME with config.toml, run.json and term 1, locked. Raises RunDirectoryError, leaving nothing."""
+    """Makes parent/NAME with config.toml, run.json and term 1, locked. Raises RunDirectoryError and leaves nothing."""
     path = parent / name
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise RunDirectoryError(_exists(path))
-    _remove_unborn(parent, name)
+    _remove_abandoned(parent, name)
     temporary = parent / f".{name}.{os.getpid()}.tmp"
     try:
         temporary.mkdir(parents=True)
@@ -73,7 +73,7 @@ def create(parent: Path, name: str, config_toml: str, manifest: dict[str, Any]) 
             write_atomically(temporary / "config.toml", config_toml.encode())
             write_atomically(temporary / "run.json", _json(manifest))
             write_atomically(temporary / "term", b"1\n")
-            temporary.rename(path)  # refused by the kernel where somebody else has filled it meanwhile
+            temporary.rename(path)  # the kernel refuses if another process has filled it meanwhile
             sync_directory(parent)
         except OSError:
             os.close(lock)
@@ -86,12 +86,12 @@ def create(parent: Path, name: str, config_toml: str, manifest: dict[str, Any]) 
     return RunDirectory(path, 1, lock)
 
 
-def _remove_unborn(parent: Path, name: str) -> None:
-    """What a `create` that was killed has left: a directory with a lock that nobody has."""
+def _remove_abandoned(parent: Path, name: str) -> None:
+    """Removes what a killed `create` has left: a temporary directory whose lock no process has."""
     for temporary in parent.glob(f".{name}.*.tmp"):
         try:
             if not (temporary / "lock").exists():
-                continue  # somebody may be about to make it
+                continue  # another process may be about to make it
             os.close(_lock(temporary))
         except (OSError, RunDirectoryError):
             continue
@@ -99,7 +99,7 @@ def _remove_unborn(parent: Path, name: str) -> None:
 
 
 def create_next(parent: Path, wanted: str, config_toml: str, manifest: dict[str, Any]) -> RunDirectory:
-    """`create` under the name `wanted`, or wanted-2, wanted-3, ... where that is taken (maybe right now)."""
+    """`create` with the name `wanted`, or wanted-2, wanted-3, ... if that is taken, possibly at this moment."""
     for name in [wanted, *(f"{wanted}-{i}" for i in range(2, 1_000))]:
         if (parent / name).exists():
             continue
@@ -112,9 +112,9 @@ def create_next(parent: Path, wanted: str, config_toml: str, manifest: dict[str,
 
 
 def reopen(path: Path, start: dict[str, Any]) -> RunDirectory:
-    """Locks an existing run directory, counts its term up and adds `start` to run.json. Raises RunDirectoryError."""
+    """Locks an existing run directory, increments its term and adds `start` to run.json. Raises RunDirectoryError."""
     if not (path / "config.toml").is_file():
-        raise RunDirectoryError(f"{path} is no run directory (it has no config.toml); --resume wants runs/NAME or auto")
+        raise RunDirectoryError(f"{path} is no run directory (it has no config.toml): --resume takes runs/NAME or auto")
     try:
         lock = _lock(path)
     except OSError as error:
@@ -149,12 +149,27 @@ def stored_config(path: Path) -> Config:
 
 
 def stored_identity(path: Path) -> str:
-    """The hash that names the run. Raises RunDirectoryError."""
+    """The SHA-256 that identifies the run. Raises RunDirectoryError."""
     return str(read_manifest(path).get("identity"))
 
 
+def read_manifest(path: Path) -> dict[str, Any]:
+    """run.json. Raises RunDirectoryError."""
+    file = path / "run.json"
+    try:
+        manifest = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RunDirectoryError(f"{file} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise RunDirectoryError(f"{file} is damaged: {error}") from error
+    starts = manifest.get("starts") if isinstance(manifest, dict) else None
+    if not isinstance(starts, list) or not all(isinstance(start, dict) for start in starts):
+        raise RunDirectoryError(f"{file} is damaged: it has no list of starts")
+    return dict(manifest)
+
+
 def to_resume(runs: Path, name: str, resume: str) -> Path | None:
-    """The run directory that `resume` names; None: a new run. "auto" is runs/NAME, without a name runs/latest."""
+    """The run directory that `resume` names; None: a new run. "auto" means runs/NAME, or runs/latest without a name."""
     if not resume:
         return None
     if resume != "auto":
@@ -167,7 +182,7 @@ def to_resume(runs: Path, name: str, resume: str) -> Path | None:
 
 
 def link_latest(path: Path) -> None:
-    """runs/latest -> NAME, once a run has begun. A convenience: where something else has the name, it is left alone."""
+    """runs/latest -> NAME, when a run has begun. Anything else of that name is left alone."""
     link = path.parent / LATEST
     temporary = path.parent / f".{LATEST}.{os.getpid()}.tmp"
     if link.exists() and not link.is_symlink():
@@ -181,7 +196,7 @@ def link_latest(path: Path) -> None:
 
 
 def _followed(path: Path) -> Path:
-    """runs/latest -> runs/NAME: a message should name the run, and another start may move the link."""
+    """runs/latest -> runs/NAME: messages name the run itself, and another start may move the link."""
     return path.parent / path.readlink() if path.is_symlink() else path
 
 
@@ -195,7 +210,7 @@ def _exists(path: Path) -> str:
 
 
 def _owner(path: Path) -> str:
-    """Who has the lock; "" for nobody."""
+    """The process that has the lock; "": it is free."""
     try:
         with (path / "lock").open("rb") as lock:
             try:
@@ -208,7 +223,7 @@ def _owner(path: Path) -> str:
 
 
 def _lock(path: Path) -> int:
-    """Raises OSError, or RunDirectoryError where another coordinator has it."""
+    """Takes the lock. Raises OSError, or RunDirectoryError if another coordinator has it."""
     fd = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -235,21 +250,6 @@ def _add_start(path: Path, start: dict[str, Any]) -> None:
     manifest = read_manifest(path)
     manifest["starts"].append(start)
     write_atomically(path / "run.json", _json(manifest))
-
-
-def read_manifest(path: Path) -> dict[str, Any]:
-    """run.json. Raises RunDirectoryError."""
-    file = path / "run.json"
-    try:
-        manifest = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RunDirectoryError(f"{file} cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise RunDirectoryError(f"{file} is damaged: {error}") from error
-    starts = manifest.get("starts") if isinstance(manifest, dict) else None
-    if not isinstance(starts, list) or not all(isinstance(start, dict) for start in starts):
-        raise RunDirectoryError(f"{file} is damaged: it is no object with a list of starts")
-    return dict(manifest)
 
 
 def _json(value: dict[str, Any]) -> bytes:

@@ -1,4 +1,4 @@
-"""A live display for terminals, by rich: bars for epoch and run, figures, a row a worker; epochs scroll above."""
+"""A live display for terminals, made with rich: bars for epoch and run, figures, one row per worker; epochs above."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from dptrain.cluster.events import (
 from dptrain.runs import texts
 from dptrain.runs.progress import Progress, WorkerRow
 
-_REFRESH = 4  #: times a second
+_REFRESH = 4  #: per second
 _GAP = 2  #: columns of the terminal between two texts
-_BAR = 10, 30  #: columns of a bar, at least and at most; where there is no room for so many, there is none
+_BAR = 10, 30  #: least and greatest width of a bar; with less room there is no bar
 
 
 class LiveReporter:
-    """Owns the lower lines of the terminal until `close`."""
+    """Draws on the lower lines of the terminal until `close`."""
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(highlight=False)
@@ -45,7 +45,7 @@ class LiveReporter:
         self._live.start()
 
     def waiting(self, text: str) -> None:
-        """In the place of bars and workers, while there are none. From any thread."""
+        """Shown instead of bars and workers before the first step. Any thread may call it."""
         self._live.update(Text(text, style="dim", no_wrap=True), refresh=True)
 
     def tell(self, report: Report, progress: Progress, now: float) -> None:
@@ -53,11 +53,11 @@ class LiveReporter:
         match report:
             case StepDone() | TakenBack() | Notice(final=True):  # a notice comes before a step taken back
                 pass
-            case WorkerJoined() if self._noun == "thread":  # the banner has said how many there are
+            case WorkerJoined() if self._noun == "thread":  # the banner has their number
                 pass
             case RunStarted():
                 if report.step:
-                    self._print(f"going on after step {report.step:,} of {report.total_steps:,}")
+                    self._print(f"continuing after step {report.step:,} of {report.total_steps:,}")
             case EpochDone():
                 self._print(texts.epoch_line(report, progress, now - progress.started))
             case Evaluated():
@@ -65,7 +65,7 @@ class LiveReporter:
             case _:
                 style = "yellow" if isinstance(report, WorkerLost | WorkerSilent) else "dim"
                 self._print(texts.event_line(report, self._noun), style)
-        if now >= self._next and progress.total_steps:  # what is said before the start has nothing to stand above
+        if now >= self._next and progress.total_steps:  # before the start there are no bars yet
             self._next = now + 1 / _REFRESH
             self._live.update(_block(progress, now, self._console.width), refresh=True)
 
@@ -78,7 +78,7 @@ class LiveReporter:
             self._console.print(Text(line))
 
     def close(self) -> None:
-        """Gives the terminal back."""
+        """Ends the display."""
         self._live.stop()
 
     def _print(self, line: str, style: str = "") -> None:
@@ -86,14 +86,14 @@ class LiveReporter:
 
 
 def _block(progress: Progress, now: float, width: int) -> Group:
-    """Of the same height at any width: what does not fit is shortened, then left out; no line is ever broken."""
+    """The lines of the display. The height is the same at any width: what does not fit is shortened, then left out."""
     where, run = texts.where(progress), f"run  {progress.step:,}/{progress.total_steps:,}"
     etas = [f"eta {texts.duration(eta)}" for eta in (progress.epoch_eta, progress.run_eta)]
     elapsed = f"elapsed {texts.duration(now - progress.started)}"
     room = width - max(len(where), len(run)) - max(map(len, etas)) - 2 * _GAP
     figures = texts.figures(progress, room - _GAP - _BAR[0])
     if not figures.endswith("/s"):
-        figures = texts.figures(progress, room)  # the pace says more than a bar
+        figures = texts.figures(progress, room)  # the throughput says more than a bar
     bar = min(room - _GAP - max(len(figures), len(elapsed)), _BAR[1])
     epoch_bar = ProgressBar(progress.steps_per_epoch, progress.step_in_epoch, width=bar)
     run_bar = ProgressBar(max(1, progress.total_steps), progress.step, width=bar)
@@ -118,7 +118,7 @@ def _grid(columns: int) -> Table:
 
 
 def _state(row: WorkerRow, step: int) -> Text:
-    """Idle is whoever is not needed."""
+    """Whether the worker computes: a worker that took part in neither of the last two steps is idle."""
     if row.silent:
-        return Text("no sign of life", style="yellow")
+        return Text("silent", style="yellow")
     return Text(f"busy {row.busy:4.0%}" if row.last_step and step - row.last_step <= 1 else "idle")

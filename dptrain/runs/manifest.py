@@ -1,4 +1,4 @@
-"""run.json: what somebody who finds the run in a year wants to know. Collected once a start; kept by `directory`."""
+"""The facts of a run, its identity, and run.json: what was asked for, with which data, versions and CPU."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from dptrain.settings import Config, ModelConfig, identity
 from dptrain.state import layout_digest
 
 if TYPE_CHECKING:
-    from dptrain.data.shards import ShardSource  # would import Numba for whoever only reads a checkpoint
+    from dptrain.data.shards import ShardSource  # imports Numba, which reading a checkpoint does not need
+PACKAGES = ("numpy", "numba", "llvmlite", "pyzmq", "msgpack", "safetensors")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,22 +30,22 @@ class DataFacts:
     sha256: str
     image: tuple[int, int, int]  #: height, width, channels
     classes: tuple[str, ...]
-    mean: tuple[float, ...]  #: of the training set, on the scale 0..255: one a channel, or of every pixel (h, w, c)
-    std: tuple[float, ...]  #: one a channel
-    train: int  #: samples
+    mean: tuple[float, ...]  #: of the training set, in units of 0 ... 255: one per channel, or per pixel (h, w, c)
+    std: tuple[float, ...]  #: one per channel
+    train: int  #: images
     validation: int
     test: int
 
 
 @dataclass(frozen=True, slots=True)
 class RunFacts:
-    """One run: asked for, found, and the name that follows from both."""
+    """One run: its configuration, its data and network, and the identity that follows from both."""
 
     config: Config
     data: DataFacts
     layout: str  #: ParamLayout.digest() of params, then of buffers
-    numerics: str  #: of the arithmetic, e.g. "fp32-v2"
-    model: str  #: for people: "ResNet-8, 75,290 parameters"
+    numerics: str  #: version of the arithmetic, such as "fp32-v2"
+    model: str  #: for display: "ResNet-8, 75,290 parameters"
 
     @property
     def identity(self) -> str:
@@ -53,7 +54,7 @@ class RunFacts:
 
 
 def find_facts(config: Config, source: ShardSource, model: Model, numerics: str) -> RunFacts:
-    """What is known once the data is open and the network built."""
+    """The facts, from the opened data and the built network."""
     dataset, standard = source.dataset, source.standard
     data = DataFacts(
         name=dataset.name,
@@ -71,17 +72,14 @@ def find_facts(config: Config, source: ShardSource, model: Model, numerics: str)
 
 
 def _title(model: ModelConfig) -> str:
-    """What the network is called."""
+    """The name of the network."""
     if model.network != "resnet":
         return model.network
     return f"{'ResNet' if model.residual else 'plain network'}-{6 * model.n + 2 + len(model.hidden)}"
 
 
-PACKAGES = ("numpy", "numba", "llvmlite", "pyzmq", "msgpack", "safetensors")
-
-
 def manifest(facts: RunFacts) -> dict[str, Any]:
-    """The part that is the same for every start of the run."""
+    """The part of run.json that is the same for every start."""
     return {
         "identity": facts.identity,
         "numerics": facts.numerics,
@@ -92,7 +90,7 @@ def manifest(facts: RunFacts) -> dict[str, Any]:
 
 
 def start(term: int, argv: list[str]) -> dict[str, Any]:
-    """The part that belongs to one start: who, where, when, with what."""
+    """The part of run.json for one start: when, on which host, with which arguments and versions."""
     return {
         "term": term,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -106,7 +104,7 @@ def start(term: int, argv: list[str]) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Of us, Python and the libraries; without importing them (numba alone takes half a second)."""
+    """Versions of dptrain, Python and the libraries, without importing them (numba alone takes half a second)."""
     found = {"dptrain": dptrain.__version__, "python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -117,7 +115,7 @@ def versions() -> dict[str, str]:
 
 
 def git_revision() -> str:
-    """`git describe --always --dirty` of the checkout this package runs from; "" where it is none."""
+    """`git describe --always --dirty` of the checkout that this package runs from; "" outside of a checkout."""
     root = Path(dptrain.__file__).resolve().parent.parent
     if not (root / ".git").exists():
         return ""
@@ -130,7 +128,7 @@ def git_revision() -> str:
 
 
 def cpu() -> dict[str, Any]:
-    """Model name, feature flags and number of logical CPUs, as Linux tells them."""
+    """Model name, feature flags and number of logical CPUs, as Linux reports them."""
     wanted = {"model name": "", "flags": ""}
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()

@@ -1,4 +1,7 @@
-"""summary.csv: the epoch table, made anew from the epoch and evaluation records of metrics.jsonl."""
+"""metrics.jsonl and hashes.jsonl (one JSON record per line), and summary.csv, the table of epochs made from them.
+
+A full disk does not stop a training: what cannot be written waits in memory.
+"""
 
 from __future__ import annotations
 
@@ -16,28 +19,28 @@ from dptrain.atomic import write_atomically
 from dptrain.cluster.events import EpochDone, Evaluated, StepDone
 from dptrain.errors import RunDirectoryError
 
-MOST = 64 * 1024 * 1024  #: bytes that wait; metrics of a quarter of a million steps
+MOST = 64 * 1024 * 1024  #: bytes that may wait in memory: metrics of a quarter of a million steps
 
 
 class PatientFile:
-    """Append only. `write` never raises; `sync` does. Safe to use from two threads."""
+    """A file that is only appended to. `write` never raises, `sync` does. Two threads may use it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.fault = ""  #: why something waits; "" while nothing does
+        self.fault = ""  #: why bytes wait in memory; "" if none do
         self._file = path.open("ab", buffering=0)
         self._waiting = bytearray()
         self._lock = threading.Lock()
 
     def write(self, data: bytes) -> None:
-        """Through to the file, or to what waits for it. Beyond MOST it is lost, as it would be without memory."""
+        """Writes to the file; what cannot be written waits. Beyond MOST waiting bytes, `data` is lost."""
         with self._lock:
             if len(self._waiting) + len(data) <= MOST:
                 self._waiting += data
             self._drain()
 
     def sync(self) -> None:
-        """Makes everything durable. Raises OSError where that cannot be."""
+        """Makes everything durable. Raises OSError if that fails."""
         with self._lock:
             error = self._drain()
             if error is not None:
@@ -45,14 +48,14 @@ class PatientFile:
             os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        """Tries once more, then closes. Safe to call twice."""
+        """Tries to write once more, then closes. May be called twice."""
         with self._lock:
             if not self._file.closed:
                 self._drain()
                 self._file.close()
 
     def _drain(self) -> OSError | None:
-        """A write may take a part only: the rest follows later, at its place."""
+        """Writes what waits. A write may take only a part; the rest follows later."""
         try:
             while self._waiting:
                 done = self._file.write(self._waiting)
@@ -71,7 +74,7 @@ PREFIX = {"validation": "val", "test": "test", "train": "train"}  #: of a split 
 
 
 def step_record(report: StepDone, seconds: float) -> Record:
-    """Of one update. `loss` and `acc` are those of the batch before the update."""
+    """One update. `loss` and `acc` are of the batch, with the weights before the update."""
     return {
         "kind": "step",
         "step": report.step,
@@ -87,7 +90,7 @@ def step_record(report: StepDone, seconds: float) -> Record:
 
 
 def epoch_record(report: EpochDone, seconds: float) -> Record:
-    """Of one epoch: means over its samples, while the weights were moving."""
+    """One epoch: means over its images, while the weights were changing."""
     return {
         "kind": "epoch",
         "step": report.step,
@@ -100,7 +103,7 @@ def epoch_record(report: EpochDone, seconds: float) -> Record:
 
 
 def evaluation_record(report: Evaluated) -> Record:
-    """Of one evaluation of a split: val/loss, val/acc, val/top5, or test/..."""
+    """One evaluation of a split: val/loss, val/acc, val/top5, or test/..."""
     prefix = PREFIX[report.split]
     return {
         "kind": "eval",
@@ -114,17 +117,17 @@ def evaluation_record(report: Evaluated) -> Record:
 
 
 def hash_record(step: int, sha256: str, tensors: tuple[tuple[str, str], ...]) -> Record:
-    """Of the whole state after a step, and of each tensor (first 16 digits)."""
+    """SHA-256 of the whole state after a step, and of each tensor (first 16 digits)."""
     return {"kind": "hash", "step": step, "sha256": sha256, "tensors": dict(tensors)}
 
 
 def _finite(value: float) -> float | None:
-    """JSON has no NaN and no infinity."""
+    """None for NaN and infinity, which JSON does not have."""
     return value if isfinite(value) else None
 
 
 class JsonLines:
-    """Appends records to a file. What a file there holds after `step` is cut off: it is done again."""
+    """Appends records to a file. Records after `step` in an existing file are removed: those steps are repeated."""
 
     def __init__(self, path: Path, step: int) -> None:
         self._path = path
@@ -136,30 +139,30 @@ class JsonLines:
         records = read(self._path) if there else []
         behind = (at for at, record in enumerate(records) if record["step"] > step)
         self.kept = records[: next(behind, len(records))]
-        #: What was written before the stop is not written twice. (The test split is scored after the last step.)
+        #: Records that are there already are not written twice (after a stop, the test split is scored again).
         self._kept_keys = set(map(_key, self.kept))
         if there:
             write_atomically(self._path, b"".join(map(_line, self.kept)))
 
     @property
     def fault(self) -> str:
-        """Why records wait in memory; "" while none does."""
+        """Why records wait in memory; "" if none do."""
         return self._file.fault
 
     def write(self, record: Record) -> None:
-        """Writes through to the file (no fsync); where the disk is full it waits in memory."""
+        """Writes to the file (no fsync); on a full disk the record waits in memory."""
         if _key(record) not in self._kept_keys:
             self._file.write(_line(record))
 
     def back_to(self, step: int) -> None:
-        """Cuts off what lies behind `step` while the file is in use. Raises OSError: all of it stays."""
+        """Removes the records after `step` while the file is in use. Raises OSError; then all of them stay."""
         self._file.sync()
         self._cut(step)
         self._file.close()
         self._file = PatientFile(self._path)
 
     def sync(self) -> None:
-        """Makes what was written durable: a checkpoint must not be ahead of the metrics. Raises OSError."""
+        """Makes the records durable: a checkpoint must not be ahead of the metrics. Raises OSError."""
         self._file.sync()
 
     def close(self) -> None:
@@ -168,13 +171,13 @@ class JsonLines:
 
 
 def read(path: Path) -> list[Record]:
-    """All whole records. A last line cut short by a crash is dropped; any other damage raises RunDirectoryError."""
+    """All complete records. A last line without its end is dropped; other damage raises RunDirectoryError."""
     try:
         lines = path.read_bytes().split(b"\n")
     except OSError as error:
         raise RunDirectoryError(f"{path} cannot be read: {error.strerror}") from error
     records = []
-    for number, line in enumerate(lines[:-1], 1):  # what follows the last newline was not written to its end
+    for number, line in enumerate(lines[:-1], 1):  # what follows the last newline was cut off by a crash
         try:
             record = json.loads(line)
             record["step"] = int(record["step"])
@@ -189,7 +192,7 @@ def _line(record: Record) -> bytes:
 
 
 def _key(record: Record) -> tuple[str, ...]:
-    """What there is one record of: kind, step and split."""
+    """What identifies a record: kind, step and split."""
     return (record["kind"], str(record["step"]), *(k for k in record if k.endswith("/loss")))
 
 
@@ -212,7 +215,7 @@ COLUMNS = (
 
 
 def to_csv(records: Iterable[Record]) -> str:
-    """One row an epoch (the slash of a metric's name becomes an underscore in the head); errors are 1 - accuracy."""
+    """summary.csv: one row per epoch. In the header, a slash becomes an underscore; errors are 1 - accuracy."""
     rows: dict[int, Record] = {}
     for record in records:
         if record["kind"] in ("epoch", "eval"):

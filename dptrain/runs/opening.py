@@ -38,7 +38,7 @@ class OpenRun(NamedTuple):
 
 
 def open_run(facts: RunFacts, resumed: Path | None, model: Model) -> OpenRun:
-    """Makes the run directory that the configuration names, or reopens `resumed`: locks it, counts its term up, adds
+    """Makes the run directory that the configuration names, or reopens `resumed`: locks it, increments its term, adds
     this start to run.json, and reads the newest intact checkpoint.
 
     Raises RunDirectoryError and CheckpointError; then the lock is free, and no new directory is left.
@@ -58,7 +58,7 @@ def _stored_state(place: RunDirectory, facts: RunFacts, model: Model) -> tuple[T
     checkpoint, damaged = Shelf(place.checkpoints, facts.config.deployment.keep).newest_valid()
     if checkpoint is not None:
         checkpoint.refuse_other_run(facts)
-        warnings = [f"{text}; going on from an older checkpoint" for text in damaged]
+        warnings = [f"{text}; continuing from an older checkpoint" for text in damaged]
         return checkpoint.state(model.params, model.buffers), warnings
     if directory.stored_identity(place.path) != facts.identity:
         raise RunDirectoryError(f"{place.path} is of a run over other data: start a new run with another --name")

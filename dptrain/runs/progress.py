@@ -1,4 +1,4 @@
-"""How far a run is and how fast it goes, from reports and a clock. Shows nothing itself."""
+"""The progress and throughput of a run, from reports and a clock. How they are shown: `texts.py`, `live.py`."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ _SMOOTHING = 0.05  #: weight of the newest step in the rate: about the last 20 s
 
 @dataclass
 class WorkerRow:
-    """One worker as last heard of."""
+    """What the last reports say about one worker."""
 
     name: str
     pid: int
     isa: str
     seconds: float = 0.0  #: compute time in its last step
-    busy: float = 0.0  #: that, over the time of the step
-    last_step: int = 0  #: that it has computed a part of; 0: none yet
-    silent: bool = False  #: no sign of life since it was last given something
+    busy: float = 0.0  #: compute time divided by the time of the step
+    last_step: int = 0  #: the last step to which it contributed; 0: none yet
+    silent: bool = False  #: no message since it was last given work
 
 
 @dataclass
 class Progress:
-    """Mutable; `update` it with every report. Times are seconds of one monotonic clock."""
+    """Changes with every report that `update` takes. Times are seconds of one monotonic clock."""
 
     started: float
     step: int = 0
@@ -45,15 +45,15 @@ class Progress:
     epoch: int = 0  #: 0 in the first
     lr: float = 0.0
     step_seconds: float = 0.0  #: of the last step
-    epoch_seconds: float = 0.0  #: of the last finished epoch, as far as this process saw it
+    epoch_seconds: float = 0.0  #: of the last finished epoch, as far as this process computed it
     workers: dict[str, WorkerRow] = field(default_factory=dict)
     _last_step_at: float = 0.0
     _epoch_at: float = 0.0
-    _loss: float = 0.0  #: sums over the open epoch, as far as this process saw it
+    _loss: float = 0.0  #: sums over the current epoch, as far as this process computed it
     _hits: int = 0
     _samples: int = 0
-    _steps: int = 0  #: seen by this process
-    _mean_step: float = 0.0  #: smoothed seconds of a step
+    _steps: int = 0  #: of this process
+    _mean_step: float = 0.0  #: smoothed seconds per step
     _mean_samples: float = 0.0
     _sent: int = 0  #: bytes, in the steps of this process
     _received: int = 0
@@ -69,7 +69,7 @@ class Progress:
             case WorkerJoined():
                 self.workers[report.name] = WorkerRow(report.name, report.pid, report.isa)
                 if not self._steps:
-                    self._last_step_at = self._epoch_at = now  # the wait for workers is not time of a step
+                    self._last_step_at = self._epoch_at = now  # waiting for workers does not count as time of a step
             case WorkerLost():
                 self.workers.pop(report.name, None)
             case WorkerSilent():
@@ -83,7 +83,7 @@ class Progress:
                 self.epoch_seconds, self._epoch_at = now - self._epoch_at, now
                 self._loss, self._hits, self._samples = 0.0, 0, 0
             case Evaluated():
-                self._last_step_at = now  # the pause for it is not time of the next step
+                self._last_step_at = now  # its time does not count as time of the next step
             case Notice():
                 pass
 
@@ -116,31 +116,31 @@ class Progress:
 
     @property
     def loss(self) -> float:
-        """Mean over the open epoch's samples so far; NaN before the first."""
+        """Mean over the images of the current epoch so far; NaN before its first step."""
         return self._loss / self._samples if self._samples else float("nan")
 
     @property
     def accuracy(self) -> float:
-        """Of the open epoch so far; NaN before its first step."""
+        """In the current epoch so far; NaN before its first step."""
         return self._hits / self._samples if self._samples else float("nan")
 
     @property
-    def samples_per_second(self) -> float:
-        """Over about the last 20 steps."""
+    def images_per_second(self) -> float:
+        """Images per second over about the last 20 steps."""
         return self._mean_samples / self._mean_step if self._mean_step > 0 else 0.0
 
     @property
     def epoch_eta(self) -> float:
-        """Seconds to the end of the open epoch; evaluation is not in it."""
+        """Seconds to the end of the current epoch, without its evaluation."""
         return (self.steps_per_epoch - self.step_in_epoch) * self._mean_step
 
     @property
     def run_eta(self) -> float:
-        """Seconds to the end of the run; evaluations are not in it."""
+        """Seconds to the end of the run, without evaluations."""
         return (self.total_steps - self.step) * self._mean_step
 
     @property
     def traffic(self) -> tuple[float, float]:
-        """Bytes sent and received a step, evaluations between them included: means over the steps of this process."""
+        """Bytes sent and received per step, including evaluations: means over the steps of this process."""
         steps = max(1, self._steps)
         return self._sent / steps, self._received / steps

@@ -1,4 +1,4 @@
-"""Takes the coordinator's reports and checkpoints to the run directory's files and to a reporter. Decides nothing."""
+"""Writes the coordinator's reports and checkpoints to the files of the run directory, and shows them by a reporter."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from dptrain.state import TrainingState
 
 
 class Recorder:
-    """One a coordinator. `step` is that of the checkpoint the run goes on from; what lies behind it is done again."""
+    """One per coordinator. `step`: of the checkpoint from which the run continues; later records are removed."""
 
     def __init__(
         self,
@@ -51,9 +51,9 @@ class Recorder:
         self._shelf = Shelf(directory.checkpoints, facts.config.deployment.keep)
         self._writer = CheckpointWriter(self._write_checkpoint)
         self._unsaved = ""  #: why the newest checkpoint could not be written
-        self._troubles: dict[str, str] = {}  #: what cannot be written now, and why, as it was told
-        self._void_behind: int | None = None  #: checkpoints of later steps are to be removed before one of this is made
-        self._hashed = step  #: the last step that is in hashes.jsonl; that of the checkpoint we go on from is
+        self._troubles: dict[str, str] = {}  #: file that cannot be written now -> why, as it was logged
+        self._void_behind: int | None = None  #: checkpoints of later steps are void: remove them first
+        self._hashed = step  #: the last step in hashes.jsonl; a checkpoint's step is there already
         self._noun = texts.noun(facts.config.deployment)
         command = texts.resuming(str(directory.path), facts.config.deployment)
         predict = texts.predicting(str(directory.path), facts.config.deployment)
@@ -65,7 +65,7 @@ class Recorder:
     def tell(self, report: Report) -> None:
         """Records and shows one report.
 
-        Raises RunDirectoryError where another coordinator has taken over; BrokenPipeError, once, where nobody reads.
+        Raises RunDirectoryError if another coordinator has taken over, and BrokenPipeError, once, if stdout is closed.
         """
         self._look()
         self._say(report)
@@ -105,7 +105,7 @@ class Recorder:
     def checkpoint(self, state: TrainingState, best: bool) -> None:  # noqa: FBT001  # the coordinator's action has it so
         """Hands a copy of the state to the writer, as the last checkpoint, also as the best one if `best`.
 
-        Returns at once; a full disk does not stop the training: it is told, and tried again.
+        Returns at once. A full disk does not stop the training: it is logged, and writing is tried again.
         """
         if state.step != self._hashed:
             self._hash(state.step, state.sha256(), state.tensor_hashes())
@@ -113,7 +113,7 @@ class Recorder:
         self._look()
 
     def _write_checkpoint(self, state: TrainingState, best: bool) -> None:  # noqa: FBT001  # as the writer calls it
-        """On the writer's thread: the metrics up to the checkpoint first. Raises OSError and RunDirectoryError."""
+        """Runs on the writer's thread. Makes the metrics durable first. Raises OSError and RunDirectoryError."""
         self._directory.hold()
         self._metrics.sync()
         self._hashes.sync()
@@ -124,13 +124,13 @@ class Recorder:
         self._shelf.put(content, state.step, best=best)
 
     def _look(self) -> None:
-        """Tells what has become of the files meanwhile. Raises RunDirectoryError where they are somebody else's now."""
+        """Logs what has happened to the files. Raises RunDirectoryError if another coordinator has taken over."""
         for outcome in self._writer.take():
-            self._judge(outcome)
+            self._outcome(outcome)
         for name, fault in (("metrics.jsonl", self._metrics.fault), ("hashes.jsonl", self._hashes.fault)):
-            self._trouble(name, fault, "what is to be written waits in memory")
+            self._trouble(name, fault, "its records wait in memory")
 
-    def _judge(self, outcome: Outcome) -> None:
+    def _outcome(self, outcome: Outcome) -> None:
         if outcome.fatal is not None:
             raise outcome.fatal
         text = f"checkpoint of step {outcome.step} in {self._directory.checkpoints}"
@@ -138,31 +138,31 @@ class Recorder:
         self._trouble("checkpoints", self._unsaved, "the older checkpoint stays")
 
     def _trouble(self, what: str, fault: str, remedy: str) -> None:
-        """Says it when it begins (or is another one now) and when it is over."""
+        """Logs a fault when it begins or changes, and when it is over."""
         if fault == self._troubles.get(what, ""):
             return
         self._troubles[what] = fault
         if fault:
-            told = fault if what == "checkpoints" else f"{self._directory.path / what}: {fault}"
-            self._say(Notice("warning", f"{told}; training goes on, {remedy}; it is tried again"))
+            text = fault if what == "checkpoints" else f"{self._directory.path / what}: {fault}"
+            self._say(Notice("warning", f"{text}; training goes on, {remedy}; writing is tried again"))
         else:
             self._say(Notice("info", f"{self._directory.path / what}: can be written again"))
 
     def close(self, *, failed: bool = False) -> None:
-        """Shows the result, closes the files. `failed`: an error has ended the run; others it may have survived.
+        """Shows the result and closes the files. `failed`: an error has ended the run.
 
-        Raises RunDirectoryError where the last checkpoint is not written.
+        Raises RunDirectoryError if the last checkpoint could not be written.
         """
         self._ending.failed = self.failure if failed else ""
         for outcome in self._writer.close():
-            self._judge(outcome)
+            self._outcome(outcome)
         self._reporter.closing(self._ending, self._progress, self._clock())
         self.abort()
         if self._unsaved:
             raise RunDirectoryError(f"the end of the run is not saved: {self._unsaved}")
 
     def abort(self) -> None:
-        """Closes files and terminal without a word: the error that ends the run speaks. Safe to call twice."""
+        """Closes the files and the reporter without showing anything. May be called twice."""
         self._writer.close()
         self._reporter.close()
         for file in (self._metrics, self._hashes, self._log):
@@ -179,15 +179,15 @@ class Recorder:
         self._trouble("summary.csv", fault, "the older one stays")
 
     def _back_to(self, step: int) -> None:
-        """Where the disk says no, the step's records stand there twice in the end, the later ones right."""
+        """Removes the records after `step`. If that fails, they stay, and the right ones are appended later."""
         self._table = [r for r in self._table if r["step"] <= step]
         self._void_behind = step
-        self._hashed = -1  # whether that step's is there, the file knows
+        self._hashed = -1  # the file removes duplicates
         try:
             for file in (self._metrics, self._hashes):
                 file.back_to(step)
         except OSError as error:
-            self._say(Notice("warning", f"{self._directory.path}: {error.strerror}; what was told of a step stays"))
+            self._say(Notice("warning", f"{self._directory.path}: {error.strerror}; records of void steps stay"))
 
     def _hash(self, step: int, sha256: str, tensors: tuple[tuple[str, str], ...]) -> None:
         self._hashes.write(metrics.hash_record(step, sha256, tensors))

@@ -1,4 +1,4 @@
-"""Ways to show a run on the terminal: a live display, plain lines, JSON lines, or nothing. They decide nothing."""
+"""Ways to show a run: a live display on a terminal (`live.py`), plain lines, JSON lines, or nothing."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from dptrain.runs.texts import Banner, Ending
 
 
 class QuietReporter:
-    """Takes what every reporter is told."""
+    """Shows nothing. The other reporters have the same methods."""
 
     def banner(self, banner: Banner) -> None:
         """Before the first report."""
@@ -42,11 +42,11 @@ class QuietReporter:
         """After the last report."""
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Has nothing to close."""
 
 
 class PlainReporter:
-    """Writes to stdout, each line flushed."""
+    """Writes lines to stdout and flushes each one."""
 
     def __init__(self, interval: float) -> None:
         self._interval = interval
@@ -65,7 +65,7 @@ class PlainReporter:
             case RunStarted():
                 self._next = now + self._interval
                 if report.step:
-                    self.lines([f"going on after step {report.step:,} of {report.total_steps:,}"])
+                    self.lines([f"continuing after step {report.step:,} of {report.total_steps:,}"])
             case StepDone():
                 if now >= self._next:
                     self._next = now + self._interval
@@ -73,9 +73,9 @@ class PlainReporter:
                     where, figures = texts.where(progress), texts.figures(progress)
                     self.lines([f"{where}  {figures}  elapsed {texts.duration(elapsed)}  {eta}"])
             case TakenBack() | Notice(final=True):
-                pass  # a notice comes before the one; the other is the last line of all
+                pass  # a notice has announced the first; the error line at the end has the second
             case WorkerJoined() if self._noun == "thread":
-                pass  # the banner has said how many there are
+                pass  # the banner has their number
             case EpochDone():
                 self._next = now + self._interval
                 self.lines([texts.epoch_line(report, progress, elapsed)])
@@ -94,7 +94,7 @@ class PlainReporter:
         self.lines(texts.closing_lines(ending, progress, now - progress.started))
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Has nothing to close."""
 
 
 _EVENTS: dict[type[Report], str] = {
@@ -111,7 +111,7 @@ _EVENTS: dict[type[Report], str] = {
 
 
 class JsonReporter:
-    """Writes to stdout. Progress at most once an interval; everything else when it happens."""
+    """Writes one JSON object per line to stdout: progress at most once per interval, other events at once."""
 
     def __init__(self, interval: float, run: str) -> None:
         self._interval = interval
@@ -137,7 +137,7 @@ class JsonReporter:
                 "train/loss": progress.loss,
                 "train/acc": progress.accuracy,
                 "lr": progress.lr,
-                "throughput/samples_per_s": progress.samples_per_second,
+                "throughput/samples_per_s": progress.images_per_second,
                 "eta_s": progress.run_eta,
                 "elapsed_s": now - progress.started,
             }
@@ -156,7 +156,7 @@ class JsonReporter:
             self._write("error" if ending.failed else "info", "stopped", fields)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Has nothing to close."""
 
     def _write(self, level: str, event: str, fields: dict[str, Any]) -> None:
         head = {

@@ -1,8 +1,8 @@
-"""Writes checkpoints on a thread of its own while training goes on, and tries again where the disk says no.
+"""The checkpoint files of a run: `Shelf` writes, replaces and finds them, `CheckpointWriter` does so on a thread.
 
-One checkpoint is being written, at most two wait (the newest, and the newest that is a best one): memory stays bounded
-however slow the disk is. A checkpoint that could not be written waits for the next one, or for its turn to be tried
-again. Nothing is told from the thread: `take` gives what has happened to whoever asks.
+One checkpoint is being written and at most two wait (the newest, and the newest best one), so memory stays bounded on a
+slow disk. A checkpoint that could not be written is tried again, until a newer one replaces it. What one file contains:
+`checkpoint.py`.
 """
 
 from __future__ import annotations
@@ -23,18 +23,19 @@ from dptrain.state import TrainingState
 
 LAST = "last.safetensors"
 BEST = "best.safetensors"
+FIRST_RETRY, LONGEST_RETRY = 1.0, 60.0  #: seconds
 _NUMBERED = re.compile(r"step-(\d{8,})\.safetensors")
 
 
 @dataclass(frozen=True, slots=True)
 class Shelf:
-    """A folder of checkpoints."""
+    """The folder of a run's checkpoints: last.safetensors, best.safetensors, and step-N.safetensors."""
 
     folder: Path
-    keep: int  #: numbered ones kept
+    keep: int  #: how many step-N files are kept
 
     def put(self, content: bytes, step: int, *, best: bool) -> Path:
-        """Writes last.safetensors (and best, and step-N), each whole or not at all. Raises OSError: old ones stay."""
+        """Writes last (and best, and step-N), each completely or not at all. Raises OSError; then old files stay."""
         last = self.folder / LAST
         if self.keep:
             numbered = self._numbered(step)
@@ -49,21 +50,22 @@ class Shelf:
         return last
 
     def go_back(self, content: bytes, step: int) -> None:
-        """Makes `content`, of an earlier step, the last one, and removes what is of later steps: it does not count any
-        more. After a crash or a power cut at any instant either nothing has happened, or `content` is there, and of the
-        void ones what is there is whole. Raises OSError: they are there still.
+        """Makes `content`, of an earlier step, the last checkpoint, and removes those of later steps: they are void.
+
+        After a crash or a power cut at any time, either nothing has happened, or `content` is there and every void file
+        that is left is intact. Raises OSError; then the later ones are still there.
         """
         numbered = self._numbered(step)
-        write_atomically(numbered, content)  # where the disk is full, it is told now; until the end it has this name
-        for path in self._behind(step):
+        write_atomically(numbered, content)  # on a full disk this fails, before anything is removed
+        for path in self._after(step):
             path.unlink(missing_ok=True)
         sync_directory(self.folder)
         _same_file(numbered, self.folder / LAST)
         sync_directory(self.folder)
         self._prune()
 
-    def _behind(self, step: int) -> list[Path]:
-        """Those of later steps. One that is damaged is none: nobody goes on from it."""
+    def _after(self, step: int) -> list[Path]:
+        """The files of later steps; damaged ones are not among them, since no run continues from one."""
         found = [path for path in self.numbered() if _step(path) > step]
         for path in (self.folder / LAST, self.folder / BEST):
             with suppress(CheckpointError):  # not there, or damaged
@@ -82,9 +84,9 @@ class Shelf:
         return sorted((p for p in self.folder.iterdir() if _NUMBERED.fullmatch(p.name)), key=_step, reverse=True)
 
     def newest_valid(self) -> tuple[Checkpoint | None, list[str]]:
-        """The whole checkpoint with the highest step, and a warning for each damaged one.
+        """The intact checkpoint with the highest step, and one warning per damaged file.
 
-        Damaged files are set aside under NAME.damaged. Raises CheckpointError where there are files and none is whole.
+        Damaged files are renamed to NAME.damaged. Raises CheckpointError if there are files and all are damaged.
         """
         found: list[Checkpoint] = []
         warnings: list[str] = []
@@ -98,12 +100,12 @@ class Shelf:
                 warnings.append(str(error))
                 path.rename(path.with_name(path.name + ".damaged"))
         if not found and warnings:
-            raise CheckpointError(f"no checkpoint in {self.folder} is whole: {'; '.join(warnings)}")
+            raise CheckpointError(f"every checkpoint in {self.folder} is damaged: {'; '.join(warnings)}")
         return max(found, key=lambda c: c.step, default=None), warnings
 
 
 def find(target: Path) -> Path:
-    """A checkpoint file, or a run directory's best (else last) one. Raises CheckpointError."""
+    """The checkpoint file that `target` is, or the best (else last) one of a run directory. Raises CheckpointError."""
     if target.is_file():
         return target
     folder = target / "checkpoints"
@@ -123,7 +125,7 @@ def _step(path: Path) -> int:
 
 
 def _same_file(source: Path, target: Path) -> None:
-    """Gives `target` the content of `source`: a hard link, or a copy where the file system has none."""
+    """Gives `target` the content of `source`: by a hard link, or by a copy if the file system has no hard links."""
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     temporary.unlink(missing_ok=True)
     try:
@@ -139,28 +141,25 @@ def _same_file(source: Path, target: Path) -> None:
         raise
 
 
-FIRST_RETRY, LONGEST_RETRY = 1.0, 60.0  #: seconds
-
-
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One attempt to write a checkpoint."""
+    """The result of one attempt to write a checkpoint."""
 
     step: int
-    error: str = ""  #: why it is not written; "" where it is
+    error: str = ""  #: why it was not written; "": it was
     attempt: int = 1
-    fatal: DptrainError | None = None  #: it never will be: somebody else has the run directory
+    fatal: DptrainError | None = None  #: no further attempt can succeed: another coordinator has the run directory
 
 
 @dataclass(slots=True)
 class _Task:
-    state: TrainingState  #: a copy that nobody else has
+    state: TrainingState  #: a copy that does not change
     best: bool
     attempt: int = 1
 
 
 class CheckpointWriter:
-    """Calls `write(state, best)`, which raises OSError where the disk is full, on its thread."""
+    """Calls `write(state, best)` on its thread; `write` raises OSError if the disk is full."""
 
     def __init__(self, write: Callable[[TrainingState, bool], None], retry: float = FIRST_RETRY) -> None:
         self._write, self._retry = write, retry
@@ -172,20 +171,20 @@ class CheckpointWriter:
         self._thread.start()
 
     def put(self, state: TrainingState, *, best: bool) -> None:
-        """Never blocks. `state` must not change any more; it takes the place of what still waits and is older."""
+        """Never blocks. `state` must not change any more; it replaces older states that still wait."""
         with self._condition:
             self._waiting = [task for task in self._waiting if task.best and not best]
             self._waiting.append(_Task(state, best))
             self._condition.notify_all()
 
     def take(self) -> list[Outcome]:
-        """What has happened since the last call."""
+        """The results since the last call."""
         with self._condition:
             outcomes, self._outcomes = self._outcomes, []
         return outcomes
 
     def close(self) -> list[Outcome]:
-        """Waits until everything is written or has failed once more; then `take`."""
+        """Waits until everything is written or has failed once more; returns the results."""
         with self._condition:
             self._closing = True
             self._condition.notify_all()
@@ -201,11 +200,11 @@ class CheckpointWriter:
             with self._condition:
                 self._outcomes.append(outcome)
                 if outcome.error and outcome.fatal is None and not self._closing:
-                    self._again(task)
+                    self._retry_later(task)
                 self._condition.notify_all()
 
     def _next(self) -> _Task | None:
-        """The oldest that waits, once its time has come; None: the end."""
+        """The oldest waiting task, when its time has come; None: the writer is closed."""
         with self._condition:
             while True:
                 if self._waiting:
@@ -220,8 +219,8 @@ class CheckpointWriter:
     def _pause(self, task: _Task) -> float:
         return 0.0 if task.attempt == 1 else min(LONGEST_RETRY, self._retry * 2.0 ** (task.attempt - 2))
 
-    def _again(self, task: _Task) -> None:
-        """Back to the front, unless a newer one is there that replaces it."""
+    def _retry_later(self, task: _Task) -> None:
+        """Puts the task back to the front, unless a newer one replaces it."""
         if not any(other.best or not task.best for other in self._waiting):
             self._waiting.insert(0, _Task(task.state, task.best, task.attempt + 1))
 

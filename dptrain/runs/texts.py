@@ -1,4 +1,4 @@
-"""The words of a run for people: durations, one line a report, the banner. No output."""
+"""The texts that a run shows: banner, durations, one line per report, the last lines. Printing: `reporter.py`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def duration(seconds: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Banner:
-    """What is about to run, where, and how."""
+    """What is about to run, where and how."""
 
     facts: RunFacts
     path: str
@@ -41,7 +41,7 @@ class Banner:
             f"data    {data.name}  {split}  {height}x{width}x{channels}  {len(data.classes)} classes",
             f"model   {self.facts.model}",
             f"batch   {training.batch_size} = {count(shards, 'shard')} x {training.shard_size}  "
-            f"steps {-(-data.train // training.batch_size):,} an epoch, {count(training.epochs, 'epoch')}",
+            f"{count(-(-data.train // training.batch_size), 'step')} per epoch, {count(training.epochs, 'epoch')}",
             f"run     {self._processes()}  isa {self.isa}  {deployment.bind}",
             f"dir     {self.path}  identity {self.facts.identity[:12]}  term {self.term}",
         ]
@@ -57,17 +57,17 @@ class Banner:
 
 
 def leads_only(deployment: DeploymentConfig) -> bool:
-    """Whether it is that of `dptrain coordinator`: `dptrain train` takes no address where it starts no workers."""
+    """Whether this is `dptrain coordinator`: `dptrain train` takes no address if it starts no workers."""
     return deployment.workers == 0 and deployment.bind != "ipc"
 
 
 def noun(deployment: DeploymentConfig) -> str:
-    """What computes: whoever wants no workers is not told of any."""
+    """What computes: workers, or the threads of one process."""
     return "worker" if deployment.workers or leads_only(deployment) else "thread"
 
 
 def resuming(path: str, deployment: DeploymentConfig) -> str:
-    """The command that goes on with a run. Address and keys are in it: the run may have been begun with others."""
+    """The command that resumes a run, with address and keys: the run may have been started with others."""
     if not leads_only(deployment):
         return join(["dptrain", "train", "--resume", path, *networks(deployment)])
     keys = ["--keys", deployment.keys] if deployment.keys else []
@@ -76,12 +76,12 @@ def resuming(path: str, deployment: DeploymentConfig) -> str:
 
 
 def predicting(path: str, deployment: DeploymentConfig) -> str:
-    """The command, without its images, that says what is in them."""
+    """The command that predicts, without its images."""
     return join(["dptrain", "predict", path, *networks(deployment)])
 
 
 def networks(deployment: DeploymentConfig) -> list[str]:
-    """The flag without which a network of one's own is not run."""
+    """The flag without which your own network is not run."""
     return ["--networks", ",".join(deployment.networks)] if deployment.networks else []
 
 
@@ -98,16 +98,14 @@ def where(progress: Progress) -> str:
 
 
 def figures(progress: Progress, room: int = 200) -> str:
-    """`loss 0.5213  acc 0.812  lr 0.0812  511 samples/s`, or what of it goes into so many characters; nothing of an
-    epoch before its first step.
-    """
+    """`loss 0.5213  acc 0.812  lr 0.0812  511 images/s`, shortened to `room` characters; "" before the first step."""
     if isnan(progress.loss):
         return ""
     loss, accuracy, lr = f"loss {progress.loss:.4f}", f"acc {progress.accuracy:.3f}", f"lr {progress.lr:.4g}"
-    speed = f"{progress.samples_per_second:,.0f}"
+    speed = f"{progress.images_per_second:,.0f}"
     wordings = (
-        f"{loss}  {accuracy}  {lr}  {speed} samples/s",
-        f"{loss}  {accuracy}  {speed} samples/s",
+        f"{loss}  {accuracy}  {lr}  {speed} images/s",
+        f"{loss}  {accuracy}  {speed} images/s",
         f"{loss}  {accuracy}  {speed}/s",
         f"{loss}  {accuracy}",
     )
@@ -128,12 +126,12 @@ def evaluation_line(report: Evaluated) -> str:
     best = "  (best so far)" if report.best else ""
     return (
         f"{report.split}  loss {report.loss:.4f}  acc {report.accuracy:.4f}  top5 {report.accuracy5:.4f}  "
-        f"{report.samples:,} samples, step {report.step}{best}"
+        f"{report.samples:,} images, step {report.step}{best}"
     )
 
 
 def event_line(report: WorkerJoined | WorkerLost | WorkerSilent | Notice, who: str = "worker") -> str:
-    """One line for what happened to a worker (or to a thread: see `noun`), or was noticed."""
+    """One line for an event of a worker (or of a thread: see `noun`), or for a notice."""
     match report:
         case WorkerJoined():
             return f"{who} {report.name} joined (pid {report.pid}, {report.isa}); {count(report.workers, who)} now"
@@ -141,26 +139,26 @@ def event_line(report: WorkerJoined | WorkerLost | WorkerSilent | Notice, who: s
             shards = f"; shards {', '.join(map(str, report.shards))} go to another" if report.shards else ""
             return f"{who} {report.name} lost: {report.reason}{shards}; {count(report.workers, who)} now"
         case WorkerSilent():
-            silence = f"{who} {report.name} has been silent for {report.seconds:.0f} s about {report.what}"
-            return f"warning: {silence}: others may take over"
+            silence = f"no message from {who} {report.name} for {report.seconds:.0f} s about {report.what}"
+            return f"warning: {silence}: another {who} may take over"
         case Notice():
             return report.text if report.level == "info" else f"{report.level}: {report.text}"
 
 
 @dataclass(slots=True)
 class Ending:
-    """How a run came to its end, as far as the reports say."""
+    """How a run ended, according to its reports."""
 
     path: str  #: run directory
-    command: str  #: goes on with it
-    predict: str  #: names what is in images, which follow
-    test: Evaluated | None = None  #: the run is complete
-    complete_before: bool = False  #: it was so already when this process started
-    failed: str = ""  #: the error that ended it: going on would fail again
+    command: str  #: that resumes it
+    predict: str  #: that predicts, without its images
+    test: Evaluated | None = None  #: scored: the run is complete
+    complete_before: bool = False  #: the run was complete before this start
+    failed: str = ""  #: the error that ended it: resuming would fail again
 
 
 def closing_lines(ending: Ending, progress: Progress, elapsed: float) -> list[str]:
-    """What came out, and what to do with it."""
+    """The result, and the commands that use it."""
     test, path = ending.test, ending.path
     if ending.complete_before:
         return ["the run is complete: nothing was left to do", f"predict: {ending.predict} IMAGE..."]
@@ -169,7 +167,7 @@ def closing_lines(ending: Ending, progress: Progress, elapsed: float) -> list[st
         return [stopped, f"run directory {path}" if ending.failed else f"continue: {ending.command}"]
     return [
         f"test accuracy {test.accuracy:.4f}  loss {test.loss:.4f}  error {100 * (1 - test.accuracy):.2f} %  "
-        f"({test.samples:,} samples)  in {duration(elapsed)}",
+        f"({test.samples:,} images)  in {duration(elapsed)}",
         *_traffic_lines(progress),
         f"checkpoints {path}/checkpoints",
         f"predict: {ending.predict} IMAGE...",
@@ -177,8 +175,8 @@ def closing_lines(ending: Ending, progress: Progress, elapsed: float) -> list[st
 
 
 def _traffic_lines(progress: Progress) -> list[str]:
-    """What the network carried; nothing where all was one process."""
+    """Traffic per step; no line if everything was one process."""
     sent, received = progress.traffic
     if not sent + received:
         return []
-    return [f"traffic {sent / 1e6:,.2f} MB sent, {received / 1e6:,.2f} MB received a step"]
+    return [f"traffic {sent / 1e6:,.2f} MB sent, {received / 1e6:,.2f} MB received per step"]

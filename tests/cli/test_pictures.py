@@ -212,7 +212,7 @@ def test_an_experiment_that_was_stopped_goes_on_with_the_run_it_was_stopped_in(h
     assert not finished(folder / "8-layers-seed4")
     capsys.readouterr()
     assert main(["experiment", "depth", *flags, "--values", "1", "--seeds", "1"]) == 0
-    assert "going on after step 3 of 18" in capsys.readouterr().err
+    assert "continuing after step 3 of 18" in capsys.readouterr().err
     assert (folder / "8-layers-seed4" / "term").read_text() == "2\n"
 
 

@@ -49,7 +49,7 @@ def test_a_run_under_way_and_its_pace(run, capsys, monkeypatch):
         run, *({**STEP, "step": n, "throughput/samples_per_s": pace} for n, pace in ((1, None), (2, 100.0), (3, 50.0)))
     )
     monkeypatch.chdir(run.path.parents[1])
-    assert said(capsys)["step"] == "3 of 1,000  epoch 2  loss 0.5000  acc 0.750  67 samples/s"
+    assert said(capsys)["step"] == "3 of 1,000  epoch 2  loss 0.5000  acc 0.750  67 images/s"
 
 
 def test_a_run_without_a_step_for_long_is_told_so_with_the_log(run, capsys):
@@ -74,7 +74,7 @@ def test_a_run_that_waited_for_workers_from_elsewhere_goes_on_as_one(run, capsys
     config = Config(deployment=DeploymentConfig(workers=0, bind="tcp://127.0.0.1:5599", keys="keys/coordinator"))
     (run.path / "config.toml").write_text(to_toml(config))
     command = f"dptrain coordinator --resume {run.path} --bind tcp://127.0.0.1:5599 --keys keys/coordinator"
-    assert said(capsys, run.path)["state"] == f"not running; go on with: {command}"
+    assert said(capsys, run.path)["state"] == f"not running; continue with: {command}"
 
 
 def test_a_run_that_diverged_is_not_said_to_go_on_until_it_was_started_again(run, capsys):
@@ -84,7 +84,7 @@ def test_a_run_that_diverged_is_not_said_to_go_on_until_it_was_started_again(run
     log.write_text(text)
     assert said(capsys, run.path)["state"].startswith("diverged, not running; the same bits would diverge again")
     log.write_text(text + "now term 2: step 0 of 1000\n")
-    assert said(capsys, run.path)["state"].startswith("not running; go on with")
+    assert said(capsys, run.path)["state"].startswith("not running; continue with")
 
 
 def test_looking_takes_no_lock_so_that_a_start_meanwhile_succeeds(run):

@@ -156,7 +156,7 @@ def test_another_seed_is_another_run_and_verify_says_from_which_step_on(whole, t
 def test_sigterm_leaves_a_checkpoint_and_says_how_to_continue_and_nobody_else_gets_in(tmp_path, dptrain):
     command = [sys.executable, "-m", "dptrain", "train", *TINY, "--epochs", "500", "--name", "a", "--workers", "1"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        begun = any("samples/s" in line for line in process.stdout)
+        begun = any("images/s" in line for line in process.stdout)
         assert begun, process.stderr.read()
         second = dptrain("train", "--resume", "runs/a")
         process.send_signal(signal.SIGTERM)

@@ -85,7 +85,7 @@ def test_a_damaged_checkpoint_is_a_warning_and_the_older_one_is_used(named, netw
     opened = open_run(named, stored, network)
     assert opened.state is not None
     assert opened.state.step == 7
-    assert [text.endswith("; going on from an older checkpoint") for text in opened.warnings] == [True, True]
+    assert [text.endswith("; continuing from an older checkpoint") for text in opened.warnings] == [True, True]
 
 
 def test_a_run_that_has_diverged_is_opened_with_a_warning(named, network, stored):

@@ -31,7 +31,7 @@ from dptrain.settings import DeploymentConfig
 from simulation.traces import TIMED
 
 STEPS, EPOCH = 6, 3
-MEGABYTES = (5_000_000, 3_000_000)  #: sent and received a step
+MEGABYTES = (5_000_000, 3_000_000)  #: sent and received per step
 
 
 class Clock:
@@ -121,8 +121,8 @@ def test_a_whole_run_leaves_its_files(start, make_state, capsys):
     assert (run.path / "summary.csv").read_text().count("\n") == 3
     assert "worker w0 joined (pid 11, avx2); 1 worker now" in (run.logs / "coordinator.log").read_text()
     out = capsys.readouterr().out
-    assert "traffic 5.00 MB sent, 3.00 MB received a step\n" in out
-    assert "test accuracy 0.8000  loss 0.6000  error 20.00 %  (1,000 samples)" in out
+    assert "traffic 5.00 MB sent, 3.00 MB received per step\n" in out
+    assert "test accuracy 0.8000  loss 0.6000  error 20.00 %  (1,000 images)" in out
     assert f"dptrain predict {run.path} IMAGE" in out
 
 
@@ -294,10 +294,10 @@ def test_plain_lines_have_no_control_characters_and_come_once_an_interval(start,
     assert lines[0] == "data    fashion-mini  5,400 train / 600 validation / 1,000 test  28x28x1  2 classes"
     assert "batch   128 = 4 shards x 32" in lines[2]
     assert facts.identity[:12] in lines[4]
-    progress = [line for line in lines if "samples/s" in line]
+    progress = [line for line in lines if "images/s" in line]
     assert len(progress) == 2
     assert re.fullmatch(
-        r"epoch 1/2  \[2/3\]  loss 0\.7500  acc 0\.047  lr 0\.1  64 samples/s  "
+        r"epoch 1/2  \[2/3\]  loss 0\.7500  acc 0\.047  lr 0\.1  64 images/s  "
         r"elapsed 0:00:02  eta 0:00:00 epoch, 0:00:02 run",
         progress[0],
     )
@@ -357,7 +357,7 @@ def test_the_live_display_shows_bars_figures_and_a_row_a_worker_and_gives_the_te
     play(recorder, make_state, 1, STEPS)
     recorder.close()
     shown = terminal.getvalue()
-    for text in ("epoch 1/2", "samples/s", "w0", "pid 11", "eta", "test accuracy 0.8000", "best so far"):
+    for text in ("epoch 1/2", "images/s", "w0", "pid 11", "eta", "test accuracy 0.8000", "best so far"):
         assert text in shown
     assert "nan" not in shown  # before the first step there is no loss
     assert shown.rstrip().splitlines()[-1].startswith("predict: dptrain predict")

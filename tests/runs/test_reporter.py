@@ -43,7 +43,7 @@ def test_the_live_display_has_the_same_height_at_any_width(progress, width):
     lines = shown(progress, width)
     assert len(lines) == 2 + len(NAMES)
     assert "loss 0.5" in lines[0] or width < 60
-    assert ("3,200/s" in lines[0] or "3,200 samples/s" in lines[0]) == (width >= 79)
+    assert ("3,200/s" in lines[0] or "3,200 images/s" in lines[0]) == (width >= 79)
     assert ("lr 0.1" in lines[0]) == (width >= 100)
     assert ("━" in lines[0]) == (width >= 80)
 
@@ -69,7 +69,7 @@ def test_who_is_not_needed_is_idle_and_only_who_gives_no_sign_of_life_is_said_to
         progress.update(step(number, "w0"), number / 100)
     progress.update(WorkerSilent("w1", 5.0, "shard 3 of step 50"), 0.5)
     states = [line.split(" ms  ")[1].strip() for line in shown(progress, 120)[2:]]
-    assert states == ["busy 100%", "no sign of life", "idle"]
+    assert states == ["busy 100%", "silent", "idle"]
     progress.update(step(50, "w1"), 0.51)
     assert shown(progress, 120)[3].rstrip().endswith("%")
 

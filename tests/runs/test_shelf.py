@@ -103,7 +103,7 @@ def test_if_none_is_whole_it_is_an_error_and_if_there_is_none_it_is_not(shelf, p
     put(5)
     for path in shelf.folder.iterdir():
         path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(CheckpointError, match=r"no checkpoint in .* is whole: .*last\.safetensors"):
+    with pytest.raises(CheckpointError, match=r"every checkpoint in .* is damaged: .*last\.safetensors"):
         shelf.newest_valid()
 
 

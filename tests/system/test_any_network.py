@@ -143,7 +143,7 @@ def test_a_bug_in_it_ends_the_run_with_70_a_checkpoint_and_its_words(here, tmp_p
     assert said.err.splitlines()[-1] == "dptrain: error: no worker is left: RuntimeError: two lines"
     assert "this is it" in caplog.text
     assert (tmp_path / "b" / "checkpoints" / "last.safetensors").is_file()
-    again = f"not running; go on with: dptrain train --resume {tmp_path / 'b'} --networks {buggy}"
+    again = f"not running; continue with: dptrain train --resume {tmp_path / 'b'} --networks {buggy}"
     assert main(["status", str(tmp_path / "b")]) == 0
     assert again in capsys.readouterr().out
 
