@@ -1,5 +1,6 @@
 """The site: its generated pages are complete, and its tables name what the code has."""
 
+import ast
 import importlib.util
 import re
 
@@ -57,3 +58,19 @@ def test_the_glossary_has_twenty_words_in_a_table(root):
 
 def test_the_site_is_built_by_the_checks(root):
     assert "mkdocs build --strict" in (root / "launch/check.sh").read_text()
+
+
+def names(path):
+    """Functions and classes of a file, and `Class.method`."""
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield node.name
+        if isinstance(node, ast.ClassDef):
+            yield from (f"{node.name}.{part.name}" for part in node.body if isinstance(part, ast.FunctionDef))
+
+
+def test_every_function_on_the_three_ways_through_the_code_exists(root):
+    text = (root / "docs/explanation/three-ways.md").read_text()
+    rows = re.findall(r"^\| \d+ \| `(\S+)` \| `(\S+)` \|", text, re.MULTILINE)
+    assert len(rows) > 30
+    assert [row for row in rows if row[1] not in names(root / row[0])] == []
