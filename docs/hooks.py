@@ -52,6 +52,15 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
+def on_page_markdown(markdown: str, **_: object) -> str:
+    """MkDocs calls this for every page. `<!-- include: FILE -->` becomes the text of a file of the repository."""
+
+    def included(found: re.Match[str]) -> str:
+        return f"```python\n{(ROOT / found[1]).read_text()}```"
+
+    return re.sub(r"<!-- include: (\S+) -->", included, markdown)
+
+
 def command_line() -> str:
     """Every verb with its flags, as Markdown. A verb that takes all settings of a section links to the section."""
     text = build_app(listing=False).generate_docs(heading_level=1)
