@@ -10,9 +10,9 @@ from dptrain.cluster.messages import Welcome
 from dptrain.errors import DataError, UsageError
 from dptrain.loop import score_shard
 from dptrain.model import ShardResult, ShardScore
-from dptrain.net.feed import Feed
 from dptrain.net.keys import Keyring
-from dptrain.processes.compute_thread import Result
+from dptrain.net.prepared import ShardClient
+from dptrain.processes.worker_loop import Result
 from dptrain.settings import from_identity_json
 from dptrain.state import layout_digest
 from dptrain.types import I64, U8
@@ -34,7 +34,7 @@ class RunComputer:
         self._networks = networks
         self._augmenters, self._keys = augmenters, keys
         self._parts: Parts | None = None
-        self._feed: Feed | None = None
+        self._feed: ShardClient | None = None
 
     def run(self, task: Task) -> Result:
         """What this host cannot do, for want of data say, is a Failure; starting again would not help."""
@@ -67,7 +67,7 @@ class RunComputer:
         if self._augmenters:
             shards = training.shards_per_step
             shape = (training.shard_size, *parts.source.image_shape)
-            self._feed = Feed(self._augmenters, welcome.identity, shards, shape, self._keys)
+            self._feed = ShardClient(self._augmenters, welcome.identity, shards, shape, self._keys)
         layout = layout_digest(model.params, model.buffers)
         return Prepared(layout, data.sha256, canary_digest(parts), model.params, model.buffers)
 

@@ -156,7 +156,11 @@ def _specs(deployment: DeploymentConfig, endpoint: str, logs: Path) -> list[Chil
         *(
             ChildSpec(
                 name=f"a{n}",
-                argv=(*_python("augment"), *common, "--bind", address, "--number", str(n), "--of", str(len(addresses))),
+                argv=(
+                    *_python("augmenter"),
+                    *common,
+                    *("--bind", address, "--number", str(n), "--of", str(len(addresses))),
+                ),
                 log=logs / f"a{n}.log",
                 worker=False,
             )

@@ -95,7 +95,7 @@ def augmenter(
     address = coordinator_address(connect)
     deployment = resolve(environ=os.environ, flags=texts(flags)).deployment
     logging.getLogger("dptrain").setLevel(logging.INFO)
-    from dptrain.workers.augment import Options, augment
+    from dptrain.workers.augmenter import Options, augment
 
     options = Options(
         connect=address,

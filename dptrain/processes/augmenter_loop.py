@@ -1,98 +1,94 @@
-"""An augmenter's sockets: asks the coordinator for the run, then answers workers' requests and prepares ahead."""
+"""What an augmenter does: it asks the coordinator for the run, prepares shards ahead, and answers workers' requests.
+
+`Prefetch` decides which shards are prepared and kept; it knows no socket and no clock. The rest decides when an
+augmenter begins and ends.
+"""
 
 from __future__ import annotations
 
 import logging
-import os
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
-import zmq
-
-from dptrain.cluster.codec import HEADER_BYTES, Limits, decode, encode
 from dptrain.cluster.events import Gone, StopRequested
-from dptrain.cluster.messages import PROTOCOL, AskConfig, PreparedShard, Reject, WantShard, Welcome
-from dptrain.errors import ConnectionLostError, RefusedError, RemoteProtocolError, UsageError
+from dptrain.cluster.messages import PROTOCOL, AskConfig, Reject, Welcome
+from dptrain.errors import ConnectionLostError, RefusedError
 from dptrain.net.dealer import DealerLink
-from dptrain.net.feed import augmenter_of
-from dptrain.net.guard import Guard
-from dptrain.net.keys import WORKER, Keyring
-from dptrain.net.sockets import endpoint, land, listener, queue_bytes, receive
+from dptrain.net.prepared import ShardServer, augmenter_of
 from dptrain.processes.stopping import StopSource
 from dptrain.types import U8
 
-AHEAD = 3  #: steps beyond the one that was asked for last
-BEHIND = 1  #: steps before it: other workers may still be in them
+if TYPE_CHECKING:
+    from dptrain.data.shards import ShardSource  # imports the kernels: half a second
+
+AHEAD = 3  #: steps that are prepared after the one that was asked for last
+BEHIND = 1  #: steps that are kept before it: other workers may still compute them
+PATIENCE = 60.0  #: seconds without the coordinator after which an augmenter ends
+ANSWER = 5.0  #: seconds for an answer before a new connection is tried
+LOOK = 0.25  #: seconds between two looks at the coordinator
+log = logging.getLogger("dptrain.augmenter")
 
 
 class Place(NamedTuple):
-    """One augmenter among all of a run."""
+    """One augmenter among all augmenters of a run."""
 
     number: int
     of: int
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What there is to prepare: pure functions of the run's identity."""
+class Prefetch:
+    """The prepared shards of one augmenter: its share of AHEAD + BEHIND + 1 steps around the last one asked for."""
 
-    images: Callable[[int, int], U8]  #: (step, shard) -> prepared images
-    shards: Callable[[int], int]  #: of a step
-    shards_per_step: int  #: of a full one
-    total_steps: int
-
-
-class Window:
-    """Prepared shards around the step that was asked for last; at most AHEAD + BEHIND + 1 steps of our share."""
-
-    def __init__(self, work: Work, place: Place) -> None:
-        self._work, self._place = work, place
+    def __init__(self, source: ShardSource, total_steps: int, place: Place) -> None:
+        """`total_steps`: of the run. Images come from `source.images`, a pure function of step and shard."""
+        self._source, self._total_steps, self._place = source, total_steps, place
+        self._shards_per_step = source.sampler.batch_size // source.sampler.shard_size
         self._step = 0
         self._ready: dict[tuple[int, int], U8] = {}
 
-    def __len__(self) -> int:
-        return len(self._ready)
+    @property
+    def ready(self) -> list[tuple[int, int]]:
+        """(step, shard) of what is prepared, in the order of preparation."""
+        return list(self._ready)
 
     def take(self, step: int, shard: int) -> U8 | None:
-        """The images, prepared now where they are not yet; None where the shard does not exist or is another's."""
-        work = self._work
-        if not 0 <= step < work.total_steps or not 0 <= shard < work.shards(step) or not self._is_ours(step, shard):
+        """The images, prepared now where they are not yet; None where there is no such shard or it is not ours."""
+        sampler = self._source.sampler
+        if not 0 <= step < self._total_steps or not 0 <= shard < sampler.shards(step) or not self._is_ours(step, shard):
             return None
-        self._move(step)
-        if (step, shard) not in self._ready:
-            self._ready[step, shard] = work.images(step, shard)
-        return self._ready[step, shard]
-
-    def prepare_one(self) -> bool:
-        """Prepares the next shard of the window; False where all are ready."""
-        for key in self._ours():
-            if key not in self._ready:
-                self._ready[key] = self._work.images(*key)
-                return True
-        return False
-
-    def _move(self, step: int) -> None:
         self._step = step
         low, high = step - BEHIND, step + AHEAD
         self._ready = {key: images for key, images in self._ready.items() if low <= key[0] <= high}
+        if (step, shard) not in self._ready:
+            self._prepare(step, shard)
+        return self._ready[step, shard]
 
-    def _ours(self) -> Iterator[tuple[int, int]]:
-        for step in range(self._step, min(self._step + AHEAD + 1, self._work.total_steps)):
-            yield from ((step, shard) for shard in range(self._work.shards(step)) if self._is_ours(step, shard))
+    def prepare_one(self) -> bool:
+        """Prepares the next shard that is not ready; False where all are."""
+        for step, shard in self._wanted():
+            if (step, shard) not in self._ready:
+                self._prepare(step, shard)
+                return True
+        return False
+
+    def _prepare(self, step: int, shard: int) -> None:
+        self._ready[step, shard], _ = self._source.images(step, shard)
+
+    def _wanted(self) -> Iterator[tuple[int, int]]:
+        shards = self._source.sampler.shards
+        for step in range(self._step, min(self._step + AHEAD + 1, self._total_steps)):
+            yield from ((step, shard) for shard in range(shards(step)) if self._is_ours(step, shard))
 
     def _is_ours(self, step: int, shard: int) -> bool:
-        return augmenter_of(step, shard, self._work.shards_per_step, self._place.of) == self._place.number
-
-
-PATIENCE = 60.0  #: seconds without the coordinator before an augmenter ends
-ANSWER = 5.0  #: seconds for an answer before a new connection is tried
-log = logging.getLogger("dptrain.augmenter")
+        return augmenter_of(step, shard, self._shards_per_step, self._place.of) == self._place.number
 
 
 def ask_for_run(link: DealerLink, stop: StopSource) -> Welcome | StopRequested:
-    """The run; the link stays open. Raises ConnectionLostError after PATIENCE, RefusedError at once."""
+    """The run, or the signal that came first; the link stays open.
+
+    Raises ConnectionLostError after PATIENCE seconds, RefusedError at once.
+    """
     deadline = time.monotonic() + PATIENCE
     fault = ""
     while time.monotonic() < deadline:
@@ -101,7 +97,7 @@ def ask_for_run(link: DealerLink, stop: StopSource) -> Welcome | StopRequested:
         link.send(AskConfig(PROTOCOL))
         retry = time.monotonic() + ANSWER
         while time.monotonic() < retry:
-            events = link.poll(min(0.25, retry - time.monotonic()), stop.filenos)
+            events = link.poll(min(LOOK, retry - time.monotonic()), stop.filenos)
             request = stop.take()
             if request is not None:
                 return request
@@ -119,74 +115,17 @@ def ask_for_run(link: DealerLink, stop: StopSource) -> Welcome | StopRequested:
     raise ConnectionLostError(f"the coordinator does not answer: is it running, and is --connect its address?{cause}")
 
 
-class ShardServer:
-    """The ROUTER workers ask. `address` comes from `bind_address`; it never sends what was not asked for."""
-
-    def __init__(self, address: str, identity: str, keys: Keyring | None = None) -> None:
-        self._identity = identity
-        self._guard: Guard | None = None
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._socket = listener(self._context, address, HEADER_BYTES)
-        if address.startswith("ipc://"):
-            self._socket.setsockopt(zmq.IPC_FILTER_UID, os.getuid())
-        else:
-            self._guard = Guard(self._context, self._socket, keys, (WORKER,), queue_bytes(Limits(0, 0, 0)))
-        try:
-            self._socket.bind(address)
-        except zmq.ZMQError as error:
-            self.close()
-            raise UsageError(f"--bind {address}: {error.strerror}") from None
-        self.endpoint = endpoint(self._socket)
-
-    def register(self, poller: zmq.Poller) -> None:
-        """Readable when somebody asks."""
-        poller.register(self._socket, zmq.POLLIN)
-
-    def answer(self, window: Window) -> bool:
-        """Answers one request, if there is one; whether there was."""
-        try:
-            peer, *frames = receive(self._socket)
-        except zmq.Again:
-            return False
-        try:
-            wanted = decode(land(frames), Limits(0, 0, 0))
-        except RemoteProtocolError:
-            if self._guard is not None:
-                self._guard.cut(frames[0], first=True)
-            return True
-        if self._guard is not None:
-            self._guard.heard(frames[0])
-        if isinstance(wanted, WantShard) and wanted.identity == self._identity:
-            images = window.take(wanted.step, wanted.shard)
-            if images is not None:
-                self._send([peer.bytes, *encode(PreparedShard(wanted.step, wanted.shard, images))])
-        return True
-
-    def _send(self, frames: list[Any]) -> None:
-        try:
-            self._socket.send_multipart(frames, zmq.DONTWAIT, copy=False)
-        except zmq.Again:
-            return  # it does not read: it will prepare the shard itself
-
-    def close(self) -> None:
-        if self._guard is not None:
-            self._guard.close()
-            self._guard = None
-        self._socket.close(linger=0)
-        self._context.term()
-
-
 class CoordinatorWatch:
-    """Asks anew where the connection is lost, and says when the run is over for an augmenter."""
+    """Finds out when the run is over for an augmenter; asks again where the connection is lost."""
 
     def __init__(self, link: DealerLink, welcome: Welcome) -> None:
         self._link, self._welcome = link, welcome
         self._lost: float | None = None  #: since when
         self._ask_at: float | None = None  #: when to open the next connection
-        self.reason = ""  #: why it is over
+        self.reason = ""  #: why the run is over
 
     def goes_on(self) -> bool:
-        """Never blocks; call it a few times a second."""
+        """Whether the run goes on. Never blocks; to be called a few times per second."""
         now = time.monotonic()
         for event in self._link.poll(0):
             if isinstance(event, Gone):
@@ -206,21 +145,17 @@ class CoordinatorWatch:
         return not self.reason
 
 
-def serve(server: ShardServer, window: Window, stop: StopSource, watch: CoordinatorWatch) -> StopRequested:
-    """Until somebody wants it to stop or the run is over; the answer is who or why."""
-    poller = zmq.Poller()
-    server.register(poller)
-    for fd in stop.filenos:
-        poller.register(fd, zmq.POLLIN)
+def serve(server: ShardServer, prefetch: Prefetch, stop: StopSource, watch: CoordinatorWatch) -> StopRequested:
+    """Answers requests, and prepares ahead while there are none, until a signal comes or the run is over."""
     next_look = 0.0
     busy = True
     while True:
-        poller.poll(0 if busy else 250)
+        server.wait(0.0 if busy else LOOK, stop.filenos)
         request = stop.take()
         if request is not None:
             return request
         if time.monotonic() >= next_look:
-            next_look = time.monotonic() + 0.25
+            next_look = time.monotonic() + LOOK
             if not watch.goes_on():
                 return StopRequested(watch.reason)
-        busy = server.answer(window) or window.prepare_one()
+        busy = server.answer(prefetch.take) or prefetch.prepare_one()

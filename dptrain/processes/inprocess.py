@@ -17,9 +17,8 @@ from dptrain.cluster.messages import FromCoordinator, FromWorker
 from dptrain.cluster.worker import Worker
 from dptrain.errors import DptrainError
 from dptrain.net.wakeup import Wakeup, wait
-from dptrain.processes.compute_thread import Computer
 from dptrain.processes.stopping import StopFlag
-from dptrain.processes.worker_loop import run_worker
+from dptrain.processes.worker_loop import Computer, run_worker
 
 
 class InProcessHub:

@@ -1,10 +1,18 @@
-"""Turns the link, the compute thread, signals and the clock into events for a worker, and carries out its actions."""
+"""What a worker process does around its machine: one thread for the connection, one thread for the kernels.
+
+The I/O thread turns messages, results, signals and the clock into events for `dptrain.cluster.worker.Worker`, and
+carries out its actions in order. The compute thread works off a queue of tasks; kernels release the GIL, so the I/O
+thread stays responsive while they run.
+"""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from threading import TIMEOUT_MAX
+from typing import Protocol, TypeAlias
 
 from dptrain.cluster.codec import Limits
 from dptrain.cluster.events import (
@@ -14,23 +22,88 @@ from dptrain.cluster.events import (
     Computed,
     Connected,
     Ended,
+    Failure,
     Gone,
+    GradientTask,
     Prepared,
     Reconnect,
     Reply,
+    Task,
     Tick,
     WorkerEvent,
 )
 from dptrain.cluster.worker import Worker
 from dptrain.errors import ConnectionLostError
+from dptrain.model import ShardResult, ShardScore
 from dptrain.net.links import WorkerLink
 from dptrain.net.sockets import FLUSH
-from dptrain.processes.compute_thread import Computer, ComputeThread
+from dptrain.net.wakeup import Wakeup
 from dptrain.processes.stopping import StopSource
 
 TICK = 0.25  #: seconds
-HINT = 5.0  #: seconds without the very first answer after which it is said that there is none
+HINT = 5.0  #: seconds without the very first answer after which a hint is logged
 log = logging.getLogger("dptrain.worker")
+
+Result: TypeAlias = ShardResult | Prepared | ShardScore | Failure
+
+
+class Computer(Protocol):
+    """Does the work: `dptrain.workers.compute`."""
+
+    def run(self, task: Task) -> Result:
+        """Blocks until it is done; called in one thread. What it raises is a bug and ends the worker."""
+        ...
+
+    def prefetch(self, task: GradientTask) -> None:
+        """The shard will be computed soon. Never blocks; called in the I/O thread."""
+        ...
+
+
+class ComputeThread:
+    """Everything here is called from the I/O thread. Kernels release the GIL, so that thread stays responsive."""
+
+    def __init__(self, computer: Computer) -> None:
+        self._computer = computer
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="compute")
+        self._wakeup = Wakeup()
+        self._futures: deque[Future[Computed]] = deque()
+
+    def fileno(self) -> int:
+        """Readable when a result may be there."""
+        return self._wakeup.fileno()
+
+    def submit(self, task: Task) -> None:
+        """To the end of the queue."""
+        if isinstance(task, GradientTask):
+            self._computer.prefetch(task)
+        future = self._executor.submit(self._run, task)
+        future.add_done_callback(lambda _: self._wakeup.set())
+        self._futures.append(future)
+
+    def _run(self, task: Task) -> Computed:
+        start = time.monotonic()
+        result = self._computer.run(task)
+        return Computed(task, result, time.monotonic() - start)
+
+    def cancel(self) -> None:
+        """Takes back the tasks that have not begun."""
+        self._futures = deque(future for future in self._futures if not future.cancel())
+
+    def take(self) -> list[Computed]:
+        """Finished tasks, in order. Raises what the computer has raised."""
+        self._wakeup.clear()
+        done: list[Computed] = []
+        while self._futures and self._futures[0].done():
+            done.append(self._futures.popleft().result())
+        return done
+
+    def close(self, patience: float) -> bool:
+        """Waits at most `patience` seconds for the running task; whether the thread has ended."""
+        self.cancel()
+        self._executor.shutdown(wait=False)
+        ended = not wait(self._futures, min(patience, TIMEOUT_MAX)).not_done
+        self._wakeup.close()
+        return ended
 
 
 def run_worker(

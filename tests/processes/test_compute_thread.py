@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dptrain.cluster.events import Failure, GradientTask
-from dptrain.processes.compute_thread import ComputeThread
+from dptrain.processes.worker_loop import ComputeThread
 
 TASK = GradientTask(0, 0, np.zeros(1, np.float32))
 

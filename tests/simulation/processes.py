@@ -17,7 +17,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 MARK = "RUN_MARK"  #: environment variable; children inherit it, whoever adopts them
-ROLES = {"dptrain.workers.gradient": "worker", "dptrain.workers.augment": "augmenter"}
+ROLES = {"dptrain.workers.gradient": "worker", "dptrain.workers.augmenter": "augmenter"}
 
 
 class Group:

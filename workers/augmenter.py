@@ -16,7 +16,8 @@ from dptrain.errors import DataError, UsageError
 from dptrain.net.address import bind_address, connect_address, warning_about
 from dptrain.net.dealer import DealerLink
 from dptrain.net.keys import AUGMENTER, COORDINATOR, open_keyring
-from dptrain.processes.augmenter_loop import CoordinatorWatch, Place, ShardServer, Window, Work, ask_for_run, serve
+from dptrain.net.prepared import ShardServer
+from dptrain.processes.augmenter_loop import CoordinatorWatch, Place, Prefetch, ask_for_run, serve
 from dptrain.processes.stopping import LAUNCHER, StopSignals, StopSource, wait_for
 from dptrain.settings import from_identity_json
 
@@ -67,35 +68,30 @@ def augment(options: Options) -> int:
 
 
 def _serve(options: Options, server: ShardServer, watch: CoordinatorWatch, welcome: Welcome, stop: StopSource) -> int:
-    window = Window(_work(welcome, options.data_dir), Place(options.number, options.of))
+    prefetch = _prefetch(welcome, options)
     log.info("augmenter %d of %d, process %d: at %s", options.number, options.of, os.getpid(), server.endpoint)
-    ending = serve(server, window, stop, watch)
+    ending = serve(server, prefetch, stop, watch)
     log.info("augmenter %d: %s", options.number, ending.reason)
     return ending.exit_code
 
 
-def _work(welcome: Welcome, data_dir: str) -> Work:
+def _prefetch(welcome: Welcome, options: Options) -> Prefetch:
     from dptrain.data import open_source
 
     config = from_identity_json(welcome.config)
-    source = open_source(config.data, config.training, data_dir)
+    source = open_source(config.data, config.training, options.data_dir)
     if source.dataset.sha256 != welcome.dataset:
         raise DataError(
             f"{config.data.dataset} on this host has SHA-256 {source.dataset.sha256[:12]}, the run's has "
             f"{welcome.dataset[:12]}: copy the coordinator's files here"
         )
-    sampler, training = source.sampler, config.training
-    return Work(
-        images=lambda step, shard: source.images(step, shard)[0],
-        shards=sampler.shards,
-        shards_per_step=training.shards_per_step,
-        total_steps=training.epochs * sampler.steps_per_epoch,
-    )
+    total_steps = config.training.epochs * source.sampler.steps_per_epoch
+    return Prefetch(source, total_steps, Place(options.number, options.of))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """`python -m dptrain.workers.augment`, as the coordinator starts it; people say `dptrain augmenter`."""
-    parser = argparse.ArgumentParser(prog="dptrain.workers.augment", description=__doc__, allow_abbrev=False)
+    """`python -m dptrain.workers.augmenter`, as the coordinator starts it; people say `dptrain augmenter`."""
+    parser = argparse.ArgumentParser(prog="dptrain.workers.augmenter", description=__doc__, allow_abbrev=False)
     parser.add_argument("--connect", required=True)
     parser.add_argument("--bind", required=True)
     parser.add_argument("--number", type=int, default=0)
