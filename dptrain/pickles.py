@@ -1,4 +1,4 @@
-"""Pickles of other programs, read without letting them run anything. What may be named in them, each reader says."""
+"""Reads pickles of other programs without running anything. Each reader lists the names that it allows."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pickletools
 from collections.abc import Mapping
 from typing import BinaryIO
 
-#: What reading bytes that are not a sound pickle can raise.
+#: Exceptions that damaged pickles can raise.
 UNSOUND = (
     pickle.UnpicklingError,
     EOFError,
@@ -25,7 +25,7 @@ _FRAME_HEAD = 9  #: bytes of the opcode FRAME and its argument
 
 
 class Foreign(Exception):
-    """The pickle names something that is not on the list. Never leaves a reader."""
+    """The pickle names a class or function that is not allowed. Never leaves a reader."""
 
 
 class _Unpickler(pickle.Unpickler):
@@ -44,17 +44,17 @@ class _Unpickler(pickle.Unpickler):
 
 
 def refuse_large_memo(file: BinaryIO, size: int) -> None:
-    """Raises one of UNSOUND for a pickle that would fill the memory. `size`: the whole file's; `file` stays here."""
+    """Raises one of UNSOUND for a pickle that would fill the memory. `size`: of the whole file. Keeps its position."""
     start = file.tell()
     frame_end: int | None = None
     for opcode, argument, position in pickletools.genops(file):
         at = position or 0
-        # An opcode across the end of a frame is read as other bytes by CPython than here: nothing would be checked.
+        # CPython reads other bytes than this loop if an opcode crosses the end of a frame: nothing would be checked.
         if frame_end is not None and (at > frame_end or (opcode.name == "FRAME" and at < frame_end)):
             raise pickle.UnpicklingError("a frame of its pickle ends inside an opcode, or holds another frame")
         if opcode.name == "FRAME":
             frame_end = at + _FRAME_HEAD + (argument or 0)
-        # CPython takes memory for as many bytes as are announced before it looks whether they are there.
+        # CPython allocates the announced number of bytes before it checks that they are there.
         if opcode.name in ("BYTEARRAY8", "NEXT_BUFFER", "READONLY_BUFFER"):
             raise pickle.UnpicklingError(f"its pickle has a {opcode.name}, which no file of numbers needs")
         # CPython makes the memo as long as the highest number: six bytes can ask for 64 GB.
@@ -66,9 +66,9 @@ def refuse_large_memo(file: BinaryIO, size: int) -> None:
 
 
 def load_admitted(file: BinaryIO, size: int, admitted: Mapping[tuple[str, str], type]) -> object:
-    """The pickle that starts here, with the class that `admitted` gives for each (module, name) in it; text is bytes.
+    """The pickle that starts here; `admitted` gives the class for each (module, name) in it. Texts come as bytes.
 
-    Raises Foreign for a name that is not there, or one of UNSOUND. `size`: the whole file's.
+    Raises Foreign for a name that is not admitted, or one of UNSOUND. `size`: of the whole file.
     """
     refuse_large_memo(file, size)
     content: object = _Unpickler(file, admitted).load()

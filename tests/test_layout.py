@@ -17,7 +17,6 @@ LONG = {
     "tests/simulation/world.py": "one world: what can happen to any of its actors, in one order of events",
     "dptrain/cluster/round.py": "one step: its results, the audits, the sum of the tree",
     "dptrain/cluster/worker.py": "one state machine: every event of a worker and what follows",
-    "dptrain/data/augment.py": "one chain of operations, each with its parameters",
     "tests/cluster/test_worker.py": "one machine: every event it can get, each with the whole list of actions",
 }
 

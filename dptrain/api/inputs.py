@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from dptrain.data import catalog
-from dptrain.data.augment import Pipeline
 from dptrain.data.datasets import DATASETS
 from dptrain.data.descriptor import Form
 from dptrain.data.folder import FOLDER, parse_folder
+from dptrain.data.pipeline import Pipeline
 from dptrain.errors import CheckpointError, UsageError
 from dptrain.runs.manifest import RunFacts
 from dptrain.settings import DataConfig

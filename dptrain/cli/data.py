@@ -110,7 +110,7 @@ def preview(
     *,
     recipe: Recipe = "",
     out: Annotated[Path, Parameter(["--out", "-o"], help="PNG file")] = Path("preview.png"),
-    rows: Annotated[int, Parameter(help="samples, one a row; of each class in turn")] = 8,
+    rows: Annotated[int, Parameter(help="images, one per row; of each class in turn")] = 8,
     variants: Annotated[int, Parameter(help="augmented images of each: those of the first epochs")] = 8,
     **flags: str | bool,
 ) -> int:
@@ -129,7 +129,7 @@ def preview(
     except OSError as error:
         raise UsageError(f"--out {out} cannot be written: {error.strerror or error}") from error
     chain = ", ".join(config.data.augment) or "nothing"
-    print(f"{out}: {rows} samples of {config.data.dataset}, {variants} variants each, augmented by {chain}")
+    print(f"{out}: {rows} images of {config.data.dataset}, {variants} variants each, augmented by {chain}")
     return 0
 
 

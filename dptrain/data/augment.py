@@ -1,9 +1,9 @@
-"""Augmentation as a chain of operations, from specs such as "crop:4". What each does: operations.py."""
+"""The operations of augmentation: their parameters, and what each does in training and evaluation. The chain of them:
+`pipeline.py`.
+"""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, fields, replace
 from typing import ClassVar, Self
 
@@ -11,33 +11,33 @@ import numpy as np
 
 from dptrain.errors import UsageError
 from dptrain.kernels import augment, philox, warp
-from dptrain.types import I64, U8, U32
+from dptrain.types import U8, U32
 
 Shape = tuple[int, int, int]
 BYTE = (0, 255)
-#: What evaluation can look at: the middle of an image, or its four corners beside it.
+#: What evaluation can look at: the center of an image, or one of its four corners.
 VIEWS = ("centre", "upper left", "upper right", "lower left", "lower right")
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One step of the chain. The draws of a sample depend on (seed, epoch, sample id, domain) and on nothing else."""
+    """One operation. The random words of an image depend on (seed, epoch, image number, domain) and on nothing else."""
 
     name: ClassVar[str]
-    domain: ClassVar[int]  #: of its random words; 0: it draws none
-    #: What may follow the name, in order: field -> least and greatest (None: no limit). Those with a default come last.
+    domain: ClassVar[int]  #: Philox domain of its random words; 0: it draws none
+    #: Numbers after the name, in order: field -> least and greatest (None: no limit). Optional ones come last.
     numbers: ClassVar[dict[str, tuple[int, int | None]]] = {}
 
     @classmethod
     def usage(cls) -> str:
-        """E.g. "crop:PAD[:FILL]"."""
+        """How it is written, such as "crop:PAD[:FILL]"."""
         needed, all_names = cls._needed(), [name.upper() for name in cls.numbers]
         optional = "".join(f"[:{name}" for name in all_names[needed:]) + "]" * (len(all_names) - needed)
         return ":".join([cls.name, *all_names[:needed]]) + optional
 
     @classmethod
     def parse(cls, arguments: list[int]) -> Self:
-        """From the numbers after the name. Raises ValueError."""
+        """The operation with these numbers. Raises ValueError."""
         least, most = cls._needed(), len(cls.numbers)
         if not least <= len(arguments) <= most:
             words = ("no", "one", "two", "three", "four")
@@ -56,22 +56,22 @@ class Operation:
         return sum(1 for f in fields(cls) if f.name in cls.numbers and f.default is MISSING)
 
     def check(self, shape: Shape) -> None:
-        """Raises UsageError for images (h, w, c) it cannot be applied to."""
+        """Raises UsageError for images (h, w, c) to which it cannot be applied."""
 
     def output(self, shape: Shape) -> Shape:
-        """Size and channels (h, w, c) of what it makes of such images."""
+        """(h, w, c) of its result."""
         return shape
 
     def fit(self, images: U8) -> Operation:
-        """The operation with what it has to know about the training images (n, h, w, c)."""
+        """The operation after it has measured the training images (n, h, w, c); by default it measures nothing."""
         return self
 
     def apply(self, images: U8, words: U32, out: U8) -> None:
-        """images, out: (n, h, w, c), C order, not overlapping; words: (n, 4). Overwrites `out`."""
+        """images, out: (n, h, w, c), C order, not overlapping; words: (n, 4) random words. Overwrites `out`."""
         raise NotImplementedError
 
     def still(self, images: U8, view: str) -> U8:
-        """What evaluation sees instead, without chance: by default the images as they are. view: one of VIEWS."""
+        """What evaluation sees: by default the images as they are. view: one of VIEWS."""
         return images
 
 
@@ -89,7 +89,7 @@ class Flip(Operation):
 
 @dataclass(frozen=True, slots=True)
 class FlipVertical(Operation):
-    """Turns upside down with p = 1/2."""
+    """Mirrors top to bottom with p = 1/2."""
 
     name: ClassVar[str] = "vflip"
     domain: ClassVar[int] = philox.Domain.AUGMENT_FLIP_VERTICAL
@@ -101,7 +101,7 @@ class FlipVertical(Operation):
 
 @dataclass(frozen=True, slots=True)
 class Crop(Operation):
-    """Pads on all sides, then cuts out the old size at any offset, each equally likely."""
+    """Pads on all sides, then crops to the old size; all offsets are equally likely."""
 
     name: ClassVar[str] = "crop"
     domain: ClassVar[int] = philox.Domain.AUGMENT_CROP
@@ -111,7 +111,7 @@ class Crop(Operation):
     fill: int = 0  #: value of the padding pixels, before normalisation
 
     def check(self, shape: Shape) -> None:
-        """The padding must be smaller than the image, or some crops would show nothing of it."""
+        """The padding must be smaller than the image: a crop must show a part of the image."""
         h, w, _ = shape
         if self.pad >= min(h, w):
             raise UsageError(
@@ -123,7 +123,7 @@ class Crop(Operation):
         augment.crop(images, words, self.pad, self.fill, out)
 
     def still(self, images: U8, view: str) -> U8:
-        """Corners are the outermost crops."""
+        """Corners are the outermost crops of the padded image."""
         if view == "centre":
             return images
         return _cut(_padded(images, self.pad, self.fill), (images.shape[1], images.shape[2]), view)
@@ -131,7 +131,7 @@ class Crop(Operation):
 
 @dataclass(frozen=True, slots=True)
 class Window(Operation):
-    """Pads on all sides, then cuts a smaller image out at any offset; evaluation sees the middle, without padding."""
+    """Pads on all sides, then crops to a smaller size; evaluation sees the center, without padding."""
 
     name: ClassVar[str] = "window"
     domain: ClassVar[int] = philox.Domain.AUGMENT_WINDOW
@@ -148,7 +148,7 @@ class Window(Operation):
     fill: int = 0
 
     def check(self, shape: Shape) -> None:
-        """It must fit into the image, and not into the padding alone."""
+        """It must fit into the image, and be larger than the padding."""
         h, w, _ = shape
         if self.height > h or self.width > w or self.pad >= min(self.height, self.width):
             raise UsageError(
@@ -164,13 +164,13 @@ class Window(Operation):
         augment.crop(images, words, self.pad, self.fill, out)
 
     def still(self, images: U8, view: str) -> U8:
-        """The middle, or a corner."""
+        """The center, or a corner."""
         return _cut(images, (self.height, self.width), view)
 
 
 @dataclass(frozen=True, slots=True)
 class Pad(Operation):
-    """Puts a frame around every image, in evaluation, too (MNIST: 28 x 28 -> 32 x 32)."""
+    """Adds a frame, in evaluation as well (MNIST: 28 x 28 -> 32 x 32)."""
 
     name: ClassVar[str] = "pad"
     domain: ClassVar[int] = 0
@@ -192,7 +192,7 @@ class Pad(Operation):
 
 @dataclass(frozen=True, slots=True)
 class Rotate(Operation):
-    """Turns by up to DEGREES either way, bilinear; what comes in from outside is FILL."""
+    """Rotates by up to DEGREES in either direction, bilinear; pixels from outside the image are FILL."""
 
     name: ClassVar[str] = "rotate"
     domain: ClassVar[int] = philox.Domain.AUGMENT_ROTATE
@@ -208,13 +208,13 @@ class Rotate(Operation):
 
 @dataclass(frozen=True, slots=True)
 class Elastic(Operation):
-    """Moves pixels along a smooth random field: ALPHA times a Gaussian of SIGMA pixels over -1, 0 and 1."""
+    """Moves pixels along a random field of -1, 0 and 1, smoothed by a Gaussian of SIGMA pixels, times ALPHA."""
 
     name: ClassVar[str] = "elastic"
     domain: ClassVar[int] = philox.Domain.AUGMENT_ELASTIC
     numbers: ClassVar[dict[str, tuple[int, int | None]]] = {"alpha": (1, 1000), "sigma": (1, 1000), "fill": BYTE}
 
-    alpha: int = 36  #: this and sigma are the defaults of the seeds' elastic_transform
+    alpha: int = 36  #: this and sigma are the defaults of the predecessors' elastic_transform
     sigma: int = 6
     fill: int = 0
 
@@ -225,7 +225,7 @@ class Elastic(Operation):
 
 @dataclass(frozen=True, slots=True)
 class Contrast(Operation):
-    """Stretches values about the image's own mean by up to PERCENT more or less."""
+    """Scales values about the mean of the image, by up to PERCENT up or down."""
 
     name: ClassVar[str] = "contrast"
     domain: ClassVar[int] = philox.Domain.AUGMENT_CONTRAST
@@ -240,7 +240,7 @@ class Contrast(Operation):
 
 @dataclass(frozen=True, slots=True)
 class Tint(Operation):
-    """Adds up to AMOUNT, of 255, more or less, to each channel apart."""
+    """Adds a number from -AMOUNT to AMOUNT (of 255) to each channel."""
 
     name: ClassVar[str] = "tint"
     domain: ClassVar[int] = philox.Domain.AUGMENT_TINT
@@ -249,7 +249,7 @@ class Tint(Operation):
     amount: int = 10
 
     def check(self, shape: Shape) -> None:
-        """One random word a channel."""
+        """One random word per channel: there are four."""
         if shape[2] > 4:
             raise UsageError(f"augmentation tint: images have {shape[2]} channels; it takes at most 4")
 
@@ -260,11 +260,11 @@ class Tint(Operation):
 
 @dataclass(frozen=True, slots=True)
 class Pca(Operation):
-    """Moves all colours of an image along the principal components of the training set's colours.
+    """Shifts the colours of an image along the principal components of the training set's colours.
 
     AlexNet adds sum p_i a_i l_i with eigenvectors p_i and eigenvalues l_i of the covariance C, a_i normal with standard
     deviation PERCENT / 100. That is a normal vector of covariance (PERCENT / 100)^2 C C, and so is PERCENT / 100 * C z
-    with three independent normal z: the same distribution, without eigenvectors (whose bits no library promises).
+    with three independent normal z: the same distribution without eigenvectors, whose bits differ between libraries.
     """
 
     name: ClassVar[str] = "pca"
@@ -275,12 +275,12 @@ class Pca(Operation):
     matrix: tuple[tuple[int, ...], ...] = ()  #: C * PERCENT / 100, colours in 0 ... 1, times 255, in units of 2^-16
 
     def check(self, shape: Shape) -> None:
-        """Colours have three channels."""
+        """Only images with three channels have colours."""
         if shape[2] != 3:
             raise UsageError(f"augmentation pca: images have {shape[2]} channel(s); it is for 3")
 
     def fit(self, images: U8) -> Pca:
-        """Measures the covariance of the colours: whole-number sums, so exact, rounded once."""
+        """Measures the covariance of the colours from sums of integers: exact, rounded once."""
         n = images.size // 3
         sums, products = np.zeros(3, np.int64), np.zeros((3, 3), np.int64)
         for at in range(0, len(images), 500):
@@ -298,15 +298,16 @@ class Pca(Operation):
 
     def apply(self, images: U8, words: U32, out: U8) -> None:
         if not self.matrix:
-            raise ValueError("pca has not seen the training images: call fit")
+            raise ValueError("pca has not measured the training images: call fit first")
         augment.shift(images, words, np.array(self.matrix, np.int64), out)
 
 
 @dataclass(frozen=True, slots=True)
 class Noise(Operation):
-    """One of three kinds an image: SALT percent of values become 0 or 255; GAUSSIAN of that deviation; SPECKLE percent.
+    """One of three kinds of noise per image: SALT percent of the values become 0 or 255; Gaussian noise with a standard
+    deviation of GAUSSIAN; or noise proportional to the value, SPECKLE percent.
 
-    The defaults are those of the library the seeds used; a strength of 0 leaves the kind out.
+    The defaults are those of the library that the predecessors used. A strength of 0 turns a kind off.
     """
 
     name: ClassVar[str] = "noise"
@@ -318,7 +319,7 @@ class Noise(Operation):
     speckle: int = 10
 
     def check(self, shape: Shape) -> None:
-        """One kind must be left."""
+        """At least one kind must be on."""
         if not (self.salt or self.gaussian or self.speckle):
             raise UsageError("augmentation noise:0:0:0: one of the three must be more than 0")
 
@@ -329,7 +330,7 @@ class Noise(Operation):
 
 @dataclass(frozen=True, slots=True)
 class Cutout(Operation):
-    """Paints a square over the image, its middle anywhere in it."""
+    """Paints a square; its center is a random pixel of the image."""
 
     name: ClassVar[str] = "cutout"
     domain: ClassVar[int] = philox.Domain.AUGMENT_CUTOUT
@@ -339,7 +340,7 @@ class Cutout(Operation):
     fill: int = 0
 
     def check(self, shape: Shape) -> None:
-        """A square as large as the image would leave nothing."""
+        """The square must be smaller than the image."""
         h, w, _ = shape
         if self.side >= min(h, w):
             raise UsageError(
@@ -363,84 +364,8 @@ def _padded(images: U8, pad: int, fill: int) -> U8:
 
 
 def _cut(images: U8, size: tuple[int, int], view: str) -> U8:
-    """The middle (of an odd rest the greater part goes below and right) or a corner."""
+    """The center (an odd remainder is larger below and on the right), or a corner."""
     _, h, w, _ = images.shape
     top = (h - size[0]) // 2 if view == "centre" else 0 if "upper" in view else h - size[0]
     left = (w - size[1]) // 2 if view == "centre" else 0 if "left" in view else w - size[1]
     return np.ascontiguousarray(images[:, top : top + size[0], left : left + size[1]])
-
-
-@dataclass(frozen=True, slots=True)
-class Pipeline:
-    """Operations in order; none at all leaves images as they are."""
-
-    operations: tuple[Operation, ...] = ()
-
-    @classmethod
-    def parse(cls, specs: Sequence[str], image_shape: Shape) -> Pipeline:
-        """E.g. ("crop:4", "flip"), for images (h, w, c). Raises UsageError."""
-        operations = tuple(_parse(spec) for spec in specs)
-        shape = image_shape
-        for i, operation in enumerate(operations):
-            if operation.name in [other.name for other in operations[:i]]:
-                raise UsageError(f"augmentation {operation.name!r} is given twice; each may be given once")
-            operation.check(shape)
-            shape = operation.output(shape)
-        return cls(operations)
-
-    def fit(self, images: U8) -> Pipeline:
-        """With what the operations have to know about the training images (n, h, w, c)."""
-        return Pipeline(tuple(operation.fit(images) for operation in self.operations))
-
-    def output(self, shape: Shape) -> Shape:
-        """Size and channels (h, w, c) of what comes out, in training and in evaluation."""
-        for operation in self.operations:
-            shape = operation.output(shape)
-        return shape
-
-    @property
-    def views(self) -> tuple[str, ...]:
-        """What evaluation can look at: five places where images are cropped, else one."""
-        return VIEWS if any(isinstance(operation, Crop | Window) for operation in self.operations) else VIEWS[:1]
-
-    def apply(self, images: U8, ids: I64, seed: int, epoch: int, out: U8 | None = None) -> U8:
-        """images: (n, h, w, c), not changed; ids: (n,), the samples they show. Returns `out`, or a new array.
-
-        How samples are grouped into calls, and in which order, makes no difference to any of them.
-        """
-        source = np.require(images, np.uint8, ("C", "W"))  # a read-only array would be compiled for once more
-        n, *size = source.shape
-        shape = self.output((size[0], size[1], size[2]))
-        target = np.empty((n, *shape), np.uint8) if out is None else out
-        if target.shape != (n, *shape) or np.may_share_memory(target, images):
-            raise ValueError(f"out must be another array of shape {(n, *shape)}")
-        if not self.operations:
-            target[...] = source
-        for i, operation in enumerate(self.operations):
-            size = list(operation.output((size[0], size[1], size[2])))
-            result = target if i == len(self.operations) - 1 else np.empty((n, *size), np.uint8)
-            operation.apply(source, philox.blocks(seed, operation.domain, epoch, ids), result)
-            source = result
-        return target
-
-    def still(self, images: U8, view: str = VIEWS[0]) -> U8:
-        """What evaluation sees of images (n, h, w, c): cropped and padded where training does, nothing else."""
-        for operation in self.operations:
-            images = operation.still(images, view)
-        return images
-
-
-def _parse(spec: str) -> Operation:
-    name, *arguments = spec.split(":")
-    if name not in OPERATIONS:
-        close = difflib.get_close_matches(name, OPERATIONS, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        usages = ", ".join(kind.usage() for kind in OPERATIONS.values())
-        raise UsageError(f"there is no augmentation {name!r}: {hint}There are {usages}")
-    kind = OPERATIONS[name]
-    if not all(argument.isascii() and argument.isdigit() for argument in arguments):
-        raise UsageError(f"augmentation {spec!r}: what follows the name must be whole numbers; write {kind.usage()}")
-    try:
-        return kind.parse([int(argument) for argument in arguments])
-    except ValueError as e:
-        raise UsageError(f"augmentation {spec!r}: {e}; write {kind.usage()}") from e

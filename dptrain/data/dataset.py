@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dptrain.data.augment import Pipeline
+from dptrain.data.pipeline import Pipeline
 from dptrain.errors import DataError
 from dptrain.types import F64, I64, U8
 

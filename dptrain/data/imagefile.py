@@ -1,4 +1,4 @@
-"""Image files -> pixels of a given size. Which files make a data set: folder.py and so on."""
+"""Image files -> pixels of a given size, by Pillow."""
 
 from __future__ import annotations
 
@@ -16,21 +16,28 @@ from dptrain.errors import DataError
 from dptrain.types import U8
 
 SUFFIXES = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"))
-#: Pillow's names of them. No other decoder is asked: some of the rest start programs.
+#: Pillow's names of these formats. No other decoder is used: some of them start programs.
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-_MOST_PIXELS = 64_000_000  #: of a file; one of 50 kB can claim 10^10, and would take the machine with it
-_WIDE = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")  #: modes of more than 8 bits, which a conversion would cut off
+_MOST_PIXELS = 64_000_000  #: per file; a file of 50 kB can claim 10^10 pixels and fill the memory
+_WIDE = (
+    "I",
+    "F",
+    "I;16",
+    "I;16B",
+    "I;16L",
+    "I;16N",
+)  #: modes of more than 8 bits per value; a conversion clips
 
 
 class Picture(NamedTuple):
-    """A file, and what of it is meant."""
+    """An image file, and the region of it that is used."""
 
     path: Path
-    box: tuple[int, int, int, int] | None = None  #: left, upper, right, lower; None: all, cut in the middle to fit
+    box: tuple[int, int, int, int] | None = None  #: left, upper, right, lower; None: a center crop
 
 
 def read_images(pictures: Sequence[Picture], shape: tuple[int, int, int]) -> U8:
-    """(n, h, w, c): turned upright, grey or colour as asked, resized; by as many threads as there are CPUs.
+    """(n, h, w, c): turned upright, converted to grey or colour, resized; with one thread per CPU.
 
     Raises DataError naming the first file that is wrong.
     """
@@ -68,7 +75,7 @@ def _pixels(file: Image.Image, picture: Picture, shape: tuple[int, int, int]) ->
     if file.width * file.height > _MOST_PIXELS:
         raise DataError(f"{picture.path} has {file.width} x {file.height} pixels; at most {_MOST_PIXELS:,} are read")
     if file.mode in _WIDE:
-        raise DataError(f"{picture.path} has more than 8 bits a value (mode {file.mode}); save it with 8")
+        raise DataError(f"{picture.path} has more than 8 bits per value (mode {file.mode}); save it with 8")
     mode = "L" if channels == 1 else "RGB"
     if picture.box is None:
         # A JPEG is decoded at a half, quarter or eighth where that is still twice what is wanted (a third of the time).

@@ -1,12 +1,12 @@
-"""A picture of what augmentation does: a row a sample, first as evaluation sees it, then as training does."""
+"""A sheet that shows augmentation: one row per image, first as evaluation sees it, then as training does."""
 
 from __future__ import annotations
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from dptrain.data.augment import Pipeline
 from dptrain.data.dataset import Dataset
+from dptrain.data.pipeline import Pipeline
 from dptrain.types import I64, U8
 
 _CELL = 72  #: pixels that a small image is enlarged to, at most
@@ -14,7 +14,7 @@ _GAP, _MARGIN, _TITLE, _EDGE = 4, 120, 18, 12
 
 
 def draw(dataset: Dataset, pipeline: Pipeline, ids: I64, variants: int, seed: int) -> Image.Image:
-    """ids: training samples, one a row; variants: the first epochs of a training with this seed."""
+    """ids: numbers of training images, one row each; variants: the first epochs of a training with this seed."""
     originals = dataset.train_images[ids]
     columns = [pipeline.still(originals), *(pipeline.apply(originals, ids, seed, e) for e in range(variants))]
     height, width, _ = columns[0].shape[1:]
@@ -23,7 +23,7 @@ def draw(dataset: Dataset, pipeline: Pipeline, ids: I64, variants: int, seed: in
     size = (_MARGIN + _GAP + step_x * (variants + 1) + _GAP + _EDGE, _TITLE + step_y * len(ids) - _GAP + _EDGE)
     sheet = Image.new("RGB", size, "white")
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
-    pen.text((_MARGIN + _GAP, 2), "as it is", "black", font)
+    pen.text((_MARGIN + _GAP, 2), "original", "black", font)
     pen.text((_MARGIN + step_x + 3 * _GAP, 2), "in training", "black", font)
     for row, sample in enumerate(ids.tolist()):
         y = _TITLE + row * step_y
@@ -36,7 +36,7 @@ def draw(dataset: Dataset, pipeline: Pipeline, ids: I64, variants: int, seed: in
 
 
 def _picture(image: U8, zoom: int) -> Image.Image:
-    """Every pixel as a square: nothing is smoothed that is not in the data."""
+    """Enlarges without smoothing: every pixel becomes a square."""
     if image.shape[2] == 1:
         image = np.repeat(image, 3, axis=2)
     return Image.fromarray(np.ascontiguousarray(image[..., :3].repeat(zoom, axis=0).repeat(zoom, axis=1)))

@@ -1,4 +1,4 @@
-"""Which samples make which shard of which step: a pure function of (samples, batch size, shard size, seed)."""
+"""Which images are in which shard of which step: a pure function of (images, batch size, shard size, seed)."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from dptrain.types import I64
 
 
 def permutation(seed: int, epoch: int, n: int) -> I64:
-    """The order of `n` samples in an epoch, each order equally likely up to philox.bounded's bias. A new array."""
+    """The order of `n` images in an epoch; all are equally likely up to the bias of philox.bounded. A new array."""
     return philox.permutation(seed, philox.Domain.ORDER, epoch, n)
 
 
 def drawn(seed: int, epoch: int, n: int) -> I64:
-    """`n` of `n` samples with replacement, each draw equally likely. A new array."""
+    """`n` of `n` images with replacement; all draws are equally likely. A new array."""
     words = philox.words(seed, philox.Domain.ORDER_REPLACEMENT, epoch, 0, n)
     return (words.astype(np.int64) * n) >> 32
 
 
-@lru_cache(maxsize=4)  # an augmenter a few steps ahead looks at two epochs in turn; 50,000 samples are 0.4 MB
+@lru_cache(maxsize=4)  # an augmenter a few steps ahead needs two epochs; 50,000 images are 0.4 MB
 def _order(seed: int, epoch: int, n: int, rule: Callable[[int, int, int], I64]) -> I64:
     order = rule(seed, epoch, n)
     order.setflags(write=False)
@@ -34,14 +34,14 @@ def _order(seed: int, epoch: int, n: int, rule: Callable[[int, int, int], I64]) 
 
 @dataclass(frozen=True, slots=True)
 class Sampler:
-    """Cuts every epoch's order into batches, and a batch into shards, by position. Steps and shards count from 0.
+    """Divides the order of every epoch into batches, and each batch into shards. Steps and shards count from 0.
 
-    Each sample is used exactly once an epoch (with `replacement`: as often as chance has it): the last batch may have
-    fewer shards, its last shard fewer samples.
-    Raises UsageError for what cannot be cut.
+    Each image is used exactly once per epoch; with `replacement`, images are drawn at random. The last batch of an
+    epoch may have fewer shards, and its last shard fewer images.
+    Raises UsageError for sizes that cannot be divided.
     """
 
-    samples: int  #: of the training set; the ids are 0 .. samples-1
+    samples: int  #: images of the training set; their numbers are 0 ... samples - 1
     batch_size: int
     shard_size: int
     seed: int
@@ -51,7 +51,7 @@ class Sampler:
         if not 0 <= self.seed < 2**63:
             raise UsageError(f"seed is {self.seed}; it must lie in 0 ... 2^63 - 1")
         if not 1 <= self.samples < 2**31:
-            raise UsageError(f"there are {self.samples} training samples; at least 1 and fewer than 2^31 are needed")
+            raise UsageError(f"there are {self.samples} training images; at least 1 and fewer than 2^31 are needed")
         if self.shard_size < 1 or self.batch_size < 1:
             raise UsageError(
                 f"batch_size is {self.batch_size} and shard_size {self.shard_size}; both must be 1 or more"
@@ -61,31 +61,31 @@ class Sampler:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches in an epoch, the last one perhaps short."""
+        """Batches per epoch; the last one may be smaller."""
         return -(-self.samples // self.batch_size)
 
     def epoch_of(self, step: int) -> int:
-        """Number of the epoch that the step belongs to, from 0."""
+        """The epoch of the step, from 0."""
         return step // self.steps_per_epoch
 
     def position(self, step: int) -> int:
-        """Number of the step in its epoch, from 0."""
+        """The position of the step in its epoch, from 0."""
         return step % self.steps_per_epoch
 
     def shards(self, step: int) -> int:
-        """Number of shards of the step."""
+        """How many shards the step has."""
         first, last = self._range(step)
         return -(-(last - first) // self.shard_size)
 
     def shard(self, step: int, index: int) -> I64:
-        """Sample ids of one shard, a read-only view. Raises IndexError where the step has no such shard."""
+        """Numbers of the images of one shard, a read-only view. Raises IndexError if the step has no such shard."""
         if not 0 <= index < self.shards(step):
             raise IndexError(f"step {step} has the shards 0 ... {self.shards(step) - 1}, not {index}")
         first = index * self.shard_size
         return self.batch(step)[first : first + self.shard_size]
 
     def batch(self, step: int) -> I64:
-        """Sample ids of the whole step, a read-only view: its shards one after another."""
+        """Numbers of the images of the whole step, a read-only view: its shards one after another."""
         first, last = self._range(step)
         rule = drawn if self.replacement else permutation
         return _order(self.seed, self.epoch_of(step), self.samples, rule)[first:last]

@@ -1,4 +1,4 @@
-"""The one way from (step, shard) to images and labels; workers and augmenters both come here."""
+"""From (step, shard) to images and labels; workers and augmenters use the same functions."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dptrain.data.augment import VIEWS, Pipeline
+from dptrain.data.augment import VIEWS
 from dptrain.data.catalog import open_dataset
 from dptrain.data.dataset import Dataset, Standard, find_standard
+from dptrain.data.pipeline import Pipeline
 from dptrain.data.sampler import Sampler
 from dptrain.data.split import Split, split
 from dptrain.errors import UsageError
@@ -20,26 +21,26 @@ SPLITS = ("train", "validation", "test")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ShardSource:
-    """Everything is a pure function of the arguments; threads may share one."""
+    """The images of a run. Every method is a pure function of its arguments; threads may share one source."""
 
     dataset: Dataset
     parts: Split  #: positions in the data set's training part
-    sampler: Sampler  #: its ids are positions in parts.train
+    sampler: Sampler  #: its numbers are positions in parts.train
     pipeline: Pipeline
     normalise: str = "channel"  #: see find_standard
 
     def __post_init__(self) -> None:
         if self.sampler.samples != self.parts.train.size:
-            raise ValueError(f"sampler over {self.sampler.samples} samples, but there are {self.parts.train.size}")
+            raise ValueError(f"sampler over {self.sampler.samples} images, but there are {self.parts.train.size}")
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(h, w, c) of what the network sees: the data set's, unless the pipeline pads or cuts windows."""
+        """(h, w, c) of what the network sees: that of the data set, unless the pipeline pads or crops."""
         return self.pipeline.output(self.dataset.image_shape)
 
     @property
     def standard(self) -> Standard:
-        """What is subtracted from pixels, and divided by. Measured at every call, where it is a mean image."""
+        """The normalisation. A mean image is computed at every call."""
         return find_standard(self.dataset, self.pipeline, self.normalise)
 
     def images(self, step: int, shard: int) -> tuple[U8, I64]:
@@ -51,17 +52,17 @@ class ShardSource:
         return x, self.dataset.train_labels[ids]
 
     def labels(self, step: int, shard: int) -> I64:
-        """The labels alone, for images which somebody else has prepared."""
+        """Only the labels, for images that an augmenter has prepared."""
         return self.dataset.train_labels[self._ids(step, shard)]
 
     def evaluation(self, name: str, start: int, stop: int, view: str = VIEWS[0]) -> tuple[U8, I64]:
-        """Samples [start, stop) of a split, not augmented: new arrays (n, h, w, c) and (n,).
+        """Images [start, stop) of a split, not augmented: new arrays (n, h, w, c) and (n,).
 
-        view: one of pipeline.views; where training crops, evaluation sees the middle, or a corner.
+        view: one of pipeline.views. If training crops, evaluation sees the center or a corner.
         """
         size = self.size(name)
         if not 0 <= start < stop <= size:
-            raise ValueError(f"samples {start} ... {stop} of {name!r} asked for; it has {size}")
+            raise ValueError(f"images {start} ... {stop} of {name!r} are asked for; it has {size}")
         if name == "test":
             x, y = self.dataset.test_images[start:stop].copy(), self.dataset.test_labels[start:stop].copy()
         else:
@@ -76,14 +77,14 @@ class ShardSource:
         return self.dataset.train_labels[self.parts.train if name == "train" else self.parts.validation]
 
     def size(self, name: str) -> int:
-        """Number of samples of a split: "train", "validation" or "test"."""
+        """The number of images of a split: "train", "validation" or "test"."""
         if name not in SPLITS:
             raise UsageError(f"there is no split {name!r}: there are {', '.join(SPLITS)}")
         sizes = (self.parts.train.size, self.parts.validation.size, self.dataset.test_labels.size)
         return dict(zip(SPLITS, sizes, strict=True))[name]
 
     def one_of_each(self, count: int) -> I64:
-        """Training samples to look at: the first of every class in turn, then the second, until there are `count`."""
+        """Numbers of training images to show: the first of every class, then the second, until there are `count`."""
         labels = self.dataset.train_labels[self.parts.train]
         turns = np.empty(labels.size, np.int64)
         for label in range(len(self.dataset.classes)):
@@ -96,7 +97,7 @@ class ShardSource:
 
 
 def open_source(data: DataConfig, training: TrainingConfig, data_dir: str) -> ShardSource:
-    """Opens and puts together what a run's identity asks for. Raises UsageError and DataError."""
+    """Opens the data set of a run and prepares its split, order and augmentation. Raises UsageError and DataError."""
     dataset = open_dataset(data.dataset, data_dir)
     parts = split(dataset, data.validation, data.samples)
     pipeline = Pipeline.parse(data.augment, dataset.image_shape).fit(dataset.train_images)

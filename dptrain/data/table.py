@@ -1,4 +1,4 @@
-"""Small tables in text files (CSV and its relatives), read strictly: rows by column name, errors by line."""
+"""Small tables in text files (CSV and similar), read strictly: rows by column name, errors with the line number."""
 
 from __future__ import annotations
 

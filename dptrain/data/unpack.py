@@ -1,4 +1,4 @@
-"""Unpacks .tar.gz and .zip archives of others: nothing lands outside, nothing is a link, nothing fills the disk."""
+"""Unpacks .tar.gz and .zip archives safely: no file outside the target, no links, no archive that fills the disk."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2", ".zip")
 _MOST_BYTES = 16 << 30  #: unpacked; SFDDD, the largest, has 4 GB
 _MOST_FILES = 500_000  #: Tiny ImageNet has 120,000
 _BLOCK = 1 << 20
-_ASIDE = ".unpacking-"  #: how a folder begins in which files wait until all of them are there
+_ASIDE = ".unpacking-"  #: prefix of the folder in which files wait until all are unpacked
 
 
 class _Entry(NamedTuple):
@@ -30,18 +30,18 @@ class _Entry(NamedTuple):
 
 
 def is_archive(path: Path) -> bool:
-    """By its name."""
+    """Whether the name is that of an archive."""
     return path.name.lower().endswith(SUFFIXES)
 
 
 def unpack(
     archive: Path, into: Path, *, strip: bool = False, check: Callable[[list[PurePosixPath]], None] | None = None
 ) -> int:
-    """Adds the files of the archive to `into`, replacing those there are; the number of them. Raises DataError.
+    """Adds the files of the archive to `into`, replaces existing ones, and returns their number. Raises DataError.
 
-    strip: leave out a folder that all of them lie in. check: sees their paths before one is added, and may raise.
-    Everything is unpacked beside first: a refused archive adds nothing, not even a folder. One process at a time for
-    `into`: what another has begun there is taken for the rest of one that was killed.
+    strip: remove a common first folder from their paths. check: called with the paths before a file is added.
+    Everything is unpacked to a temporary folder first: a refused archive adds nothing, not even a folder. Only one
+    process at a time may unpack into `into`: unfinished files there are taken for those of a killed process.
     """
     made: list[Path] = []
     try:
@@ -74,7 +74,7 @@ def unpack(
 
 
 def _remove_empty(made: list[Path]) -> None:
-    """The deepest first; those in which something was added stay."""
+    """Removes the folders that are empty, the deepest first."""
     for folder in made:
         with suppress(OSError):
             folder.rmdir()
@@ -96,12 +96,12 @@ def _write(archive: Path, entries: Iterator[_Entry], aside: Path) -> list[PurePo
             raise DataError(f"{archive} holds more than {_MOST_BYTES:,} bytes or {_MOST_FILES:,} files: refused")
         target = aside / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        left = entry.size  # what it says; no more is taken, whatever comes out
+        left = entry.size  # the announced size; more is refused
         with entry.open() as source, target.open("wb") as file:
             while block := source.read(min(_BLOCK, left + 1)):
                 left -= len(block)
                 if left < 0:
-                    raise DataError(f"{archive}: {entry.name[:100]!r} is longer than it says: refused")
+                    raise DataError(f"{archive}: {entry.name[:100]!r} is longer than announced: refused")
                 file.write(block)
         if left:
             raise DataError(f"{archive} is damaged: {entry.name[:100]!r} is {left:,} bytes short")
@@ -115,7 +115,7 @@ def _inside(archive: Path, name: str) -> PurePosixPath:
     """The name as a path below the target, or DataError."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or not path.parts or any(c in name for c in "\\\0") or name[1:2] == ":":
-        raise DataError(f"{archive} holds a file named {name[:100]!r}, which would land elsewhere: refused")
+        raise DataError(f"{archive} holds a file named {name[:100]!r}, which is outside of the target folder: refused")
     return path
 
 

@@ -290,7 +290,7 @@ def test_preview_draws_a_row_a_sample_with_the_original_first(tmp_path, capsys, 
     monkeypatch.chdir(tmp_path)
     flags = ["--dataset", "shapes32", "--augment", "window:16:24,flip", "--rows", "3", "--variants", "2"]
     assert main(["data", "preview", *flags]) == 0
-    assert capsys.readouterr().out.startswith("preview.png: 3 samples of shapes32, 2 variants each")
+    assert capsys.readouterr().out.startswith("preview.png: 3 images of shapes32, 2 variants each")
     sheet = np.asarray(Image.open("preview.png").convert("RGB"), int)
     dataset = catalog.open_dataset("shapes32", "")
     source_images = dataset.train_images[dataset.train_labels == 0][:, 8:24, 4:28]

@@ -110,7 +110,7 @@ def test_a_damaged_file_is_refused_in_one_line_that_names_it(tmp_path, content, 
 
 def test_what_has_more_than_8_bits_is_refused_rather_than_cut_off(tmp_path):
     Image.fromarray(np.full((6, 8), 40_000, np.uint16)).save(tmp_path / "deep.png")
-    with pytest.raises(DataError, match="more than 8 bits a value"):
+    with pytest.raises(DataError, match="more than 8 bits per value"):
         read_images([Picture(tmp_path / "deep.png")], SHAPE)
 
 

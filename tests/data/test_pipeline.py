@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dptrain.data.augment import OPERATIONS, VIEWS, Crop, Flip, Noise, Pca, Pipeline, Window
+from dptrain.data.augment import OPERATIONS, VIEWS, Crop, Flip, Noise, Pca, Window
+from dptrain.data.pipeline import Pipeline
 from dptrain.errors import UsageError
 from dptrain.kernels import philox
 from dptrain.kernels.philox import Domain

@@ -103,7 +103,7 @@ def test_an_indivisible_batch_is_refused_with_the_nearest_sizes(batch, shard, wo
 @pytest.mark.parametrize(
     ("sampler", "words"),
     [
-        ((0, 4, 2, 0), "0 training samples"),
+        ((0, 4, 2, 0), "0 training images"),
         ((9, 0, 2, 0), "batch_size is 0"),
         ((9, 4, 0, 0), "shard_size 0"),
         ((9, 4, 2, -1), "seed is -1"),

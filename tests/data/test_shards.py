@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dptrain.data import shards
-from dptrain.data.augment import Pipeline
+from dptrain.data.pipeline import Pipeline
 from dptrain.data.sampler import Sampler
 from dptrain.data.shards import ShardSource, open_source
 from dptrain.data.split import split
@@ -79,7 +79,7 @@ def test_evaluation_goes_through_a_split_in_order_without_augmentation(small, na
 
 def test_evaluation_outside_a_split_is_an_error(small):
     source = _source(small(50))
-    with pytest.raises(ValueError, match=r"samples 5 \.\.\. 9 of 'validation' asked for; it has 8"):
+    with pytest.raises(ValueError, match=r"images 5 \.\.\. 9 of 'validation' are asked for; it has 8"):
         source.evaluation("validation", 5, 9)
     with pytest.raises(UsageError, match="no split 'val': there are train, validation, test"):
         source.evaluation("val", 0, 1)
@@ -87,7 +87,7 @@ def test_evaluation_outside_a_split_is_an_error(small):
 
 def test_a_sampler_over_another_number_of_samples_is_an_error(small):
     dataset = small(50)
-    with pytest.raises(ValueError, match="sampler over 50 samples, but there are 42"):
+    with pytest.raises(ValueError, match="sampler over 50 images, but there are 42"):
         ShardSource(dataset, split(dataset, 8), Sampler(50, 16, 4, 0), Pipeline())
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dptrain.data.augment import Pipeline
 from dptrain.data.catalog import open_dataset
 from dptrain.data.dataset import find_standard
+from dptrain.data.pipeline import Pipeline
 
 
 @pytest.fixture(scope="module")

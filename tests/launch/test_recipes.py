@@ -9,8 +9,8 @@ import re
 import pytest
 
 from dptrain.cli import main
-from dptrain.data.augment import Pipeline
 from dptrain.data.datasets import DATASETS
+from dptrain.data.pipeline import Pipeline
 from dptrain.recipefile import read_recipe, resolve
 from dptrain.recipes import FIRST, shipped
 from dptrain.settings import Config, identity_json
