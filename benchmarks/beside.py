@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script finds only what lies in its own folder
 
@@ -23,13 +23,15 @@ from benchmarks.torch_step import shortcut_flags
 from dptrain.cli import bench
 from dptrain.cli.app import guarded
 from dptrain.cli.flags import takes_settings, texts
-from dptrain.cli.helping import Columns
-from dptrain.cli.whole_job import SKIPPED, Job, whole_job
+from dptrain.cli.help import Columns
 from dptrain.data import open_dataset
 from dptrain.errors import UsageError
 from dptrain.recipefile import resolve
 from dptrain.runs.manifest import git_revision
 from dptrain.settings import Config
+
+if TYPE_CHECKING:
+    from dptrain.api.bench import Job
 
 PROGRAM = "benchmarks/beside.py"
 #: CPU features with which PyTorch's autocast to bfloat16 is its fastest mode; without them it is its slowest.
@@ -128,8 +130,8 @@ def _steps(
     json_lines: bool,
 ) -> int:
     """Measures steps; `script`: module and Python of the other program, `others`: its sides and their shapes."""
+    from dptrain.api.bench import Speed, describe, make_runner
     from dptrain.api.session import terminal_line, word_about_compiling  # imports Numba: only now is the ISA known
-    from dptrain.cli.our_step import describe, make_runner
 
     module, python = script
     sides: dict[str, Side] = {}
@@ -143,7 +145,7 @@ def _steps(
     finally:
         for side in sides.values():
             side.close()
-    speeds = {name: bench.Speed.of(values, shape["batch"]) for name, values in seconds.items()}
+    speeds = {name: Speed.of(values, shape["batch"]) for name, values in seconds.items()}
     found = bench.facts(describe(config, shape), _other_versions(sides))
     if json_lines:
         images = {name: speed._asdict() for name, speed in speeds.items()}
@@ -177,6 +179,8 @@ def _whole(
     json_lines: bool,
 ) -> int:
     """Measures whole trainings with each of these numbers of processes."""
+    from dptrain.api.bench import SKIPPED, whole_job  # imports Numba: only now is the ISA known
+
     config = resolve(environ=os.environ, flags=flags)
     dataset = open_dataset(config.data.dataset, config.deployment.data_dir)
     height, width, channels = dataset.image_shape

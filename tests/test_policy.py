@@ -35,7 +35,7 @@ UNPORTABLE = {
 
 
 #: Random images whose values mean nothing: a benchmark's.
-MEANINGLESS = {"dptrain/cli/our_step.py"}
+MEANINGLESS = {"dptrain/api/bench.py"}
 
 
 def is_training_path(path):

@@ -1,28 +1,26 @@
-"""How images are made that fool a network. What is said of each field is also the help of `dptrain explain fool`."""
+"""How images are made that fool a network."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
-
-from cyclopts import Parameter
+from typing import Literal
 
 from dptrain.errors import UsageError
 
 
 @dataclass(frozen=True)
 class Fooling:
-    """How images are made that fool the network."""
+    """How images are made that fool the network. Pixels are on the scale 0 ... 255."""
 
-    target: Annotated[str, Parameter(help="class they are to be taken for, by name or number [the next class]")] = ""
-    start: Annotated[Literal["image", "noise"], Parameter(help="what the descent begins with")] = "image"
-    confidence: Annotated[float, Parameter(help="probability of the target that is enough")] = 0.9
-    step: Annotated[float, Parameter(help="how far the fastest pixel moves in a step, of 255")] = 1.0
-    pull: Annotated[float, Parameter(help="lambda of lambda/2 |x - start|^2, which holds the image back")] = 0.0
-    cap: Annotated[int, Parameter(help="steps after which an image has failed")] = 200
-    count: Annotated[int, Parameter(help="images tried, for the success rate")] = 50
-    show: Annotated[int, Parameter(help="images drawn")] = 4
-    seed: Annotated[int, Parameter(help="of the noise")] = 0
+    target: str = ""  #: class the images are to be taken for, by name or number; "": the class after their own
+    start: Literal["image", "noise"] = "image"  #: what to start from
+    confidence: float = 0.9  #: probability of the target that is enough
+    step: float = 1.0  #: how far the fastest pixel moves per step
+    pull: float = 0.0  #: lambda of lambda/2 |x - start|^2, which pulls the image back to its start
+    cap: int = 200  #: steps after which an image counts as failed
+    count: int = 50  #: images to try, for the success rate
+    show: int = 4  #: images to draw
+    seed: int = 0  #: random seed of the noise
 
     def __post_init__(self) -> None:
         for name, value, good, allowed in (

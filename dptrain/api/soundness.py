@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dptrain.api.checks import Finding
 from dptrain.cluster.events import EpochDone, Notice, Report
 from dptrain.data import open_source
 from dptrain.nn import initial_buffers, initial_params
@@ -33,17 +34,17 @@ class Overfit(NamedTuple):
 
     def finding(self) -> Finding:
         if self.failure or not self.epochs:
-            return Finding("by heart", ok=False, text=self.failure or "no epoch was finished")
+            return Finding("overfit", ok=False, text=self.failure or "no epoch was finished")
         last = self.epochs[-1]
         best = max(epoch.accuracy for epoch in self.epochs)
         text = f"{self.images} images: loss {last.loss:.4f}, accuracy {best:.3f} after {len(self.epochs)} passes"
         if best >= _ENOUGH:
-            return Finding("by heart", ok=True, text=text)
-        return Finding("by heart", ok=False, text=f"{text}; it should come to 1: try another lr, or more --passes")
+            return Finding("overfit", ok=True, text=text)
+        return Finding("overfit", ok=False, text=f"{text}; it should come to 1: try another lr, or more --passes")
 
 
 def overfit(config: Config, images: int, passes: int) -> Overfit:
-    """Trains on that many images of the training set, with lr and update rule as given and nothing that hinders.
+    """Trains on that many images of the training set, with lr and update rule as given and nothing that hinders it.
 
     No augmentation, decay, dropout, schedule or warm-up. Raises UsageError and DataError.
     """
@@ -99,14 +100,6 @@ class _Memory:
 
 _SHARDS = 4  #: looked at
 _NEAR = 0.5  #: a first loss further than this share from that of blind guessing is odd
-
-
-class Finding(NamedTuple):
-    """One line. `ok` False: look at it before training."""
-
-    name: str
-    ok: bool
-    text: str
 
 
 def findings(config: Config) -> Iterator[Finding]:

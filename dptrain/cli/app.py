@@ -1,4 +1,4 @@
-"""The verbs and the one place where an error becomes a line on stderr and an exit code."""
+"""The verbs, and the one place where an error becomes a line on stderr and an exit code."""
 
 from __future__ import annotations
 
@@ -7,48 +7,52 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import Annotated, Literal
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Parameter
 
 from dptrain import __version__
-from dptrain.cli.helping import Columns
-from dptrain.cli.hints import explained, translated
+from dptrain.cli.help import Columns, explained, translated
 from dptrain.errors import DptrainError, ExitCode
 
-#: Verb -> where its function lives, and its line in --help. Imported only when asked for: no verb may pull in Numba
-#: (0.5 s) before it computes.
+#: Verb -> its function, and its line in --help. A function is imported when its verb is called: no verb may import
+#: Numba (0.5 s) before it computes.
 VERBS = {
     "train": ("dptrain.cli.train:train", "train a network on this machine"),
-    "recipes": ("dptrain.cli.recipes:recipes", "list recipes to start with, or all"),
+    "recipes": ("dptrain.cli.train:recipes", "list the recipes to start with, or all"),
     "eval": ("dptrain.cli.evaluate:evaluate", "score a checkpoint on a split of its data set"),
-    "reestimate": ("dptrain.cli.weights:reestimate", "measure a checkpoint's BatchNorm statistics anew"),
-    "import": ("dptrain.cli.weights:import_weights", "make a checkpoint of weights from elsewhere"),
-    "predict": ("dptrain.cli.predict:predict", "name what is in images"),
+    "reestimate": ("dptrain.cli.weights:reestimate", "measure the BatchNorm statistics of a checkpoint again"),
+    "import": ("dptrain.cli.weights:import_weights", "make a checkpoint from weights of another program"),
+    "predict": ("dptrain.cli.evaluate:predict", "classify images"),
     "bench": ("dptrain.cli.bench:bench", "measure the throughput of this machine"),
-    "coordinator": ("dptrain.cli.processes:coordinator", "lead a run whose workers are started elsewhere"),
-    "worker": ("dptrain.cli.processes:worker", "compute gradients for a coordinator"),
-    "augmenter": ("dptrain.cli.processes:augmenter", "prepare samples ahead of the workers"),
-    "keys": ("dptrain.cli.keys:keys", "make, list and revoke the keys of those who may take part over tcp"),
-    "status": ("dptrain.cli.status:status", "tell how a run is doing"),
+    "coordinator": ("dptrain.cli.train:coordinator", "lead a run whose workers are started separately"),
+    "worker": ("dptrain.cli.worker:worker", "compute gradients for a coordinator"),
+    "augmenter": ("dptrain.cli.worker:augmenter", "prepare images ahead of the workers"),
+    "keys": ("dptrain.cli.keys:keys", "make, list and revoke the keys of processes that connect over tcp"),
+    "status": ("dptrain.cli.runs:status", "show the state of a run"),
     "data": ("dptrain.cli.data:data", "list, fetch and look at data sets"),
-    "doctor": ("dptrain.cli.doctor:doctor", "check this machine"),
-    "verify": ("dptrain.cli.verify:verify", "compare two runs bit by bit"),
-    "describe": ("dptrain.cli.describe:describe", "print a network layer by layer"),
-    "gradcheck": ("dptrain.cli.gradcheck:gradcheck", "check every gradient against differences"),
-    "check": ("dptrain.cli.check:check", "test a configuration before training it"),
-    "history": ("dptrain.cli.plot:history", "export a run's histories as CSV"),
-    "plot": ("dptrain.cli.plot:plot", "draw the curves of runs"),
+    "doctor": ("dptrain.cli.check:doctor", "check this machine"),
+    "verify": ("dptrain.cli.runs:verify", "compare two runs bit by bit"),
+    "describe": ("dptrain.cli.network:describe", "print a network layer by layer"),
+    "gradcheck": ("dptrain.cli.network:gradcheck", "check every gradient against finite differences"),
+    "check": ("dptrain.cli.check:check", "test a configuration before training"),
+    "history": ("dptrain.cli.runs:history", "export the histories of a run as CSV"),
+    "plot": ("dptrain.cli.explain:plot", "draw the curves of runs"),
     "explain": ("dptrain.cli.explain:explain", "draw what a trained network does"),
-    "report": ("dptrain.cli.report:report", "write one HTML file about a run"),
-    "experiment": ("dptrain.cli.experiment:experiment", "compare depths, shortcuts, solvers, ... over several seeds"),
+    "report": ("dptrain.cli.explain:report", "write one HTML file about a run"),
+    "experiment": (
+        "dptrain.cli.experiment:experiment",
+        "compare depths, shortcuts, solvers, ... over several seeds",
+    ),
+    "completion": ("dptrain.cli.app:completion", "print the completion script of a shell"),
 }
 
 
 def build_app(*, listing: bool = True) -> App:
-    """The command line as cyclopts sees it. Without `listing` each verb's help is its docstring, not its line here."""
+    """The command line. Without `listing`, the help of each verb is its docstring and not its line in VERBS."""
     app = App(
         name="dptrain",
-        help="Trains residual networks on CPUs: one process or many, always the same bits.",
+        help="Trains residual networks on CPUs, in one process or many, always to the same bits.",
         version=__version__,
         help_format="plaintext",
         help_formatter=Columns(),
@@ -72,6 +76,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     return guarded(run)
 
 
+def completion(shell: Annotated[Literal["bash", "zsh", "fish"], Parameter(help="the shell")], /) -> int:
+    """Print the completion script of a shell, for verbs, flags and their choices.
+
+    bash: dptrain completion bash > ~/.local/share/bash-completion/completions/dptrain
+
+    zsh: dptrain completion zsh > FOLDER/_dptrain, with a FOLDER of $fpath
+
+    fish: dptrain completion fish > ~/.config/fish/completions/dptrain.fish
+    """
+    sys.stdout.write(build_app().generate_completion(prog_name="dptrain", shell=shell))
+    return 0
+
+
 def guarded(run: Callable[[], object], program: str = "dptrain") -> int:
     """Calls `run` and returns its exit code. An error becomes one line on stderr: see `dptrain.errors`."""
     logging.basicConfig(format=f"{program}: %(levelname)s: %(message)s", level=logging.WARNING)
@@ -91,7 +108,7 @@ def guarded(run: Callable[[], object], program: str = "dptrain") -> int:
     except MemoryError as error:
         text = f"not enough memory: {error}; fewer filters and smaller shards need less"
         return complain(text, ExitCode.CONFIGURATION, program=program)
-    except OSError as error:  # a verb reports errors of the files it opens; this is the output, or a bug
+    except OSError as error:  # verbs report errors of the files they open; this is the output, or a bug
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -101,7 +118,7 @@ def guarded(run: Callable[[], object], program: str = "dptrain") -> int:
 
 
 def complain(text: str, code: int, notes: Sequence[str] = (), program: str = "dptrain") -> int:
-    """Writes one line to stderr, also where the text has several, and below it one for each note; returns the code."""
+    """Writes the text as one line to stderr, and below it one line per note; returns the code."""
     lines = [f"{program}: error: {text}", *(f"  {note}" for note in notes)]
     sys.stderr.write("".join(f"{' '.join(line.splitlines())}\n" for line in lines))
     return code

@@ -5,39 +5,25 @@ from __future__ import annotations
 import json
 import os
 import signal
-import statistics
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from dptrain.cli.flags import takes_settings, texts
-from dptrain.cli.whole_job import Job, whole_job
 from dptrain.errors import UsageError
 from dptrain.recipefile import resolve
 from dptrain.runs.manifest import cpu, versions
 from dptrain.settings import Config
 
+if TYPE_CHECKING:
+    from dptrain.api.bench import Job, Speed
+
 DEFAULTS = {"n": "3", "dataset": "shapes32"}  #: ResNet-20; images of CIFAR's shape that need no download
 AUGMENT = "crop:4,flip"  #: augmentation of a whole training, unless --augment names another
 WARM_UP = 2  #: steps before the first measured one: they compile and fill caches
-
-
-class Speed(NamedTuple):
-    """Images/s over the steps of one program."""
-
-    median: float
-    low: float  #: lower quartile
-    high: float  #: upper quartile
-    steps: int
-
-    @classmethod
-    def of(cls, seconds: Sequence[float], batch: int) -> Speed:
-        """From the seconds of each step and its number of images."""
-        low, median, high = statistics.quantiles([batch / s for s in seconds], n=4)
-        return cls(round(median, 1), round(low, 1), round(high, 1), len(seconds))
 
 
 @takes_settings(
@@ -61,7 +47,9 @@ def bench(  # noqa: PLR0913  # its flags
     classes: Annotated[int, Parameter(help="outputs of the last layer")] = 10,
     steps: Annotated[int, Parameter(help="measured steps, 5 or more")] = 15,
     inference: Annotated[bool, Parameter(negative=(), help="measure scores instead of training steps")] = False,
-    layers: Annotated[bool, Parameter(negative=(), help="time every pass of the engine beside its floor")] = False,
+    layers: Annotated[
+        bool, Parameter(negative=(), help="time every pass of the engine, and print its lower bound")
+    ] = False,
     workers: Annotated[str, Parameter(help="measure whole trainings with these numbers of workers: 1,2")] = "",
     json_lines: Annotated[bool, Parameter("--json", negative=(), help="print one JSON object")] = False,
     **flags: str | bool,
@@ -171,8 +159,8 @@ def whole_text(flags: dict[str, str], steps: int) -> str:
 
 
 def _print_steps(config: Config, shape: dict[str, int], steps: int, *, json_lines: bool) -> int:
-    from dptrain.api.session import terminal_line, word_about_compiling  # imports Numba: only now is the ISA known
-    from dptrain.cli.our_step import describe, make_runner
+    from dptrain.api.bench import Speed, describe, make_runner  # imports Numba: only now is the ISA known
+    from dptrain.api.session import terminal_line, word_about_compiling
 
     run = make_runner(config, shape)
     with word_about_compiling(terminal_line()):
@@ -189,7 +177,7 @@ def _print_steps(config: Config, shape: dict[str, int], steps: int, *, json_line
 
 
 def _print_layers(config: Config, shape: dict[str, int], takes: int, *, json_lines: bool) -> int:
-    from dptrain.cli.our_step import describe, layers  # imports Numba: only now is the ISA known
+    from dptrain.api.bench import describe, layers  # imports Numba: only now is the ISA known
 
     lines = layers(config, shape, takes)
     found = facts(describe(config, shape), {})
@@ -206,6 +194,8 @@ def _print_layers(config: Config, shape: dict[str, int], takes: int, *, json_lin
 
 
 def _print_jobs(counts: list[int], flags: dict[str, str], steps: int, *, json_lines: bool) -> int:
+    from dptrain.api.bench import whole_job  # imports Numba: only now is the ISA known
+
     jobs = whole_job(counts, flags, steps)
     found = facts({"text": whole_text(flags, steps)}, {})
     if json_lines:

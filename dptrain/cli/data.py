@@ -20,7 +20,7 @@ data = App(name="data", help_format="plaintext", result_action="return_value")
 @data.command(name="list")
 @takes_settings("data_dir")
 def show(**flags: str | bool) -> int:
-    """List the data sets that have a name, and which of them are here."""
+    """List the known data sets, and which of them are here."""
     from dptrain.data.catalog import NAMES, data_home, own_folders, standing  # imports Numba
     from dptrain.data.datasets import DATASETS
 
@@ -36,9 +36,7 @@ def show(**flags: str | bool) -> int:
         print(f"  {name:<14} {here}\n{'':<17}{DATASETS[name].summary()}")
     for name, here in own_folders(data_home(directory)).items():
         print(f"  {name:<14} {here}")
-    print(
-        f"  {'folder:PATH':<14} your own: PATH/train/CLASS/*.png, PATH/test/CLASS/*.png; folder:PATH:64x64: that size"
-    )
+    print(f"  {'folder:PATH':<14} your own: PATH/train/CLASS/*.png, PATH/test/CLASS/*.png; folder:PATH:64x64: resized")
     return 0
 
 
@@ -47,14 +45,15 @@ def show(**flags: str | bool) -> int:
 def get(
     *names: Annotated[str, Parameter(help="as listed by `dptrain data list`", required=True)],
     mirror: Annotated[
-        tuple[str, ...], Parameter(negative=(), show_default=False, help="URL of a folder with the files; tried first")
+        tuple[str, ...],
+        Parameter(negative=(), show_default=False, help="URL of a folder that has the files; tried first"),
     ] = (),
     offline: Annotated[
-        bool, Parameter(negative=(), help="open no connection: say what is missing, and where it is")
+        bool, Parameter(negative=(), help="open no connection; print what is missing, and where it can be found")
     ] = False,
     **flags: str | bool,
 ) -> int:
-    """Fetch data sets: resumed where it broke off, verified by digest, unpacked into the data folder."""
+    """Fetch data sets into the data directory: resumes broken downloads, verifies digests, unpacks."""
     from dptrain.data.catalog import data_home, open_dataset  # imports Numba
     from dptrain.data.datasets import DATASETS
     from dptrain.data.fetch import Watcher
@@ -85,10 +84,10 @@ def get(
 def add(
     name: Annotated[str, Parameter(help="as listed, or folder:NAME")],
     /,
-    *files: Annotated[Path, Parameter(help="files or archives you have fetched", required=True)],
+    *files: Annotated[Path, Parameter(help="files or archives that you have downloaded", required=True)],
     **flags: str | bool,
 ) -> int:
-    """Take over files that were fetched by hand: verified where a digest is known, unpacked into the data folder."""
+    """Add files that you downloaded yourself to the data directory: verified where a digest is known, and unpacked."""
     from dptrain.data.catalog import data_home, open_dataset  # imports Numba
     from dptrain.data.install import add as take_over
 
@@ -110,11 +109,11 @@ def preview(
     *,
     recipe: Recipe = "",
     out: Annotated[Path, Parameter(["--out", "-o"], help="PNG file")] = Path("preview.png"),
-    rows: Annotated[int, Parameter(help="images, one per row; of each class in turn")] = 8,
-    variants: Annotated[int, Parameter(help="augmented images of each: those of the first epochs")] = 8,
+    rows: Annotated[int, Parameter(help="images, one per row, of each class in turn")] = 8,
+    variants: Annotated[int, Parameter(help="augmented versions of each image: those of the first epochs")] = 8,
     **flags: str | bool,
 ) -> int:
-    """Draw training images as they are and as augmentation makes them, into a PNG file."""
+    """Draw training images and their augmented versions into a PNG file."""
     if not (1 <= rows <= 100 and 1 <= variants <= 100):
         raise UsageError(f"--rows {rows} --variants {variants}: both must be whole numbers from 1 to 100")
     config = resolve(recipe, os.environ, texts(flags))
@@ -143,7 +142,7 @@ def _asks(address: str) -> None:
 
 
 def _progress(name: str, done: int, total: int) -> None:
-    """One line, drawn over and over, for those who look."""
+    """One line that changes, on a terminal only."""
     if sys.stderr.isatty():
         of = f" of {total / 1e6:,.1f}" if total else ""
         sys.stderr.write(f"\r{name}: {done / 1e6:,.1f}{of} MB\x1b[K" + ("\n" if done == total else ""))

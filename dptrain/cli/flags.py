@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from inspect import Parameter as Formal
 from inspect import signature
@@ -10,8 +11,9 @@ from typing import Annotated, Any, Literal, TypeVar
 from cyclopts import Group, Parameter, Token
 
 from dptrain.errors import UsageError
+from dptrain.recipefile import resolve
 from dptrain.rules import Choice, Real, Switch, Whole
-from dptrain.settings import SECTIONS, SETTINGS
+from dptrain.settings import SECTIONS, SETTINGS, DeploymentConfig
 
 F = TypeVar("F", bound=Callable[..., int])
 
@@ -54,6 +56,13 @@ def silenced(flags: Mapping[str, str | bool], *, quiet: bool) -> dict[str, str]:
     if found.setdefault("log_format", "quiet") != "quiet":
         raise UsageError(f"--quiet and --log-format {found['log_format']}: give one of them")
     return found
+
+
+def use_deployment(flags: Mapping[str, str | bool]) -> DeploymentConfig:
+    """The deployment of environment and flags. Chooses the kernels of --isa: call this before they are imported."""
+    deployment = resolve(environ=os.environ, flags=texts(flags)).deployment
+    os.environ["DPTRAIN_ISA"] = deployment.isa
+    return deployment
 
 
 def _flags(name: str, own_default: str | None) -> list[Formal]:

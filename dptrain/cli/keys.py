@@ -1,4 +1,4 @@
-"""`dptrain keys new|list|revoke`: who may take part over tcp."""
+"""`dptrain keys new|list|revoke`: the keys of processes that may connect over tcp."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dptrain.net import keystore
 from dptrain.net.keys import COORDINATOR, PUBLIC
 
 keys = App(name="keys", help_format="plaintext", result_action="return_value")
-_STORE = Annotated[str, Parameter("--store", help="directory of key directories; default $DPTRAIN_KEYSTORE, else keys")]
+_STORE = Annotated[str, Parameter("--store", help="directory of the keys; default $DPTRAIN_KEYSTORE, else keys")]
 
 
 def _store(text: str) -> Path:
@@ -24,14 +24,14 @@ def new(
     *names: Annotated[
         str,
         Parameter(
-            help="for a start coordinator worker; then worker-1, ...: a role, or a role, a dash and a word",
+            help="ROLE or ROLE-WORD; start with: coordinator worker; later: worker-1, ...",
             required=True,
         ),
     ],
     store: _STORE = "",
-    missing: Annotated[bool, Parameter(negative=(), help="leave keys that exist as they are")] = False,
+    missing: Annotated[bool, Parameter(negative=(), help="leave existing keys as they are")] = False,
 ) -> int:
-    """Make a pair of keys a name; STORE/NAME is what its host gets. The first ones: coordinator worker."""
+    """Make one pair of keys per name, in STORE/NAME; copy that directory to the host that needs it."""
     place = _store(store)
     known = {listed.name for listed in keystore.everybody(place)}
     for name in names:
@@ -45,23 +45,23 @@ def new(
 
 @keys.command(name="list")
 def show(*, store: _STORE = "") -> int:
-    """List the keys, and whose lists they are on."""
+    """List the keys, and the processes that accept each of them."""
     place = _store(store)
     listed = keystore.everybody(place)
     if not listed:
-        print(f"no keys in {place}; for a start: dptrain keys new coordinator worker")
+        print(f"no keys in {place}; start with: dptrain keys new coordinator worker")
     for key in listed:
-        where = f"on the list of {', '.join(key.known_to)}" if key.known_to else "on nobody's list"
+        where = f"on the list of {', '.join(key.known_to)}" if key.known_to else "on no list"
         print(f"{key.name:<20} {key.public.decode()}  {'' if key.has_secret else 'secret elsewhere, '}{where}")
     return 0
 
 
 @keys.command
-def revoke(name: Annotated[str, Parameter(help="as listed")], *, store: _STORE = "") -> int:
-    """Refuse a key from now on: no restart is needed. Connections it has already stay until they close."""
+def revoke(name: Annotated[str, Parameter(help="as listed")], /, *, store: _STORE = "") -> int:
+    """Refuse a key from now on, without a restart. Its existing connections stay until they close."""
     place = _store(store)
     lists = keystore.revoke(place, name)
-    print(f"{name} is off the list of {', '.join(lists) or 'nobody'}")
+    print(f"{name} is off the list of {', '.join(lists) or 'no process'}")
     if name != COORDINATOR:
-        print(f"where a list was copied to another host, remove {name}{PUBLIC} there as well")
+        print(f"where a list was copied to another host, remove {name}{PUBLIC} there, too")
     return 0

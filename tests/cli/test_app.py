@@ -8,7 +8,7 @@ import pytest
 from dptrain import __version__
 from dptrain.cli import main
 from dptrain.cli.app import VERBS
-from dptrain.cli.hints import _ELSEWHERE
+from dptrain.cli.help import ELSEWHERE
 from dptrain.recipefile import resolve
 from dptrain.recipes import shipped
 from dptrain.settings import SETTINGS
@@ -68,8 +68,8 @@ def test_a_printed_configuration_can_be_given_back_as_a_recipe(tmp_path, capsys)
 
 def test_every_hint_for_a_flag_of_other_tools_is_a_flag_that_some_verb_has():
     ours = {setting.flag for setting in SETTINGS.values()} | {"--out"}
-    assert set(_ELSEWHERE.values()) <= ours
-    assert not set(_ELSEWHERE) & ours
+    assert set(ELSEWHERE.values()) <= ours
+    assert not set(ELSEWHERE) & ours
 
 
 def listed(lines):
@@ -115,10 +115,10 @@ def test_the_version_is_printed(capsys):
         ("predict", "Usage: dptrain predict [OPTIONS] CHECKPOINT IMAGES..."),
         ("plot", "Usage: dptrain plot [OPTIONS] RUNS..."),
         ("data get", "Usage: dptrain data get [OPTIONS] NAMES..."),
-        ("data get", "  --mirror STR...         URL of a folder with the files; tried first"),
+        ("data get", "  --mirror STR...         URL of a folder that has the files; tried first"),
         ("data preview", "  --out, -o PATH          PNG file [default: preview.png]"),
         ("history", "  --out, -o PATH          folder for the three tables [RUN/histories]"),
-        ("keys new", "  --missing               leave keys that exist as they are"),
+        ("keys new", "  --missing               leave existing keys as they are"),
     ],
 )
 def test_help_names_what_is_to_be_given_and_looks_the_same_for_all_verbs(verb, line, monkeypatch, capsys):

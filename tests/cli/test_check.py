@@ -100,7 +100,7 @@ def test_check_looks_at_loss_gradients_and_evaluation_and_learns_images_by_heart
         "first loss",
         "gradients",
         "evaluation",
-        "by heart",
+        "overfit",
     ]
     assert lines[0].startswith("ok   first loss    2.")
     assert "50 images: loss 0." in lines[3]
@@ -111,7 +111,7 @@ def test_check_looks_at_loss_gradients_and_evaluation_and_learns_images_by_heart
 def test_check_says_what_does_not_learn_and_what_starts_wrong(capsys):
     assert main([*CHECK, "--images", "50", "--passes", "1", "--lr", "1e-5"]) == 1
     out = capsys.readouterr().out
-    assert "BAD  by heart" in out
+    assert "BAD  overfit" in out
     assert "it should come to 1: try another lr, or more --passes" in out
     assert out.endswith("1 thing to look at\n")
 

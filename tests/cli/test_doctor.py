@@ -6,7 +6,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from dptrain.cli import checks, main
+from dptrain.api import checks
+from dptrain.cli import main
 from dptrain.kernels import isa
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dptrain.api.experiment import finished
 from dptrain.cli import main
-from dptrain.cli.experiment import finished
 from dptrain.data.catalog import open_dataset
 from dptrain.runs.metrics import read
 
@@ -192,7 +192,7 @@ def test_an_experiment_is_run_once_and_read_after_that(here, capsys, monkeypatch
     assert rows[0]["test error %"].startswith(f"{100 * (1 - sum(tested) / 2):.2f} ± ")
     assert is_picture(folder / "figure.png")
     assert (folder / "table.csv").read_text() == first.out
-    monkeypatch.setattr("dptrain.cli.training.run", None)  # nothing may be trained again
+    monkeypatch.setattr("dptrain.cli.train.run", None)  # nothing may be trained again
     assert main([*command, "--table", "csv"]) == 0
     assert capsys.readouterr().out == first.out
     assert main([*command, "--lr", "0.5"]) == 78
@@ -236,7 +236,7 @@ def test_a_variant_that_diverged_is_told_as_such_and_not_trained_again(here, cap
     first = capsys.readouterr()
     assert "run 1 of 1: 8-layers-seed0\n" in first.err
     assert "0 (+1 diverged)" in first.out
-    monkeypatch.setattr("dptrain.cli.training.run", None)  # nothing may be trained again
+    monkeypatch.setattr("dptrain.cli.train.run", None)  # nothing may be trained again
     assert main([*command, "--table", "csv"]) == 0
     again = capsys.readouterr()
     assert "run 1 of 1: 8-layers-seed0, diverged before\n" in again.err
@@ -244,7 +244,7 @@ def test_a_variant_that_diverged_is_told_as_such_and_not_trained_again(here, cap
 
 
 def test_a_training_that_fails_otherwise_ends_the_experiment_and_is_not_told_as_diverged(here, capsys, monkeypatch):
-    monkeypatch.setattr("dptrain.cli.training.run", lambda *_, **__: 70)  # of a bug, or a shard nobody survives
+    monkeypatch.setattr("dptrain.cli.train.run", lambda *_, **__: 70)  # of a bug, or a shard nobody survives
     assert main(["experiment", "depth", "--values", "1,3", "--seeds", "1", *FLAGS]) == 70
     err = capsys.readouterr().err
     assert "diverged" not in err
@@ -265,7 +265,7 @@ def test_a_training_that_fails_otherwise_ends_the_experiment_and_is_not_told_as_
 def test_a_variant_that_cannot_be_built_is_told_before_the_first_one_is_trained(
     here, capsys, monkeypatch, arguments, message
 ):
-    monkeypatch.setattr("dptrain.cli.training.run", lambda *_, **__: pytest.fail("a variant was trained"))
+    monkeypatch.setattr("dptrain.cli.train.run", lambda *_, **__: pytest.fail("a variant was trained"))
     assert main(["experiment", *arguments]) == 78
     err = capsys.readouterr().err
     assert err.startswith("dptrain: error: ")
@@ -314,7 +314,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(here, capsys, arguments, messa
     ],
 )
 def test_what_an_experiment_varies_may_be_said_where_it_has_that_value_or_is_built_on_it(here, monkeypatch, arguments):
-    monkeypatch.setattr("dptrain.cli.training.run", lambda *_, **__: 3)
+    monkeypatch.setattr("dptrain.cli.train.run", lambda *_, **__: 3)
     assert main(["experiment", *arguments, "--dataset", "fashion-mini"]) == 3
 
 

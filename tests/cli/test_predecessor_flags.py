@@ -8,7 +8,7 @@ import pytest
 
 from dptrain.cli import main
 from dptrain.cli.app import build_app
-from dptrain.cli.hints import _OURS, translated
+from dptrain.cli.help import PREDECESSORS, translated
 
 
 def test_the_seeds_command_line_is_understood_with_a_note(capsys):
@@ -31,7 +31,7 @@ def test_the_presets_of_the_seeds_take_their_options(capsys):
     assert (given["model"]["n"], given["model"]["filters"], given["training"]["epochs"]) == (5, 16, 60)
 
 
-@pytest.mark.parametrize("ours", sorted(set(_OURS.values())))
+@pytest.mark.parametrize("ours", sorted(set(PREDECESSORS.values())))
 def test_every_translation_is_an_option_that_exists(ours):
     build_app().parse_args(["train", ours, "1"], exit_on_error=False, print_error=False)
 

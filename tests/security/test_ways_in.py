@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from dptrain.cli import checks as joining
+from dptrain.api import checks
 from dptrain.net import keystore
 from dptrain.settings import DeploymentConfig
 
@@ -69,7 +69,7 @@ def coordinator(tmp_path_factory):
 
 def steps(address, keys, *networks):
     here = DeploymentConfig(keys=str(keys), networks=tuple(map(str, networks)))
-    return [(step.name, step.ok, step.text) for step in joining.steps(address, here, insecure=False)]
+    return [(step.name, step.ok, step.text) for step in checks.visit(address, here, insecure=False)]
 
 
 def test_a_worker_with_a_key_gets_as_far_as_the_canary_and_leaves_the_run_as_it_was(coordinator):

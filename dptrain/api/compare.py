@@ -1,42 +1,35 @@
-"""`dptrain verify`: do two runs have the same bits? Compares hashes.jsonl; if they differ, the configurations too."""
+"""Do two runs have the same bits? Compares their state hashes, and their settings where the hashes differ."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import Annotated
+from typing import NamedTuple
 
-from cyclopts import Parameter
-
-from dptrain.errors import ExitCode, RunDirectoryError, UsageError
+from dptrain.errors import RunDirectoryError, UsageError
 from dptrain.runs.directory import stored_config
 from dptrain.runs.metrics import Record, read
 from dptrain.settings import identity_differences
 
-SAME, DIFFERENT, INCOMPARABLE = ExitCode.DONE, ExitCode.FAULT_FOUND, ExitCode.NOTHING_TO_COMPARE
+
+class Comparison(NamedTuple):
+    """Of two runs."""
+
+    common: list[int]  #: steps of which both have a hash
+    different: int | None  #: the first step whose hashes differ; None: no step
+    tensor: str  #: what differs there; "" where nothing does
+    settings: list[str]  #: settings that differ, where hashes do
+    why_not: str  #: why there is nothing to compare; "" where there is
 
 
-def verify(
-    run_a: Annotated[Path, Parameter(help="run directory")],
-    run_b: Annotated[Path, Parameter(help="run directory")],
-    /,
-) -> int:
-    """Compare the state hashes of two runs, step by step: exit 0 equal, 1 different, 2 nothing to compare.
-
-    Make them with --hash-every 1.
-    """
+def compare(run_a: Path, run_b: Path) -> Comparison:
+    """Step by step. Raises UsageError where a run has no hashes.jsonl, RunDirectoryError where it is damaged."""
     a, b = _hashes(run_a), _hashes(run_b)
     common = sorted(a.keys() & b.keys())
-    if not common:
-        sys.stderr.write(f"dptrain: error: {_why_not(run_a, a, run_b, b)}\n")
-        return INCOMPARABLE
+    why_not = "" if common else _why_not(run_a, a, run_b, b)
     for step in common:
         if a[step]["sha256"] != b[step]["sha256"]:
-            print(f"different from step {step} on: {_first_tensor(a[step], b[step])}; {_before(common, step)}")
-            sys.stdout.write(_asked_for(run_a, run_b))
-            return DIFFERENT
-    print(f"identical over {len(common)} common step{'s' if len(common) > 1 else ''} ({common[0]} to {common[-1]})")
-    return SAME
+            return Comparison(common, step, _first_tensor(a[step], b[step]), _settings(run_a, run_b), "")
+    return Comparison(common, None, "", [], why_not)
 
 
 def _hashes(run: Path) -> dict[int, Record]:
@@ -70,15 +63,8 @@ def _first_tensor(a: Record, b: Record) -> str:
     return "no tensor differs, so the step or the order of the tensors does"
 
 
-def _asked_for(run_a: Path, run_b: Path) -> str:
-    """A line about what the runs were told to do differently, or nothing."""
+def _settings(run_a: Path, run_b: Path) -> list[str]:
     try:
-        differences = identity_differences(stored_config(run_a), stored_config(run_b))
+        return identity_differences(stored_config(run_a), stored_config(run_b))
     except RunDirectoryError:  # hashes that were copied without their run can be compared all the same
-        return ""
-    return f"the configurations differ: {', '.join(differences)}\n" if differences else ""
-
-
-def _before(common: list[int], step: int) -> str:
-    at = common.index(step)
-    return f"step {common[at - 1]} was still equal" if at else "it is the first common step"
+        return []

@@ -1,4 +1,4 @@
-"""Writes a figure, or a text, where the command line wants it. Nothing is left half-written."""
+"""Writes pictures and other files that a verb makes, whole or not at all; errors name the file."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def checked(path: Path) -> Path:
 
 
 def save(drawn: Figure, path: Path) -> None:
-    """Writes it as its suffix says, and tells where. Raises UsageError where that is impossible."""
+    """Writes the figure in the format of the suffix, and prints the path. Raises UsageError where it cannot."""
     from dptrain.explain.drawing import render
 
     write(path, render(drawn, _KINDS[path.suffix.lower()]))
@@ -33,7 +33,7 @@ def save(drawn: Figure, path: Path) -> None:
 
 
 def write(path: Path, content: bytes) -> None:
-    """Whole or not at all; makes the folder. Raises UsageError where that is impossible."""
+    """Writes the file and makes its folder. Raises UsageError where it cannot."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, content)

@@ -1,6 +1,7 @@
-"""A worker's way into a run, step by step, for `dptrain doctor --connect`: handshake, Hello, data and network, canary.
+"""What `dptrain doctor` checks: this machine, and the way of a worker into the run of a coordinator.
 
-It is what a worker does up to its first assignment; then it leaves, and what it may have been given goes to another.
+The visit does what a worker does up to its first assignment: handshake, Hello, data and network, canary. Then it
+leaves; an assignment it may have received goes to another worker.
 """
 
 from __future__ import annotations
@@ -28,21 +29,25 @@ from dptrain.runs.manifest import cpu, versions
 from dptrain.settings import DeploymentConfig
 
 _CGROUP = Path("/sys/fs/cgroup")
-_NEEDED_SHM = 64 << 20  #: what Docker gives unless told otherwise; less than that is a mistake
+_NEEDED_SHM = 64 << 20  #: the default of Docker; less is a mistake
 _TIMEOUT = 3.0  #: seconds for a connection
+_PATIENCE = 10.0  #: seconds for an answer of the coordinator
 _ZMTP = 0xFF  #: first byte every ZeroMQ peer sends
 
 
 class Finding(NamedTuple):
-    """One line. `ok` False: something will not work; the text says what to do."""
+    """One line of a report. `ok` False: something will not work; the text says what to do."""
 
     name: str
     ok: bool
     text: str
 
 
+# --- this machine
+
+
 def cores() -> Iterator[Finding]:
-    """Logical CPUs, those this process may use, and what a container's quota leaves of them."""
+    """Logical CPUs, those this process may use, and what the quota of a container leaves of them."""
     found = cpu()
     yield Finding("cpu", ok=True, text=f"{found['model']}: {found['count']} CPUs, {found['usable']} usable (affinity)")
     quota = cgroup_cpus()
@@ -51,7 +56,7 @@ def cores() -> Iterator[Finding]:
     else:
         text = f"{quota:g} CPUs (cpu.max)"
         if quota < 1:
-            text += "; every process will be paused: give the container at least one"
+            text += "; every process will be paused: give the container at least one CPU"
         yield Finding("quota", ok=quota >= 1, text=text)
 
 
@@ -71,10 +76,10 @@ def cgroup_cpus() -> float | None:
 
 
 def networks(files: Sequence[str]) -> Iterator[Finding]:
-    """Files that are to be run here; only looked for."""
+    """Do the files given with --networks exist? They are not read."""
     for file in files:
         there = Path(file).expanduser().is_file()
-        yield Finding("network", ok=there, text=f"{file}: {'is there' if there else 'no such file (--networks)'}")
+        yield Finding("network", ok=there, text=f"{file}: {'exists' if there else 'no such file (--networks)'}")
 
 
 def memory() -> Iterator[Finding]:
@@ -83,11 +88,11 @@ def memory() -> Iterator[Finding]:
     if available:
         text = f"{available / 2**30:.1f} GB available of {_meminfo().get('MemTotal', 0) / 2**30:.1f} GB"
         enough = available >= 512 << 20
-        yield Finding("memory", ok=enough, text=text if enough else f"{text}; a worker wants about 0.4 GB")
+        yield Finding("memory", ok=enough, text=text if enough else f"{text}; a worker needs about 0.4 GB")
     try:
-        shm = shutil.disk_usage("/dev/shm")  # its size is what is asked for
+        shm = shutil.disk_usage("/dev/shm")
     except OSError as error:
-        yield Finding("shm", ok=True, text=f"/dev/shm: {error.strerror}; nothing here needs it")
+        yield Finding("shm", ok=True, text=f"/dev/shm: {error.strerror}; dptrain does not need it")
         return
     text = f"/dev/shm {shm.free / 2**20:.0f} MB free of {shm.total / 2**20:.0f} MB"
     low = shm.total < _NEEDED_SHM
@@ -105,7 +110,7 @@ def _meminfo() -> dict[str, int]:
 
 
 def kernels(chosen_by: str) -> Iterator[Finding]:
-    """Instruction levels of this CPU, the one in use and who has chosen it ("": nobody), and where kernels are kept."""
+    """Instruction sets of this CPU, the one in use, the source that chose it ("": none), and the kernel cache."""
     from dptrain.kernels import isa
 
     yield Finding("isa", ok=True, text=f"this CPU can run {', '.join(isa.available())}")
@@ -122,7 +127,7 @@ def kernels(chosen_by: str) -> Iterator[Finding]:
         with tempfile.TemporaryFile(dir=path):
             pass
     except OSError as error:
-        advice = "set DPTRAIN_CACHE to a directory that can be written"
+        advice = "set DPTRAIN_CACHE to a writable directory"
         yield Finding("cache", ok=False, text=f"{path}: {error.strerror}; {advice}")
         return
     compiled = len(list(path.rglob("*.nbc")))
@@ -130,7 +135,7 @@ def kernels(chosen_by: str) -> Iterator[Finding]:
 
 
 def sockets() -> Iterator[Finding]:
-    """Can this process listen and connect on a Unix socket (ipc://) and on the loopback (tcp://)?"""
+    """Can this process listen and connect on a Unix socket (ipc://) and on the loopback interface (tcp://)?"""
     with tempfile.TemporaryDirectory() as folder:
         yield Finding("ipc", *_loopback(socket.AF_UNIX, f"{folder}/doctor", f"socket files in {tempfile.gettempdir()}"))
     yield Finding("tcp", *_loopback(socket.AF_INET, ("127.0.0.1", 0), "127.0.0.1"))
@@ -149,16 +154,16 @@ def _loopback(family: socket.AddressFamily, address: str | tuple[str, int], wher
 
 
 def software() -> Iterator[Finding]:
-    """Versions."""
+    """Versions of Python, dptrain and what it needs."""
     for name, version in versions().items():
         yield Finding(name, ok=version != "not installed", text=version)
 
 
 def datasets(data_dir: str) -> Iterator[Finding]:
-    """Which data sets are here, and where. One that is not there is no fault; a damaged one is."""
+    """Which data sets are here, and where. A missing one is no fault; a damaged one is."""
     from dptrain.data.catalog import NAMES, data_home, standing  # imports Numba
 
-    yield Finding("data", ok=True, text=f"looked for in {data_home(data_dir)}")
+    yield Finding("data", ok=True, text=f"searched in {data_home(data_dir)}")
     for name in NAMES:
         try:
             yield Finding(name, ok=True, text=standing(name, data_dir))
@@ -168,8 +173,11 @@ def datasets(data_dir: str) -> Iterator[Finding]:
             yield Finding(name, ok=False, text=str(error))
 
 
+# --- the way to a coordinator
+
+
 def parse_address(address: str) -> tuple[str, int]:
-    """tcp://HOST:PORT -> host, port. Raises UsageError for what is no address."""
+    """tcp://HOST:PORT -> host, port. Raises UsageError for other text."""
     try:
         parts = urlsplit(address)
         host, port = parts.hostname, parts.port
@@ -180,8 +188,17 @@ def parse_address(address: str) -> tuple[str, int]:
     return host, port
 
 
+def way_in(address: str, deployment: DeploymentConfig, *, insecure: bool) -> Iterator[Finding]:
+    """Every step from the name of the host to the canary; after a step that failed there is no other."""
+    for finding in connection(*parse_address(address)):
+        yield finding
+        if not finding.ok:
+            return
+    yield from visit(address, deployment, insecure=insecure)
+
+
 def connection(host: str, port: int) -> Iterator[Finding]:
-    """Step by step: resolve the name, connect, is a ZeroMQ peer there?"""
+    """Resolves the name, connects, and looks whether a ZeroMQ peer answers."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:
@@ -201,16 +218,11 @@ def connection(host: str, port: int) -> Iterator[Finding]:
         yield Finding("connect", ok=False, text=f"{host} port {port}: {error.strerror}; {advice}")
         return
     zeromq = greeting == bytes([_ZMTP])
-    yield Finding("greeting", zeromq, "a ZeroMQ peer" if zeromq else "something else than a coordinator listens there")
+    yield Finding("greeting", zeromq, "a ZeroMQ peer" if zeromq else "the program that listens there is no coordinator")
 
 
-_PATIENCE = 10.0  #: seconds for an answer
-_Wanted = TypeVar("_Wanted", Welcome, Admitted)
-_BUSY = f"no answer in {_PATIENCE:.0f} s: is the coordinator stopped, or still compiling its kernels? Try again"
-
-
-def steps(address: str, deployment: DeploymentConfig, *, insecure: bool) -> Iterator[Finding]:
-    """Each step that was taken; after one that failed there is no other."""
+def visit(address: str, deployment: DeploymentConfig, *, insecure: bool) -> Iterator[Finding]:
+    """Keys, handshake, Hello, data and network, canary; after a step that failed there is no other."""
     try:
         ring = open_keyring(deployment.keys, WORKER)
         if ring is not None:
@@ -235,14 +247,18 @@ def _about(ring: Keyring | None, address: str) -> str:
     return "none: not needed on this machine" if is_near(address) else "none (--keys DIRECTORY)"
 
 
+_Wanted = TypeVar("_Wanted", Welcome, Admitted)
+
+
 class _Visit:
-    """One connection."""
+    """One connection to a coordinator."""
 
     def __init__(self, link: DealerLink, deployment: DeploymentConfig) -> None:
         self._link, self._deployment = link, deployment
         self._me = secrets.token_hex(16)
 
     def steps(self) -> Iterator[Finding]:
+        """From the handshake to the canary."""
         from dptrain.kernels import isa
 
         self._link.open()
@@ -270,18 +286,18 @@ class _Visit:
         if fault := layout_fault(made.layout, welcome):
             yield Finding("network", ok=False, text=fault)
             return
-        yield Finding("data", ok=True, text=f"data set {made.dataset[:12]} and network {made.layout[:12]} are there")
+        yield Finding("data", ok=True, text=f"data set {made.dataset[:12]} and network {made.layout[:12]} are here")
         self._link.know(Limits(made.params.size, made.buffers.size, 0))
         self._link.send(Canary(welcome.term, self._me, made.canary, made.dataset))
         answer = self._answer(Admitted)
         self._link.send(Leave(welcome.term, self._me, "it was only the doctor"))
         if isinstance(answer, Admitted):
-            yield Finding("canary", ok=True, text=f"{made.canary[:12]}: the same bits; a worker would be admitted here")
+            yield Finding("canary", ok=True, text=f"{made.canary[:12]}: the same bits; a worker would be admitted")
         else:
             yield Finding("canary", ok=False, text=answer if isinstance(answer, str) else f"refused: {answer.reason}")
 
     def _answer(self, wanted: type[_Wanted]) -> _Wanted | Reject | str:
-        """The message waited for, a refusal, or why there is none."""
+        """The message waited for, a refusal, or the reason why there is none."""
         deadline = time.monotonic() + _PATIENCE
         while time.monotonic() < deadline:
             for event in self._link.poll(0.25):
@@ -289,4 +305,4 @@ class _Visit:
                     return event.reason
                 if isinstance(event.message, Reject | wanted):
                     return event.message
-        return _BUSY
+        return f"no answer in {_PATIENCE:.0f} s: is the coordinator stopped, or still compiling its kernels? Try again"
