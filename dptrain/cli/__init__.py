@@ -1,4 +1,4 @@
-"""The command `dptrain`: one file a verb. Turns flags into arguments, errors into one line; decides nothing."""
+"""The command `dptrain`: turns flags into arguments of `dptrain.api`, results into text, errors into one line."""
 
 from dptrain.cli.app import main
 

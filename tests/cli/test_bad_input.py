@@ -34,8 +34,8 @@ CASES = [
     (["trian"], USAGE, 'Unknown command "trian". Did you mean "train"?'),
     (["train", "--learning-rate", "0.1"], USAGE, "Unknown option: --learning-rate. Did you mean --lr?"),
     (["check", "--learning_rate=0.1"], USAGE, "Unknown option: --learning_rate. Did you mean --lr?"),
-    (["train", "-n", "3"], USAGE, "-n is not a flag: --n blocks a stage, or --workers"),
-    (["train", "-n3"], USAGE, "-n is not a flag: --n blocks a stage, or --workers"),
+    (["train", "-n", "3"], USAGE, "-n is not a flag: use --n (blocks per stage) or --workers"),
+    (["train", "-n3"], USAGE, "-n is not a flag: use --n (blocks per stage) or --workers"),
     (["train", "fashion-quick"], USAGE, "did you mean --recipe fashion-quick?"),
     (["train", "fashion-mini"], USAGE, "did you mean --dataset fashion-mini?"),
     (["train", "mnist"], USAGE, "did you mean --recipe mnist or --dataset mnist?"),
@@ -82,7 +82,7 @@ CASES = [
     (["data", "get"], USAGE, "data get needs NAMES: as listed by `dptrain data list`"),
     (["data", "add", "mnist"], USAGE, "data add needs FILES: files or archives that you have downloaded"),
     (["keys", "new"], USAGE, "keys new needs NAMES: ROLE or ROLE-WORD; start with: coordinator worker"),
-    (["worker"], USAGE, "which coordinator? --connect tcp://HOST:PORT, or DPTRAIN_COORDINATOR"),
+    (["worker"], USAGE, "which coordinator? Give --connect tcp://HOST:PORT, or set DPTRAIN_COORDINATOR"),
     (["coordinator"], USAGE, "a coordinator needs an address for its workers: --bind tcp://HOST:PORT"),
     (["verify", "a", "b"], CONFIGURATION, "a is no run directory"),
 ]
@@ -118,7 +118,7 @@ def test_a_wrong_command_line_is_one_line_and_leaves_nothing(arguments, code, me
             "cifar10 is not here: run `dptrain data get cifar10`, or put ",
         ),
         (["train", "--augment", "flop"], {}, CONFIGURATION, "there is no augmentation 'flop': did you mean 'flip'?"),
-        (["train", "--validation", "6000"], {}, CONFIGURATION, "fashion-mini has 6000 training samples"),
+        (["train", "--validation", "6000"], {}, CONFIGURATION, "fashion-mini has 6000 training images"),
         (["train", "--runs", "file/below"], {}, CONFIGURATION, "run directory file/below/"),
     ],
 )

@@ -36,7 +36,7 @@ def test_a_sound_machine_is_told_so_and_a_data_set_that_is_not_here_is_no_fault(
     assert all(line.startswith("ok ") for line in lines[:-1])
     for name in ("numba", "cpu", "quota", "memory", "isa", "cache", "ipc", "tcp", "fashion-mini", "shapes32"):
         assert any(line[5:].startswith(name) for line in lines), name
-    assert f"data          looked for in {tmp_path}" in "\n".join(lines)
+    assert f"data          searched in {tmp_path}" in "\n".join(lines)
     assert "cifar10       not here" in "\n".join(lines)
 
 
@@ -44,7 +44,7 @@ def test_a_file_of_networks_that_is_not_there_is_a_fault(tmp_path, capsys):
     (tmp_path / "mine.py").touch()
     assert main(["doctor", "--data-dir", str(tmp_path), "--networks", f"{tmp_path}/mine.py,{tmp_path}/gone.py"]) == 1
     out = capsys.readouterr().out
-    assert f"ok   network       {tmp_path}/mine.py: is there" in out
+    assert f"ok   network       {tmp_path}/mine.py: exists" in out
     assert f"BAD  network       {tmp_path}/gone.py: no such file" in out
 
 
@@ -70,8 +70,8 @@ def test_a_data_set_is_said_to_be_where_it_lies_and_is_not_decoded(tmp_path):
     ("flags", "variable", "words"),
     [
         ([], "", "in use: {best}, the best of them"),
-        (["--isa", "portable"], "", "in use: portable, said by the command line"),
-        ([], "portable", "in use: portable, said by the environment"),
+        (["--isa", "portable"], "", "in use: portable, set by the command line"),
+        ([], "portable", "in use: portable, set by the environment"),
     ],
 )
 def test_the_instructions_in_use_are_told_with_who_chose_them(flags, variable, words, tmp_path, monkeypatch, capsys):

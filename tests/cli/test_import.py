@@ -51,7 +51,7 @@ def pyfunt(classes=10, filters=4):
 
 def test_statistics_measured_anew_are_the_means_over_the_training_shards(run, capsys):
     assert main(["reestimate", str(run)]) == 0
-    assert capsys.readouterr().out == f"{run}/reestimated.safetensors: statistics of 256 samples, weights of step 2\n"
+    assert capsys.readouterr().out == f"{run}/reestimated.safetensors: statistics of 256 images, weights of step 2\n"
     trained = load_trained(run)
     source = open_trained_data(trained, "")
     shards = [trained.model.gradient(trained.params, *source.images(s, k), s, k) for s in range(2) for k in range(4)]
@@ -65,7 +65,7 @@ def test_statistics_measured_anew_are_the_means_over_the_training_shards(run, ca
 
 def test_with_them_a_short_training_scores_better_and_the_run_is_as_it_was(run, tmp_path, capsys):
     assert main(["reestimate", str(run), "--over", "100", "-o", str(tmp_path / "a.safetensors")]) == 0
-    assert "statistics of 128 samples" in capsys.readouterr().out
+    assert "statistics of 128 images" in capsys.readouterr().out
     losses = []
     for target in (run, tmp_path / "a.safetensors"):
         assert main(["eval", str(target), "--json"]) == 0
@@ -79,7 +79,7 @@ def test_a_model_of_pyfunt_is_scored_as_its_network_with_statistics_of_the_train
     np.save(tmp_path / "model.npy", pyfunt())
     made = tmp_path / "model.safetensors"
     assert main(["import", str(tmp_path / "model.npy"), *DATA, "--normalise", "mean-image"]) == 0
-    said = f"{made}: ResNet-8, 5,006 parameters, BatchNorm statistics of 256 training samples\n"
+    said = f"{made}: ResNet-8, 5,006 parameters, BatchNorm statistics of 256 training images\n"
     assert capsys.readouterr().out == said
     facts = load_trained(made).facts
     model = facts.config.model
@@ -92,7 +92,7 @@ def test_a_model_of_pyfunt_is_scored_as_its_network_with_statistics_of_the_train
 def test_weights_that_do_not_fit_are_refused_in_one_line_and_nothing_is_written(tmp_path, capsys):
     np.save(tmp_path / "model.npy", pyfunt(classes=7))
     for flags, text in (
-        ((), "linear.weight has shape (7, 16), the network wants (10, 16)"),
+        ((), "linear.weight has shape (7, 16), the network needs (10, 16)"),
         (("--n", "3"), "--n: "),
         (("-o", "a.npy"), "a.npy: a checkpoint is a file named *.safetensors"),
     ):

@@ -67,7 +67,7 @@ def test_fooling_tells_how_often_it_succeeds_from_images_and_from_noise(run, her
     assert main(["explain", "fool", str(run), *flags]) == 0
     told = capsys.readouterr()
     assert re.search(r"^\d of 4 succeeded \(\d+%\): p\(target\) >= 0.3 within 30 steps of 8", told.out, re.M)
-    assert told.err == "changing 4 images, 30 steps at most, until the network is fooled\n"
+    assert told.err == "changing 4 images, at most 30 steps each, until the network is fooled\n"
     assert main(["explain", "fool", str(run), *flags, "--start", "noise", "-o", "noise.png"]) == 0
     assert is_picture(here / "fooled.png")
     assert is_picture(here / "noise.png")
@@ -77,7 +77,7 @@ def test_the_report_is_one_file_with_every_section(run, capsys):
     assert main(["report", str(run)]) == 0
     told = capsys.readouterr()
     assert told.out == f"{run / 'report.html'}\n"
-    assert told.err == "scoring the test samples, fooling the network, drawing; a moment\n"
+    assert told.err == "scoring the test images, fooling the network, drawing; this takes a moment\n"
     text = (run / "report.html").read_text()
     for section in ("Result", "Training", "Confusion", "Mistakes", "Saliency", "Fooling", "First layer", "Settings"):
         assert re.search(f'<h2 id="s[0-9]+">{section}</h2>', text), section
@@ -117,7 +117,7 @@ def test_the_report_of_a_network_that_makes_no_mistake_says_so(here):
     assert main(["train", "--dataset", "folder:./two:8x8", *flags]) == 0
     assert main(["report", "runs/sure"]) == 0
     text = (here / "runs" / "sure" / "report.html").read_text()
-    assert "None: every one of the test samples is taken for what it is." in text
+    assert "None: all test images are classified right." in text
 
 
 def test_histories_are_written_in_the_seeds_columns_and_plotted_beside_the_run(run, here, capsys):
@@ -161,7 +161,7 @@ def test_a_submission_in_which_two_files_would_have_one_id_is_refused(run, here,
     folders = sorted({name.split("/")[0] for name in (first, second)})
     assert main(["predict", str(run), *folders, "--submission", "out.csv"]) == 78
     assert capsys.readouterr().err == (
-        f"dptrain: error: {first} and {second} would both have the id '1' in the submission; an id is of one file: "
+        f"dptrain: error: {first} and {second} would both have the id '1' in the submission, which must be unique: "
         "rename one of them, or leave it out\n"
     )
     assert not (here / "out.csv").exists()
