@@ -127,6 +127,10 @@ class ShardScore:
             self.loss + right.loss,
         )
 
+    def digest(self) -> str:
+        """SHA-256 (hex) over everything; equal digests mean equal counts and the same bits of the loss."""
+        return hashlib.sha256(f"{self.samples} {self.hits} {self.hits5} {self.loss.hex()}".encode()).hexdigest()
+
 
 class Model(Protocol):
     """A network as the trainer sees it. One instance is used by one thread at a time."""

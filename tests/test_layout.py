@@ -15,7 +15,6 @@ MANY = 400  #: lines; more needs a reason here
 LONG = {
     "dptrain/settings.py": "one table: every setting, declared once",
     "tests/simulation/world.py": "one world: what can happen to any of its actors, in one order of events",
-    "dptrain/cluster/round.py": "one step: its results, the audits, the sum of the tree",
     "dptrain/cluster/worker.py": "one state machine: every event of a worker and what follows",
     "tests/cluster/test_worker.py": "one machine: every event it can get, each with the whole list of actions",
 }

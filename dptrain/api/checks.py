@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from dptrain.cluster.codec import Limits
 from dptrain.cluster.events import Arrived, Failure, Prepared, PrepareTask
-from dptrain.cluster.members import layout_fault
+from dptrain.cluster.job import layout_fault
 from dptrain.cluster.messages import PROTOCOL, Admitted, Canary, Hello, Leave, Reject, Welcome
 from dptrain.errors import DataError, MissingDataError, UsageError
 from dptrain.net.address import connect_address, is_near, warning_about

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from dptrain.cluster.messages import Message
 from dptrain.errors import LocalProtocolError, RemoteProtocolError
-from dptrain.model import ShardResult
+from dptrain.model import ShardResult, ShardScore
 from dptrain.types import F32, U8
 
 SUM_BYTES = 8
@@ -73,7 +73,9 @@ class _Form:
     cls: Callable[..., Message]
     scalars: dict[str, type]  #: field -> str, int or float
     arrays: dict[str, np.dtype[Any]]  #: field -> dtype, in the order of the frames
-    result: bool  #: the message carries a ShardResult, whose fields lie on the wire as if they were the message's own
+    result: (
+        type[ShardResult | ShardScore] | None
+    )  #: what it carries: its fields lie on the wire as if the message's own
 
     @property
     def keys(self) -> set[str]:
@@ -86,14 +88,14 @@ class _Form:
         values = {item.name: getattr(message, item.name) for item in fields(message)}
         if self.result:
             result = values.pop("result")
-            values |= {item.name: getattr(result, item.name) for item in fields(ShardResult)}
+            values |= {item.name: getattr(result, item.name) for item in fields(self.result)}
         return values
 
     def message(self, values: dict[str, Any]) -> Message:
         """The message with these values; the inverse of `values`."""
         if self.result:
             values = dict(values)
-            values["result"] = ShardResult(**{item.name: values.pop(item.name) for item in fields(ShardResult)})
+            values["result"] = self.result(**{item.name: values.pop(item.name) for item in fields(self.result)})
         return self.cls(**values)
 
 
@@ -101,10 +103,10 @@ def _form(cls: Any) -> _Form:  # noqa: ANN401  # a dataclass of the Message unio
     hints = get_type_hints(cls)
     scalars: dict[str, type] = {}
     arrays: dict[str, np.dtype[Any]] = {}
-    result = hints.get("result") is ShardResult
+    result = next((kind for kind in (ShardResult, ShardScore) if hints.get("result") is kind), None)
     if result:
         del hints["result"]
-        hints |= get_type_hints(ShardResult)
+        hints |= get_type_hints(result)
     for name, hint in hints.items():
         if hint in (str, int, float):
             scalars[name] = hint

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from dptrain.cluster.course import Course
 from dptrain.cluster.events import (
     CoordinatorAction,
     CoordinatorEvent,
@@ -24,8 +23,8 @@ from dptrain.cluster.events import (
     Tick,
     WorkerJoined,
 )
-from dptrain.cluster.job import Job
-from dptrain.cluster.members import Change, Member, Membership, canary_fault, hello_fault, protocol_fault
+from dptrain.cluster.job import Job, canary_fault, hello_fault, protocol_fault
+from dptrain.cluster.members import Change, Member, Membership
 from dptrain.cluster.messages import (
     Admitted,
     AskConfig,
@@ -43,7 +42,9 @@ from dptrain.cluster.messages import (
     Welcome,
     WhoAreYou,
 )
-from dptrain.cluster.work import Counters, Work
+from dptrain.cluster.round import Counters
+from dptrain.cluster.training import Training
+from dptrain.cluster.work import Work
 from dptrain.errors import TrainingError
 from dptrain.optim.optimizer import Optimizer
 from dptrain.optim.schedule import Schedule
@@ -63,10 +64,10 @@ class Coordinator:
 
     def __init__(self, job: Job, state: TrainingState, optimizer: Optimizer, schedule: Schedule) -> None:
         self._job = job
-        self._course = Course(job, state, optimizer, schedule)
+        self._training = Training(job, state, optimizer, schedule)
         self._members = Membership()
         self.counters = Counters()
-        self._work = Work(self._course, self._members, self.counters)
+        self._work = Work(self._training, self._members, self.counters)
         self._started = False
         self._next_ping = 0.0  #: on the clock of `now`; set at the first event
         self._parting_until = 0.0  #: set at the end
@@ -75,12 +76,12 @@ class Coordinator:
     @property
     def state(self) -> TrainingState:
         """The numbers of the run; SaveCheckpoint means these."""
-        return self._course.state
+        return self._training.state
 
     @property
     def finished(self) -> bool:
         """Ended was given: nothing is decided any more."""
-        return self._course.ending is not None
+        return self._training.ended is not None
 
     def parting(self, now: float) -> bool:
         """The run is over, and somebody has not answered yet: who closes the connections now may cut off the news."""
@@ -88,20 +89,20 @@ class Coordinator:
 
     def handle(self, event: CoordinatorEvent, now: float) -> list[CoordinatorAction]:
         """What is to be done because of this event. `now`: monotonic seconds."""
-        ending = self._course.ending
+        ending = self._training.ended
         if ending is not None:
             return self._part(event, ending, now)
         actions: list[CoordinatorAction] = []
         if not self._started:
             self._started = True
             self._next_ping, self._members.lonely_since = now + PING_EVERY, now
-            actions += self._course.start()
-        if self._course.ending is None:
+            actions += self._training.start()
+        if self._training.ended is None:
             actions += self._dispatch(event, now)
-        if self._course.ending is None:
+        if self._training.ended is None:
             actions += self._work.go_on(now)
-        if self._course.ending is not None:
-            actions += self._end(self._course.ending, now)
+        if self._training.ended is not None:
+            actions += self._end(self._training.ended, now)
         return actions
 
     def wake_at(self, now: float) -> float | None:
@@ -117,7 +118,7 @@ class Coordinator:
             case Tick():
                 return self._tick(now)
             case StopRequested():
-                return self._course.stop(Ended(event.exit_code, event.reason))
+                return self._training.stop(Ended(event.exit_code, event.reason))
 
     def _end(self, ending: Ended, now: float) -> list[CoordinatorAction]:
         self._parting_until = now + PARTING
@@ -252,7 +253,7 @@ class Coordinator:
         since, most = self._members.lonely_since, self._job.max_wait
         if 0.0 < most <= now - since:
             ending = Ended(TrainingError.exit_code, f"no worker for {most:.0f} s (--max-wait)")
-            return self._course.abort(ending, "the run can be resumed")
+            return self._training.fail(ending, "the run can be resumed")
         if now < max(since, self._said_lonely) + LONELY_EVERY:
             return []
         self._said_lonely = now
@@ -265,6 +266,6 @@ class Coordinator:
     def validate(self, now: float) -> None:
         """Asserts what must hold between any two events."""
         self._members.validate()
-        assert (self._course.round is None) == (self.finished or not self._started)
-        if self._course.round is not None:
+        assert (self._training.round is None) == (self.finished or not self._started)
+        if self._training.round is not None:
             self._work.validate(now)

@@ -1,6 +1,6 @@
-"""Who is given what next. Reads the round and the members, changes nothing.
+"""Which worker gets which shard next. Reads the round and the members, changes nothing.
 
-In this order: shards that need another opinion, shards that may kill, open shards, copies of shards that are late.
+In this order: shards that need another opinion, shards that workers died on, open shards, copies of late shards.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from math import inf
 
+from dptrain.cluster.book import Terms
 from dptrain.cluster.doubt import MOST
 from dptrain.cluster.members import LATE, WORTH, Member
-from dptrain.cluster.round import Round, Terms
+from dptrain.cluster.round import Round
 from dptrain.cluster.tree import Node
 
-IN_FLIGHT = 2  #: assignments a worker: one computed, one waiting. More would only make deaths dearer
+IN_FLIGHT = 2  #: assignments per worker: one is computed, one waits. With more, each death would cost more work
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,7 @@ class Gift:
     member: Member
     node: Node
     terms: Terms
-    shared: str = ""  #: incarnation of who has it too, and is to send it by itself now
+    shared: str = ""  #: incarnation of a worker that has it too, and must send it by itself now
 
 
 class Dispatch:
@@ -32,20 +33,21 @@ class Dispatch:
 
     def __init__(self, current: Round, ready: tuple[Member, ...], now: float) -> None:
         self._round, self._book, self._now = current, current.book, now
-        #: A suspect gets something only where everybody is one: it may have lost its assignment for good.
+        self._aside = current.aside
+        #: A suspect gets shards only where all workers are suspects: it may have lost its assignment for good.
         self._sound = tuple(m for m in ready if not m.suspect) or ready
-        #: Whoever is barred gets no open shard where others are there, nor is anybody measured by what it has claimed.
+        #: A barred worker gets no open shard where others are there, and what it reports is no measure for others.
         self._trusted = tuple(m for m in self._sound if m.barred_until <= now) or self._sound
         self._desperate = all(m.suspect for m in ready)
         most = 1 if self._desperate else IN_FLIGHT
         self._able = [m for m in self._sound if self._live(m) < most and not self._book.holds_only(m.incarnation)]
         if self._desperate:
-            # Each in turn: one of them may live, and those that do not are silent for ever.
+            # One after another: one of them may live, and those that do not stay silent.
             self._able = sorted(self._able, key=lambda m: (m.strikes, -m.heard, m.order))[:1]
         self._chunk = current.chunk(len(ready))
 
     def next(self) -> Gift | None:
-        """What is to be given now; None: nothing, or nobody is there for it."""
+        """What is to be given now; None: nothing, or there is no worker for it."""
         if not self._able:
             return None
         return self._doubtful() or self._suspicious() or self._open() or self._copy()
@@ -56,7 +58,7 @@ class Dispatch:
         return tuple(m.incarnation for m in self._sound)
 
     def wake_at(self) -> float | None:
-        """When, if nothing happens before, somebody will be late while somebody else is idle; None: never."""
+        """When, if nothing happens before, a worker will be late while another one is idle; None: never."""
         if self._usual is None or not any(self._live(m) == 0 for m in self._able):
             return None
         due = [self._due(h) for h in self._book.holders() - self._late]
@@ -73,7 +75,7 @@ class Dispatch:
             fresh = [m for m in self._sound if m.incarnation not in holders and not jury.given(shard, m.incarnation)]
             only = shard in self._round.deaths.suspicious
             able = [m for m in self._able if m.incarnation not in holders and not (only and self._live(m))]
-            if fresh:  # busy or not: who has not been heard is asked before anybody is asked twice
+            if fresh:  # busy or not: every worker is asked once before one is asked twice
                 able = [m for m in able if m in fresh]
             else:
                 able = [m for m in able if jury.given(shard, m.incarnation) < MOST]
@@ -93,8 +95,8 @@ class Dispatch:
         return None
 
     def _open(self) -> Gift | None:
-        """Among those who are fast enough: who holds least; who can add it to what it holds; who came first."""
-        book, is_open = self._book, self._book.open
+        """Of the workers that are fast enough: the one that holds least; can add it to what it holds; came first."""
+        book, is_open = self._book, self._book.open(self._aside)
         worth = [m for m in self._able if m in self._trusted and self._worth(m)] if any(is_open) else []
         if not worth:
             return None
@@ -103,7 +105,7 @@ class Dispatch:
         return self._gift(taker, beside[taker.order] or book.untouched(self._chunk, is_open))
 
     def _copy(self) -> Gift | None:
-        """One shard that somebody else has still to compute, from the end of its queue: they meet in the middle."""
+        """A shard that another worker still has to compute, from the end of its queue: the two meet in the middle."""
         usual, pace = self._usual, self._round.pace
         if usual is None:
             return None
@@ -120,8 +122,8 @@ class Dispatch:
         return None
 
     def _last_shard(self, holder: str, taker: Member, usual: float) -> tuple[float, str, int] | None:
-        """The last shard in its queue that only this worker has; after how many seconds it will come to be done."""
-        queue = self._book.waiting(holder)
+        """The last shard in its queue that only this worker has, and in how many seconds it will be done."""
+        queue = self._book.waiting(holder, self._aside)
         for at, shard in reversed(list(enumerate(queue, 1))):
             if self._book.holding(shard) == {holder} and not self._book.was_asked(
                 taker.incarnation, Node(shard, shard + 1)
@@ -145,7 +147,7 @@ class Dispatch:
         return Gift(member, node, Terms(lease, alone, only, again))
 
     def _worth(self, member: Member) -> bool:
-        """Whether this worker would not be much later than the best one, who may be busy for a moment."""
+        """Whether this worker would not finish much later than the best one, which may be busy for a moment."""
         return self._usual is None or self._desperate or self._finish(member) <= WORTH * self._soonest
 
     @cached_property

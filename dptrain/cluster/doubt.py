@@ -1,23 +1,28 @@
-"""Shards whose result must be found twice, by two workers, before it counts; and what the workers found. Decides only.
+"""Doubtful shards, on whose result two workers must agree before it counts; and shards on which workers died.
 
 A shard is doubtful because it is audited, because a worker found NaN in it, or because two workers found different
-bits. Whose result is not the one that was found twice computes wrong bits, and is named.
+bits. A worker whose result differs from the one that two others agree on computes wrong bits, and is named. Decides
+only: `Work` asks the workers and carries the verdicts out.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
+from dptrain.model import ShardResult, ShardScore
+
+R = TypeVar("R", ShardResult, ShardScore)  #: what a worker finds for a node
+
 DEATHS = 3  #: different workers
-WAIT = 10.0  #: seconds after the last death; nobody gets the shard meanwhile
+WAIT = 10.0  #: seconds after the last death. No worker gets the shard meanwhile
 
 
 @dataclass(frozen=True, slots=True)
 class Death:
-    """One worker that is gone."""
+    """One worker that has died."""
 
     incarnation: str
     name: str
@@ -25,97 +30,108 @@ class Death:
 
 
 class Deaths:
-    """Of one round."""
+    """Which workers died while they held which shards of one round."""
 
     def __init__(self) -> None:
         self._by_shard: dict[int, dict[str, Death]] = {}
 
     def add(self, shards: Iterable[int], death: Death) -> None:
-        """A worker died holding these shards."""
+        """A worker died while it held these shards."""
         for shard in shards:
             self._by_shard.setdefault(shard, {})[death.incarnation] = death
 
     def forgive(self, incarnation: str) -> None:
-        """It was killed from outside, or it lives: no shard was to blame."""
+        """The worker was killed from outside, or it lives: no shard was to blame."""
         for deaths in self._by_shard.values():
             deaths.pop(incarnation, None)
 
     @property
     def suspicious(self) -> tuple[int, ...]:
-        """Shards somebody died on."""
+        """Shards that a worker died on."""
         return tuple(sorted(shard for shard, deaths in self._by_shard.items() if deaths))
 
     def waits(self, shard: int) -> bool:
-        """Whether the shard is not to be given to anybody: it has killed enough."""
+        """Whether no worker may get the shard any more: enough have died on it."""
         return len(self._by_shard.get(shard, ())) >= DEATHS
 
     def condemned(self, now: float) -> tuple[int, tuple[str, ...]] | None:
-        """A shard that has killed DEATHS workers, and their names; None while there is none, or it is too early."""
+        """A shard on which DEATHS workers died, and their names; None while there is none, or it is too early."""
         for shard, deaths in sorted(self._by_shard.items()):
             if len(deaths) >= DEATHS and now >= max(d.when for d in deaths.values()) + WAIT:
                 return shard, tuple(d.name for d in deaths.values())
         return None
 
     def done(self, shards: Iterable[int]) -> None:
-        """Somebody has computed them and lives."""
+        """A worker has computed them and lives."""
         for shard in shards:
             self._by_shard.pop(shard, None)
 
 
-T = TypeVar("T")
-MOST = 2  #: results one worker is asked for: a second one finds an error that does not come again
+MOST = 2  #: results asked of one worker per shard: the second one finds an error that does not come again
 
 
 def audited(identity: str, step: int, shard: int, rate: float) -> bool:
-    """Whether this shard of this run is computed by two workers: the same ones in every life and every replay."""
+    """Whether two workers compute this shard of this run: the same shards in every life and every replay."""
     if rate <= 0.0:
         return False
     raw = hashlib.sha256(f"audit {identity} {step} {shard}".encode()).digest()
     return int.from_bytes(raw[:8], "big") < rate * 2.0**64
 
 
-@dataclass(frozen=True, slots=True)
-class Opinion(Generic[T]):
-    """What one worker found."""
+@dataclass(slots=True, eq=False)
+class Opinion(Generic[R]):
+    """What one worker found for a node."""
 
     incarnation: str
     name: str
     attempt: int  #: of the assignment it answers: one answer each
-    digest: str  #: of the whole result; equal digests mean equal bits
-    value: T | None  #: None where only the digest was sent
+    value: R | None  #: None where only the digest is known
     fault: str = ""  #: the tensor that is not finite
+    known: str = ""  #: the digest, where it was sent or computed before
+
+    @property
+    def digest(self) -> str:
+        """Of the whole result: equal digests mean equal bits. Computed only when two results are compared."""
+        if not self.known:
+            assert self.value is not None
+            self.known = self.value.digest()
+        return self.known
+
+    def without_value(self) -> Opinion[R]:
+        """The digest stays; a gradient may be large."""
+        return replace(self, known=self.digest, value=None)
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict(Generic[T]):
-    """What a doubtful shard's result is, and who found it or something else."""
+class Verdict(Generic[R]):
+    """Which result of a doubtful shard counts, and which workers found it or another one."""
 
     shard: int
-    right: Opinion[T]
-    wrong: tuple[Opinion[T], ...]  #: one a worker
+    right: Opinion[R]
+    wrong: tuple[Opinion[R], ...]  #: one per worker
     confirmed: bool  #: by a second worker; else there was none
 
 
-class Jury(Generic[T]):
+class Jury(Generic[R]):
     """The doubtful shards of one round."""
 
     def __init__(self, shards: Iterable[int] = ()) -> None:
-        self._opinions: dict[int, list[Opinion[T]]] = {shard: [] for shard in shards}
+        self._opinions: dict[int, list[Opinion[R]]] = {shard: [] for shard in shards}
         self._disputed: set[int] = set()  #: one result is not enough, even where there is only one worker
 
     @property
     def doubtful(self) -> tuple[int, ...]:
-        """Without a verdict so far."""
+        """The shards without a verdict so far."""
         return tuple(sorted(self._opinions))
 
     def doubt(self, shards: Iterable[int]) -> None:
-        """These, too, need to be found twice."""
+        """Two workers must agree on these shards too."""
         for shard in shards:
             self._opinions.setdefault(shard, [])
             self._disputed.add(shard)
 
-    def hear(self, shard: int, opinion: Opinion[T]) -> bool:
-        """One worker's result of a doubtful shard; whether it is a new one (not a copy of the same message)."""
+    def hear(self, shard: int, opinion: Opinion[R]) -> bool:
+        """One worker's result of a doubtful shard. Whether it is new (no copy of an earlier message)."""
         heard = self._opinions[shard]
         if any(o.incarnation == opinion.incarnation and o.attempt >= opinion.attempt for o in heard):
             return False
@@ -129,19 +145,19 @@ class Jury(Generic[T]):
         return sum(o.incarnation == incarnation for o in self._opinions[shard])
 
     def missing(self, shard: int) -> int:
-        """Results still needed, if the next ones agree with the most that do so far."""
+        """Results still needed, if the next ones agree with those on which most workers agree so far."""
         return 2 - max((len(by) for by in self._by_digest(shard).values()), default=0)
 
     def stalemate(self, shard: int, ready: Iterable[str]) -> bool:
-        """Whether nobody there can say anything new about the shard."""
+        """Whether none of these workers can say anything new about the shard."""
         return all(self.given(shard, incarnation) >= MOST for incarnation in ready)
 
     def names(self, shard: int) -> tuple[str, ...]:
         """Of the workers that were heard."""
         return tuple(dict.fromkeys(o.name for o in self._opinions[shard]))
 
-    def verdict(self, shard: int, ready: int) -> Verdict[T] | None:
-        """Found twice, by two workers; where at most one is there, by that one (an audit without doubts: once)."""
+    def verdict(self, shard: int, ready: int) -> Verdict[R] | None:
+        """The result that two workers found. With at most one worker: that it found twice (once, if only audited)."""
         heard = self._opinions[shard]
         for digest, by in self._by_digest(shard).items():
             mine = [o for o in heard if o.digest == digest]
@@ -152,15 +168,15 @@ class Jury(Generic[T]):
                 return self._found(shard, mine, confirmed=len(by) > 1)
         return None
 
-    def _found(self, shard: int, mine: list[Opinion[T]], *, confirmed: bool) -> Verdict[T] | None:
+    def _found(self, shard: int, mine: list[Opinion[R]], *, confirmed: bool) -> Verdict[R] | None:
         right = next((o for o in mine if o.fault or o.value is not None), None)
-        if right is None:  # the bits themselves were never sent by themselves: one more result is needed
+        if right is None:  # only digests are known: one more result is needed
             return None
         others = {o.incarnation: o for o in self._opinions[shard] if o.digest != right.digest}
         return Verdict(shard, right, tuple(others.values()), confirmed)
 
     def close(self, shard: int) -> None:
-        """The verdict was taken."""
+        """The verdict was carried out."""
         del self._opinions[shard]
         self._disputed.discard(shard)
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from dptrain.model import ShardResult
+from dptrain.model import ShardResult, ShardScore
 from dptrain.types import F32, U8
 
 PROTOCOL = 4  #: both sides must speak the same
@@ -70,10 +70,7 @@ class EvaluationDone:
     index: int
     attempt: int
     digest: str  #: of the Params it was scored with
-    samples: int
-    hits: int
-    hits5: int  #: samples whose right class is among the five highest scores
-    loss: float  #: sum
+    result: ShardScore
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,15 +1,13 @@
-"""The members at work on the rounds of a run: what they are given, what they answer, what becomes of it when they go.
+"""The workers at work on the open round: what they get, what they answer, what happens to their shards when they go.
 
-Who may take part is `Coordinator`'s business; what a complete round does to the weights is `Course`'s.
+`Coordinator` decides which workers take part; `Training` applies a complete round to the weights.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from typing import Any
 
-from dptrain.cluster.course import Course
 from dptrain.cluster.dispatch import IN_FLIGHT, Dispatch
 from dptrain.cluster.doubt import Death, Opinion, Verdict
 from dptrain.cluster.events import (
@@ -25,30 +23,19 @@ from dptrain.cluster.events import (
 )
 from dptrain.cluster.members import Change, Member, Membership
 from dptrain.cluster.messages import EvaluationDone, NodeDone, NonFinite, Progress, Reject, WhoAreYou
-from dptrain.cluster.round import Round, ScoreRound, StepRound, score_digest
+from dptrain.cluster.round import Counters, Round, ScoreRound, StepRound, contradiction
+from dptrain.cluster.training import Training
 from dptrain.cluster.tree import Node
 from dptrain.errors import DptrainError
 
-STALEMATE_EVERY = 10.0  #: seconds between notices that nobody can settle a dispute
-
-
-@dataclass(slots=True)
-class Counters:
-    """Valid messages that changed nothing, and what was compared."""
-
-    late: int = 0  #: of an earlier term, step or split
-    duplicate: int = 0  #: of shards somebody had already done
-    disputed: int = 0  #: late results that were not the ones that had been taken: a step was taken back
-    agreed: int = 0  #: second results that were the same as the first, bit for bit
-    unaudited: int = 0  #: shards that were to be audited while there was only one worker
-    quarantined: int = 0  #: workers that found other bits than two others
+STALEMATE_EVERY = 10.0  #: seconds between notices that two workers disagree and no third one can decide
 
 
 class Work:
-    """Leads the members through `course`, round after round."""
+    """Leads the members through the rounds of `training`."""
 
-    def __init__(self, course: Course, members: Membership, counters: Counters) -> None:
-        self._course, self._members, self.counters = course, members, counters
+    def __init__(self, training: Training, members: Membership, counters: Counters) -> None:
+        self._training, self._members, self.counters = training, members, counters
         self._quiet_until = 0.0  #: no further notice of a stalemate before
 
     # --- who goes
@@ -63,91 +50,69 @@ class Work:
         if not self._members.remove(member, change, now):
             return []
         shards: tuple[int, ...] = ()
-        current = self._course.round
+        current = self._training.round
         if current is not None:
             if gone.shards_suspect:
                 held = current.book.held(member.incarnation)
                 current.deaths.add(held, Death(member.incarnation, member.name, now))
             given_up = current.book.give_up_all(member.incarnation)
             shards = given_up if isinstance(current, StepRound) else ()
-        self._course.forget(member.incarnation)
+        for _, pace in self._training.speed.values():
+            pace.forget(member.incarnation)
         return [Tell(WorkerLost(member.name, gone.reason, shards, len(self._members.ready())))]
 
     def lives(self, incarnation: str) -> None:
-        """Whoever had lost only its connection, or was killed from outside, did not die of a shard."""
-        if self._course.round is not None:
-            self._course.round.deaths.forgive(incarnation)
-
-    def _quarantine(self, wrong: Opinion[Any], verdict: Verdict[Any], now: float) -> list[CoordinatorAction]:
-        current, right = self._course.round, verdict.right
-        assert current is not None
-        self.counters.quarantined += 1
-        reason = (
-            f"it found {wrong.digest[:12]} in shard {verdict.shard} of {current.title}, worker {right.name} "
-            f"{right.digest[:12]}{', twice confirmed' if verdict.confirmed else ''}: this machine computes wrong bits"
-        )
-        told: list[CoordinatorAction] = [Tell(Notice("error", f"worker {wrong.name} is quarantined: {reason}"))]
-        self._members.expel(wrong.incarnation, reason)
-        member = self._members.by_incarnation(wrong.incarnation)
-        if member is None:
-            return told
-        return [*told, Send(member.peer, Reject(reason)), *self.drop(member, "quarantined", now, Change.WRONG_BITS)]
+        """The worker had lost only its connection, or was killed from outside: it did not die of a shard."""
+        if self._training.round is not None:
+            self._training.round.deaths.forgive(incarnation)
 
     # --- what they answer
 
     def node_done(self, member: Member, m: NodeDone, now: float) -> list[CoordinatorAction]:
         """The sum over some shards of a step."""
-        if m.step < self._course.state.step:
-            late = Opinion(member.incarnation, member.name, m.attempt, "", m.result)
-            return self._late(m, Node(m.first, m.last), late, m.result.digest, now)
-        current, node = self._course.round, Node(m.first, m.last)
+        node, state, current = Node(m.first, m.last), self._training.state, self._training.round
+        opinion = Opinion(member.incarnation, member.name, m.attempt, m.result)
+        if m.step < state.step:
+            return self._late(m, node, opinion, now)
         if not isinstance(current, StepRound) or m.step > current.step:
             return self.drop(member, f"sent a gradient of step {m.step}, which it was not asked for", now)
-        fault = current.fault(m) or _unasked(current, member, node, f"sent {node} of step {m.step}")
-        if fault:
+        if fault := current.fault(m):
             return self.drop(member, fault, now)
-        self._heard_of(member, current, node, now)
-        tensor = m.result.not_finite(self._course.state.params_layout, self._course.state.buffers_layout)
+        # The worker has looked too, and sends NonFinite. A result may still have been damaged after that, and a sum
+        # of finite shards may overflow. That the step's whole sum or its update overflows, `loop.update` finds.
+        opinion.fault = m.result.not_finite(state.params_layout, state.buffers_layout)
         current.seconds[member.name] = current.seconds.get(member.name, 0.0) + m.seconds
-        opinion = Opinion(member.incarnation, member.name, m.attempt, "", None if tensor else m.result, tensor)
-        return self._found(current, node, opinion, m.result.digest)
+        return self._take(member, current, node, opinion, now)
 
     def evaluation_done(self, member: Member, m: EvaluationDone, now: float) -> list[CoordinatorAction]:
-        """The counts of one shard of a split."""
-        state = self._course.state
+        """The counts over one shard of a split."""
+        state, current = self._training.state, self._training.round
         if m.step < state.step or (m.split == "validation" and state.evaluated_step >= m.step):
             self.counters.late += 1
             return []
-        current, node = self._course.round, Node(m.index, m.index + 1)
-        if not isinstance(current, ScoreRound) or (m.step, m.split) != (current.step, current.split):
+        if not isinstance(current, ScoreRound) or (m.step, m.split) != (current.step, current.phase):
             return self.drop(member, f"scored {m.split} at step {m.step}, which it was not asked for", now)
-        fault = current.fault(m) or _unasked(current, member, node, f"scored shard {m.index} of {m.split}")
-        if fault:
+        if fault := current.fault(m):
             return self.drop(member, fault, now)
-        self._heard_of(member, current, node, now)
-        opinion = Opinion(member.incarnation, member.name, m.attempt, "", m)
-        return self._found(current, node, opinion, lambda: score_digest(m))
+        opinion = Opinion(member.incarnation, member.name, m.attempt, m.result)
+        return self._take(member, current, Node(m.index, m.index + 1), opinion, now)
 
     def non_finite(self, member: Member, m: NonFinite, now: float) -> list[CoordinatorAction]:
-        """A shard that holds NaN or infinity, for this worker."""
-        if m.step < self._course.state.step:
-            late: Opinion[Any] = Opinion(member.incarnation, member.name, m.attempt, "", None, m.tensor)
-            return self._late(m, Node(m.shard, m.shard + 1), late, lambda: m.result, now)
-        current, node = self._course.round, Node(m.shard, m.shard + 1)
+        """A shard in which this worker found NaN or infinity."""
+        node, current = Node(m.shard, m.shard + 1), self._training.round
+        opinion: Opinion[Any] = Opinion(member.incarnation, member.name, m.attempt, None, m.tensor, m.result)
+        if m.step < self._training.state.step:
+            return self._late(m, node, opinion, now)
         asked = isinstance(current, StepRound) and m.step == current.step and m.shard < current.book.shards
         if not isinstance(current, StepRound) or not asked or not current.book.was_asked(member.incarnation, node):
             return self.drop(member, f"sent NonFinite of step {m.step}, which it was not asked for", now)
-        fault = current.params_fault(m.digest)
-        if fault:
+        if fault := current.params_fault(m.digest):
             return self.drop(member, fault, now)
-        self._heard_of(member, current, node, now)
-        current.book.give_up_all(member.incarnation, m.shard)
-        opinion: Opinion[Any] = Opinion(member.incarnation, member.name, m.attempt, m.result, None, m.tensor)
-        return self._found(current, node, opinion, lambda: m.result)
+        return self._take(member, current, node, opinion, now)
 
     def progress(self, member: Member, m: Progress, now: float) -> list[CoordinatorAction]:
-        """The worker moves. What it has said before, or was not asked in this round, does not renew its leases."""
-        current = self._course.round
+        """The worker moves. A repetition, or news of what it was not asked for, does not renew its leases."""
+        current = self._training.round
         asked = current is not None and m.step == current.step and m.first < current.book.shards
         if current is None or not asked or not current.book.news(member.incarnation, m.first, done=m.done > 0):
             self.counters.late += 1
@@ -157,103 +122,62 @@ class Work:
             current.pace.observe(member.incarnation, current.book.finished_one(member.incarnation, now))
         return []
 
-    def _heard_of(self, member: Member, current: Round, node: Node, now: float) -> None:
-        """Ends what the worker held of the node and renews the rest."""
-        book = current.book
-        news = [shard for shard in range(*node) if book.news(member.incarnation, shard, done=True)]
-        answered = book.answered(member.incarnation, node)
-        if news or answered or book.free(node):  # what it has sent before proves nothing
-            current.pace.observe(member.incarnation, book.finished_one(member.incarnation, now))
-            book.renew(member.incarnation, now)
+    def _take(
+        self, member: Member, current: Round, node: Node, opinion: Opinion[Any], now: float
+    ) -> list[CoordinatorAction]:
+        """A valid result of the open round. One that contradicts the result that counts starts the round over."""
+        if current.heard(member.incarnation, node, now):
             member.forgive()
-        for over in answered:
-            current.lease.observe(now - over.since, over.node.size)
-        current.deaths.done(range(*node))
-
-    def _found(
-        self, current: Round, node: Node, opinion: Opinion[Any], digest: Callable[[], str]
-    ) -> list[CoordinatorAction]:
-        """A valid result, whatever it is: it counts, or is compared, or starts a doubt."""
-        doubtful = set(current.jury.doubtful).intersection(range(*node))
-        if not current.book.free(node):
-            return self._compare(current, node, opinion, digest)
-        if opinion.fault and not doubtful:
-            current.jury.doubt(range(*node))  # of a sum: each of its shards; of a shard: this one
-            doubtful = set(range(*node))
-        if node.size > 1 and doubtful:
-            self.counters.duplicate += 1  # its shards are to be found one by one
-        elif doubtful:
-            self.counters.duplicate += not current.jury.hear(node.first, replace(opinion, digest=digest()))
-        else:
-            current.accept(node, opinion)
-        return []
-
-    def _compare(
-        self, current: Round, node: Node, opinion: Opinion[Any], digest: Callable[[], str]
-    ) -> list[CoordinatorAction]:
-        """The second result of shards that are done: a free audit, where it is one of the very same node."""
-        self.counters.duplicate += 1
-        found = self._contradiction(current.firsts.get(node), opinion, digest)
+        if opinion.value is None:  # NonFinite: the worker will not send the node that the shard was to be a part of
+            current.book.give_up_all(member.incarnation, node.first)
+        found: Sequence[Opinion[Any]] = current.take(node, opinion, self.counters)
         if not found:
             return []
-        self._course.begin_anew(node, found)
+        self._training.start_over(node, found)
         names = f"workers {found[0].name} and {opinion.name} found different bits in {node} of {current.title}"
-        return [Tell(Notice("warning", f"{names}: it is computed again, and whoever is wrong will be named"))]
+        return [Tell(Notice("warning", f"{names}: it is computed again, and the one that is wrong will be named"))]
 
-    def _late(
-        self, m: NodeDone | NonFinite, node: Node, opinion: Opinion[Any], digest: Callable[[], str], now: float
-    ) -> list[CoordinatorAction]:
-        """A result of a step that is applied: where another worker's was taken, and is still known, it is compared."""
+    def _late(self, m: NodeDone | NonFinite, node: Node, opinion: Opinion[Any], now: float) -> list[CoordinatorAction]:
+        """A result of a step that is applied. Where another worker's result counted and is known, it is compared."""
         self.counters.late += 1
-        past = self._course.past
+        past = self._training.past
         first = None if past is None else past.first(m.step, m.digest, node)
-        found = self._contradiction(first, opinion, digest)
+        found = contradiction(first, opinion, self.counters)
         if not found:
             return []
         self.counters.disputed += 1
         names = f"workers {found[0].name} and {opinion.name} found different bits in {node} of step {m.step + 1}"
-        text = f"{names}, which is applied: it is taken back, and whoever is wrong will be named"
+        text = f"{names}, which is applied: it is taken back, and the one that is wrong will be named"
         actions: list[CoordinatorAction] = [Tell(Notice("warning", text))]
-        for worker in self._members.ready():  # nothing they hold or have sent is of any use: they say Hello anew
-            actions.append(Send(worker.peer, WhoAreYou(self._course.job.term)))
+        for worker in self._members.ready():  # what they hold or have sent is of no use: they say Hello again
+            actions.append(Send(worker.peer, WhoAreYou(self._training.job.term)))
             gone = Gone(worker.peer, "it starts over, because a step was taken back", shards_suspect=False)
             actions += self.remove(worker, gone, now)
-        return actions + self._course.take_back(node, found)
-
-    def _contradiction(
-        self, first: Opinion[Any] | None, opinion: Opinion[Any], digest: Callable[[], str]
-    ) -> list[Opinion[Any]]:
-        """Both, where another worker had found other bits of the same node; nothing where they agree or cannot say."""
-        if first is None or first.incarnation == opinion.incarnation:
-            return []
-        known = replace(opinion, digest=digest())
-        if known.digest == first.digest:
-            self.counters.agreed += 1
-            return []
-        return [first, known]
+        return actions + self._training.take_back(node, found)
 
     # --- what they are given
 
     def go_on(self, now: float) -> list[CoordinatorAction]:
-        """Takes what is settled, applies what is complete, gives whatever there is to do."""
+        """Carries out verdicts, applies the round when it is complete, and gives the workers what there is to do."""
         actions = self._condemn(now)
-        while self._course.ending is None:
-            current = self._course.round
+        while self._training.ended is None:
+            current = self._training.round
             assert current is not None
             settled = self._settle(current, now)
             if settled is not None:
                 actions += settled
             elif current.book.complete:
-                actions += self._complete(current, now)
+                current.close([m.incarnation for m in self._members.ready()], now)
+                actions += self._training.complete()
             else:
                 return actions + self._serve(current, now)
         return actions
 
     def _settle(self, current: Round, now: float) -> list[CoordinatorAction] | None:
-        """The first verdict there is; None: there is none."""
+        """Carries out the first verdict; None: there is none."""
         if not current.jury.doubtful:
             return None
-        witnesses = self._dispatch(current, now).witnesses
+        witnesses = self._look(current, now).witnesses
         for shard in current.jury.doubtful:
             verdict = current.jury.verdict(shard, len(witnesses))
             if verdict is not None:
@@ -273,40 +197,48 @@ class Work:
             names = [n for n in current.jury.names(verdict.shard) if n not in {wrong.name for wrong in verdict.wrong}]
             again = f" ({' and '.join(names)} computed the same)" if verdict.confirmed else ""
             place = f"{current.title}, shard {verdict.shard}: {right.fault} is not finite"
-            return [*actions, *self._course.diverged(f"{place}{again}")]
+            return [*actions, *self._training.diverged(f"{place}{again}")]
         self.counters.agreed += verdict.confirmed
         self.counters.unaudited += not verdict.confirmed
         current.jury.close(verdict.shard)
         current.accept(Node(verdict.shard, verdict.shard + 1), right)
         return actions
 
-    def _complete(self, current: Round, now: float) -> list[CoordinatorAction]:
-        busy = current.book.holders()
-        for holder in busy:
-            current.pace.at_least(holder, now - current.book.moved(holder))
-        for member in self._members.ready():
-            if not current.book.was_used(member.incarnation):
-                current.pace.rested(member.incarnation)
-        return self._course.completed()
+    def _quarantine(self, wrong: Opinion[Any], verdict: Verdict[Any], now: float) -> list[CoordinatorAction]:
+        """Two workers agree on other bits than this one found: its process is not admitted again."""
+        current, right = self._training.round, verdict.right
+        assert current is not None
+        self.counters.quarantined += 1
+        reason = (
+            f"it found {wrong.digest[:12]} in shard {verdict.shard} of {current.title}, worker {right.name} "
+            f"{right.digest[:12]}{', twice confirmed' if verdict.confirmed else ''}: this machine computes wrong bits"
+        )
+        told: list[CoordinatorAction] = [Tell(Notice("error", f"worker {wrong.name} is quarantined: {reason}"))]
+        self._members.expel(wrong.incarnation, reason)
+        member = self._members.by_incarnation(wrong.incarnation)
+        if member is None:
+            return told
+        return [*told, Send(member.peer, Reject(reason)), *self.drop(member, "quarantined", now, Change.WRONG_BITS)]
 
     def _condemn(self, now: float) -> list[CoordinatorAction]:
-        current = self._course.round
+        """Ends the run where too many workers died on the same shard."""
+        current = self._training.round
         guilty = None if current is None else current.deaths.condemned(now)
         if current is None or guilty is None:
             return []
         shard, names = guilty
         text = f"{current.title}, shard {shard}: workers {', '.join(names)} died computing it"
-        return self._course.abort(
+        return self._training.fail(
             Ended(DptrainError.exit_code, text), f"look at {current.samples_of(shard)}, and at the workers' logs"
         )
 
     def _serve(self, current: Round, now: float) -> list[CoordinatorAction]:
-        """The weights to everybody who lacks them, then work while there is some and somebody to take it."""
+        """Sends the weights to every worker that lacks them, then work while there is some and a worker to take it."""
         actions: list[CoordinatorAction] = []
         for member in self._members.ready():
             if not member.suspect:
                 actions += self._weights(member, current)
-        while (gift := self._dispatch(current, now).next()) is not None:
+        while (gift := self._look(current, now).next()) is not None:
             order = current.order(current.book.give(gift.member.incarnation, gift.node, now, gift.terms))
             actions += [*self._weights(gift.member, current), Send(gift.member.peer, order)]
             holder, apart = self._members.by_incarnation(gift.shared), current.apart(gift.node)
@@ -314,9 +246,7 @@ class Work:
                 actions.append(Send(holder.peer, apart))
         return actions
 
-    def _dispatch(self, current: Round, now: float) -> Dispatch:
-        book, apart = current.book, (*current.jury.doubtful, *current.deaths.suspicious)
-        book.aside = {shard for shard in apart if book.free(Node(shard, shard + 1))}
+    def _look(self, current: Round, now: float) -> Dispatch:
         return Dispatch(current, self._members.ready(), now)
 
     def _weights(self, member: Member, current: Round) -> list[CoordinatorAction]:
@@ -329,13 +259,13 @@ class Work:
     # --- time
 
     def wake_at(self, now: float) -> float | None:
-        """When a worker will be late while another one is idle; None: that cannot happen."""
-        current = self._course.round
-        return None if current is None else self._dispatch(current, now).wake_at()
+        """When a worker will be late while another one is idle; None: never."""
+        current = self._training.round
+        return None if current is None else self._look(current, now).wake_at()
 
     def expire(self, now: float) -> list[CoordinatorAction]:
-        """Whoever has been silent for too long is a suspect, and what it held is open again."""
-        current = self._course.round
+        """A worker that has been silent for too long is a suspect, and what it held is open again."""
+        current = self._training.round
         assert current is not None
         actions: list[CoordinatorAction] = []
         struck: dict[int, Member] = {}
@@ -354,20 +284,15 @@ class Work:
 
     def validate(self, now: float) -> None:
         """Asserts what must hold between any two events."""
-        current = self._course.round
+        current = self._training.round
         assert current is not None
-        assert current.step == self._course.state.step
+        assert current.step == self._training.state.step
         assert not current.book.complete, "a complete round was not applied"
-        current.book.validate(IN_FLIGHT)
+        current.book.validate(IN_FLIGHT, current.aside)
         current.validate()
         ready = {m.incarnation: m for m in self._members.ready()}
         assert all(current.book.live(m.incarnation) == 0 for m in self._members.all() if not m.ready)
-        assert current.book.holders() <= ready.keys(), "work held by nobody"
-        assert self._dispatch(current, now).next() is None, "a worker is idle while there is work for it"
+        assert current.book.holders() <= ready.keys(), "work held by a worker that is gone"
+        assert self._look(current, now).next() is None, "a worker is idle while there is work for it"
         for incarnation in current.book.holders():
             assert ready[incarnation].has == (current.step, current.params.digest), "work without its weights"
-
-
-def _unasked(current: Round, member: Member, node: Node, what: str) -> str:
-    """Why this answer is none: nobody has asked for it; "" where somebody has."""
-    return "" if current.book.was_asked(member.incarnation, node) else f"{what}, which it was not asked for"

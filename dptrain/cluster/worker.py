@@ -36,7 +36,7 @@ from dptrain.cluster.events import (
     WorkerEvent,
 )
 from dptrain.cluster.holding import Holding
-from dptrain.cluster.members import layout_fault
+from dptrain.cluster.job import layout_fault
 from dptrain.cluster.messages import (
     Admitted,
     Assign,
@@ -425,10 +425,7 @@ class Worker:
                     index=task.index,
                     attempt=attempt,
                     digest=params.digest,
-                    samples=score.samples,
-                    hits=score.hits,
-                    hits5=score.hits5,
-                    loss=score.loss,
+                    result=score,
                 )
             )
         ]

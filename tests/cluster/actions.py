@@ -3,10 +3,7 @@
 from dataclasses import fields, replace
 
 from dptrain.cluster.events import Ignore, Send
-from dptrain.cluster.messages import Assign, NodeDone
-from dptrain.model import ShardResult
-
-RESULT = {item.name for item in fields(ShardResult)}
+from dptrain.cluster.messages import Assign
 
 
 def assigned(actions):
@@ -19,9 +16,9 @@ def assigned(actions):
 
 
 def altered(message, **changes):
-    """The message with other fields; those of a NodeDone's result are given by their own names."""
-    inner = {key: changes.pop(key) for key in RESULT & changes.keys()} if isinstance(message, NodeDone) else {}
-    if inner:
+    """The message with other fields; those of its result, if it carries one, are given by their own names."""
+    own = {item.name for item in fields(message)}
+    if inner := {key: changes.pop(key) for key in changes.keys() - own}:
         changes["result"] = replace(message.result, **inner)
     return replace(message, **changes)
 

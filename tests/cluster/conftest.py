@@ -46,7 +46,7 @@ class Lead:
     @property
     def weights(self):
         """The Params message of the current round, the very object that is sent."""
-        return self.machine._course.round.params
+        return self.machine._training.round.params
 
     def order(self, step, first, last, attempt, shards, alone=0):
         """The Assign message of the current round."""
@@ -108,7 +108,7 @@ class Lead:
 
     def held(self, name):
         """The nodes the worker has not answered."""
-        return [tuple(a.node) for a in self.machine._course.round.book._live[self.incarnation(name)]]
+        return [tuple(a.node) for a in self.machine._training.round.book._live[self.incarnation(name)]]
 
     def finish_step(self, *names):
         """They answer whatever they hold until the step is applied; returns the last actions: the next step's first."""
@@ -129,12 +129,9 @@ class Lead:
             index=order.index,
             attempt=order.attempt,
             digest=order.digest,
-            samples=result.samples,
-            hits=result.hits,
-            hits5=result.hits5,
-            loss=result.loss,
+            result=result,
         )
-        return self.say(name, replace(message, **changes))
+        return self.say(name, altered(message, **changes))
 
     def play(self, limit=10_000):
         """Lets one worker, "solo", carry the run to its end; returns all actions."""

@@ -4,14 +4,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dptrain.cluster.book import Book, Terms
 from dptrain.cluster.members import Lease
-from dptrain.cluster.round import Book, Terms
 from dptrain.cluster.tree import Node, is_node
 
 
 def choose(book: Book, holder: str, chunk: int) -> Node | None:
     """What Dispatch gives next."""
-    is_open = book.open
+    is_open = book.open()
     if not any(is_open):
         return None
     return book.open_sibling(holder, chunk, is_open) or book.untouched(chunk, is_open)
@@ -39,7 +39,7 @@ def test_whatever_happens_every_shard_is_done_in_the_end_and_never_held_twice(sh
             if node is not None:
                 assert node.size <= chunk
                 assert is_node(*node, shards)
-                assert all(book.open[slice(*node)])
+                assert all(book.open()[slice(*node)])
                 book.give(holder, node, now, Terms(5.0))
         book.validate(2)
         if book.complete:
@@ -68,7 +68,7 @@ def test_a_superseded_holder_may_still_answer_and_the_new_one_keeps_its_slot():
     book.fill(Node(0, 1), "a")
     assert (book.live("a"), book.live("b")) == (0, 1)
     assert book.give_up_all("b") == ()
-    assert book.open == [False, True]
+    assert book.open() == [False, True]
 
 
 def test_a_late_shard_may_be_held_twice_and_the_first_answer_frees_only_its_sender():
@@ -102,9 +102,8 @@ def test_news_are_about_what_a_worker_holds_and_are_none_the_second_time():
 
 def test_a_shard_set_aside_is_not_open():
     book = Book(2)
-    book.aside = {1}
-    assert book.open == [True, False]
-    assert choose(book, "a", 2) == Node(0, 1)
+    assert book.open({1}) == [True, False]
+    assert book.untouched(2, book.open({1})) == Node(0, 1)
 
 
 def test_renewal_starts_the_lease_anew():

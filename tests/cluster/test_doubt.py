@@ -95,7 +95,7 @@ def test_what_is_doubtful_stays_so_when_the_step_is_started_anew(lead):
     lead.say("b", lead.non_finite("b", 2))
     lead.done("a", 3, 4)
     lead.done("b", 3, 4, **wrong(lead, "b", 3, 4))
-    assert lead.machine._course.round.jury.doubtful == (2, 3)
+    assert lead.machine._training.round.jury.doubtful == (2, 3)
 
 
 def test_a_sum_that_overflowed_is_nobodys_opinion_of_one_of_its_shards(lead):
@@ -393,4 +393,4 @@ def test_scores_that_differ_are_counted_again(lead, change):
     lead.scored(quick, last, **change)
     actions = lead.scored(slow, last)
     assert "found different bits in shard 2 of the validation split" in named(actions)[0]
-    assert lead.machine._course.round.jury.doubtful == (2,)
+    assert lead.machine._training.round.jury.doubtful == (2,)

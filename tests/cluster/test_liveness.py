@@ -1,6 +1,7 @@
 """Workers that go, are silent, come back; leases. Events in, whole lists of actions out."""
 
 from cluster.actions import assigned
+from dptrain.cluster.dispatch import Dispatch
 from dptrain.cluster.events import Child, Gone, Notice, Send, Tell, Tick, WorkerLost, WorkerSilent
 from dptrain.cluster.messages import Leave, Ping, Progress
 
@@ -204,3 +205,21 @@ def test_a_part_of_a_node_that_somebody_else_has_done_is_a_duplicate_and_the_res
     assert lead.machine.counters.duplicate == 1
     lead.done("b", 1, 2)
     assert lead.machine.state.step == 1
+
+
+def test_looking_for_work_to_give_changes_nothing(lead):
+    """Also looking at a worker that never got anything, and that would get a doubtful shard now."""
+    lead, other = lead(shards=4), lead(shards=4)
+    lead.join("a")
+    other.join("x")
+    lead.say("a", lead.non_finite("a", 0))
+    current, ready = lead.machine._training.round, lead.machine._members.ready() + other.machine._members.ready()
+
+    def everything():
+        return repr([vars(current.book), vars(current.jury), vars(current.deaths), ready])
+
+    before, look = everything(), Dispatch(current, ready, lead.now + 100.0)
+    assert look.next().member.name == "x"
+    look.wake_at()
+    lead.machine.wake_at(lead.now + 100.0)
+    assert everything() == before

@@ -141,7 +141,7 @@ def test_an_impossible_answer_costs_the_connection_and_changes_nothing(lead, cha
     assert drop.reason.startswith(text)
     assert lost == Tell(WorkerLost("a", drop.reason, (0, 1), 1))
     assert lead.machine.state.sha256() == before
-    assert lead.machine._course.round.tree.nodes() == ((2, 3),)
+    assert lead.machine._training.round.tree.nodes() == ((2, 3),)
 
 
 def test_work_before_admission_costs_the_connection(lead):

@@ -284,7 +284,8 @@ def test_scores_are_computed_with_the_weights_and_statistics_that_came_last(hand
     assert task.buffers is p.buffers
     assert hand.told(replace(wanted, attempt=1)) == [progress(4, 1)]
     s = hand.toy.compute(task)
-    assert hand.computed(task) == [Reply(EvaluationDone(T, ME, 4, "test", 1, 1, p.digest, 8, s.hits, s.hits5, s.loss))]
+    assert s.samples == 8
+    assert hand.computed(task) == [Reply(EvaluationDone(T, ME, 4, "test", 1, 1, p.digest, s))]
     assert hand.computed(task) == []
 
 

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
+from dptrain.cluster.book import Book
 from dptrain.cluster.events import Evaluated, Notice, StepDone, WorkerLost
-from dptrain.cluster.round import Book
 from simulation import histories as soak
 from simulation.actors import FAULTS, Disk, Scenario, mixed
 from simulation.faults import Simulation

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cluster.actions import altered
 from dptrain.cluster.coordinator import Coordinator
 from dptrain.cluster.events import (
     Ended,
@@ -72,9 +73,7 @@ class Solo:
         p = self._params
         if isinstance(m, Evaluate):
             s = score(p.params, p.buffers, f"{m.split} {m.index}", m.stop - m.start)
-            return EvaluationDone(
-                1, NAME, m.step, m.split, m.index, m.attempt, m.digest, s.samples, s.hits, s.hits5, s.loss
-            )
+            return EvaluationDone(1, NAME, m.step, m.split, m.index, m.attempt, m.digest, s)
         leaves = [gradient(p.params, m.step, i, len(self.toy.sampler.shard(m.step, i))) for i in range(m.first, m.last)]
         while len(leaves) > 1:  # assigned nodes have a power of two of shards here
             leaves = [left.combine(right) for left, right in zip(leaves[::2], leaves[1::2], strict=True)]
@@ -262,7 +261,7 @@ def test_of_validations_that_are_equally_good_the_first_one_stays_the_best():
     class Tied(Solo):
         def _answer(self, m):
             answer = super()._answer(m)
-            return replace(answer, hits=1, hits5=1) if isinstance(m, Evaluate) else answer
+            return altered(answer, hits=1, hits5=1) if isinstance(m, Evaluate) else answer
 
     solo = Tied(Toy(steps_per_epoch=2, epochs=3)).join().run()
     assert [r.best for r in solo.story if isinstance(r, Evaluated)] == [True, False, False, False]
@@ -315,7 +314,7 @@ def test_a_worker_that_joins_during_an_evaluation_takes_part_in_it():
 def test_an_impossible_score_costs_the_connection(change, text):
     solo = Solo(Toy(shards=1, steps_per_epoch=1, epochs=1)).join().run(answers=1)
     order = next(a.message for a in solo.actions if isinstance(a, Send) and isinstance(a.message, Evaluate))
-    message = replace(solo._answer(order), **change)
+    message = altered(solo._answer(order), **change)
     before = len(solo.actions)
     solo.feed(Received(b"p", message))
     assert solo.actions[before].reason == text
