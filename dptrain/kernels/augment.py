@@ -65,7 +65,7 @@ def flip_vertical(images: U8, words: U32, out: U8) -> None:
 
 @kernel
 def cutout(images: U8, words: U32, side: int, fill: int, out: U8) -> None:
-    """Paints a square over each image; its middle is any pixel, equally likely, so it may hang over the edge."""
+    """Fills a square in each image. Its middle is any pixel, equally likely, so it may reach over the edge."""
     n, h, w, c = images.shape
     flat, target = images.reshape(n, h * w * c), out.reshape(n, h * w * c)
     for i in range(n):
@@ -79,7 +79,7 @@ def cutout(images: U8, words: U32, side: int, fill: int, out: U8) -> None:
 
 @kernel
 def contrast(images: U8, words: U32, percent: int, out: U8) -> None:
-    """Stretches or squeezes all values about the image's own mean, by a factor in 1 +- percent / 100."""
+    """Multiplies the distance of all values from the image's own mean by a factor in 1 +- percent / 100."""
     n, h, w, c = images.shape
     size = h * w * c
     flat, target = images.reshape(n, size), out.reshape(n, size)
@@ -99,7 +99,7 @@ def contrast(images: U8, words: U32, percent: int, out: U8) -> None:
 
 @kernel
 def tint(images: U8, words: U32, amount: int, out: U8) -> None:
-    """Adds to each channel a whole number in -amount ... amount, each equally likely. At most 4 channels."""
+    """Adds a whole number to each channel, each of -amount ... amount equally likely. At most 4 channels."""
     n, _, _, c = images.shape
     offsets = np.empty(c, np.int64)
     for i in range(n):
@@ -136,7 +136,7 @@ def _add(image: U8, offsets: I64, out: U8) -> None:
 
 @kernel
 def noise(images: U8, words: U32, strengths: tuple[int, int, int], out: U8) -> None:
-    """One of three kinds for each image, equally likely among those whose strength is not 0; the form of augment."""
+    """Adds one of three kinds of noise to each image, equally likely among those whose strength is not 0."""
     n, h, w, c = images.shape
     size = h * w * c
     flat, target = images.reshape(n, size), out.reshape(n, size)
@@ -168,7 +168,7 @@ def _salt(x: U8, draws: U32, cut: int, out: U8) -> None:
 
 @kernel
 def _spread(x: U8, draws: U32, scales: tuple[int, int], out: U8) -> None:
-    """Deviate times (scales[0] + value * scales[1] / 2^16); one of the two is 0, so one rounding is left out."""
+    """Adds a normal deviate times (scales[0] + value * scales[1] / 2^16). One of the scales is 0."""
     for j in range(x.size):
         draw = (np.int64(draws[j >> 1]) >> (16 * (j & 1))) & 0xFFFF
         z = np.int64(QUANTILES[draw >> (16 - BITS)])

@@ -34,6 +34,6 @@ def descend(
 ) -> None:
     """g += decay * p;  v = momentum * v + g;  p -= lr * (g + momentum * v if nesterov else v). In place, g is kept.
 
-    All arrays (n,); without `decay`, or without `velocity`, where these are empty.
+    All arrays are (n,). An empty `decay` or `velocity` leaves out its term.
     """
     _descend(params, np.require(gradient, requirements=["C", "W"]), velocity, decay, lr, momentum, nesterov)

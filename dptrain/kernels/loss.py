@@ -81,7 +81,7 @@ def probabilities(logits: F32) -> F64:
 
 @twin(reference.ranks)
 def ranks(logits: F32, labels: I64) -> I64:
-    """How many classes score above the right one (an equal score at a lower class number counts as above): (n,)."""
+    """The number of classes that score above the right one, (n,). Equal scores of lower classes count as above."""
     out = np.empty(len(labels), np.int64)
     _ranks(logits, labels, out)
     return out

@@ -50,7 +50,7 @@ _M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 _W0, _W1 = np.uint32(0x9E3779B9), np.uint32(0xBB67AE85)
 _HALF = np.uint64(32)
 _LOW = 0xFFFFFFFF
-_ZERO = cast(int, np.int64(0))  # a literal 0 as an argument would be compiled for once more
+_ZERO = cast(int, np.int64(0))  # a literal 0 has a type of its own, which would cause another compilation
 
 
 @kernel

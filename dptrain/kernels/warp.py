@@ -19,7 +19,7 @@ from dptrain.types import F64, I64, U8, U32
 
 I32: TypeAlias = NDArray[np.int32]
 
-STEPS = 16  #: angles in a degree
+STEPS = 16  #: angles per degree
 TAPS = 13  #: of the Gaussian; the predecessors' kernel_dim
 _PI = float.fromhex("0x1.921fb54442d18p+1")
 
@@ -42,7 +42,7 @@ SINES: I64 = np.rint(_RADIANS * _series(_RADIANS, 1) * 65536).astype(np.int64)
 
 @cache
 def gaussian(sigma: int) -> I64:
-    """TAPS weights in units of 1/4096, symmetric, summing to 4096; sigma in pixels. Read only by convention."""
+    """TAPS weights in units of 1/4096, symmetric, with sum 4096; sigma in pixels. Do not write to it: it is cached."""
     distance = np.arange(TAPS, dtype=np.float64) - TAPS // 2
     weights = elementary.exp(distance * distance / (-2.0 * sigma * sigma))
     total = 0.0
@@ -55,7 +55,7 @@ def gaussian(sigma: int) -> I64:
 
 @kernel
 def _pixel(image: U8, place: tuple[np.int64, np.int64], fill: int, out: U8, at: int) -> None:
-    """Bilinear: the values at one place, in 1/256 pixels, go to out[at, :]; outside the image all is `fill`."""
+    """Writes the values at one place, in 1/256 pixels, to out[at, :], as `sample` does."""
     h, w, c = image.shape
     y, x = place
     row, column = y >> 8, x >> 8
@@ -81,7 +81,7 @@ def _pixel(image: U8, place: tuple[np.int64, np.int64], fill: int, out: U8, at: 
 
 @kernel
 def sample(image: U8, y: I64, x: I64, fill: int) -> U8:
-    """Bilinear: the values at (y, x), arrays of 1/256 pixels; outside the image all is `fill`."""
+    """The values at (y, x), in 1/256 pixels, by bilinear interpolation. Outside the image the value is `fill`."""
     out = np.empty((y.size, image.shape[2]), np.uint8)
     for at in range(y.size):
         _pixel(image, (y.flat[at], x.flat[at]), fill, out, at)
@@ -90,7 +90,7 @@ def sample(image: U8, y: I64, x: I64, fill: int) -> U8:
 
 @kernel
 def rotate(images: U8, words: U32, limit: int, fill: int, out: U8) -> None:
-    """Turns an image about its middle by -limit ... limit degrees (+ is anticlockwise), each 1/16 equally likely."""
+    """Turns an image about its middle by -limit ... limit degrees, in steps of 1/16; + is anticlockwise."""
     n, h, w, c = images.shape
     target = out.reshape(n, h * w, c)
     for i in range(n):
@@ -110,7 +110,7 @@ def rotate(images: U8, words: U32, limit: int, fill: int, out: U8) -> None:
 
 @kernel
 def elastic(images: U8, words: U32, alpha: int, weights: I64, fill: int, out: U8) -> None:
-    """Each pixel comes from a place off by alpha times a smoothed random field; weights: `gaussian(sigma)`."""
+    """Moves each pixel by alpha times a smoothed random field. weights: those of `gaussian(sigma)`."""
     n, h, w, c = images.shape
     target = out.reshape(n, h * w, c)
     height, width = h + TAPS - 1, w + TAPS - 1

@@ -43,7 +43,7 @@ def flip_vertical(images: U8, words: U32, out: U8) -> None:
 
 
 def cutout(images: U8, words: U32, side: int, fill: int, out: U8) -> None:
-    """Paints a square over each image; its middle is any pixel, equally likely, so it may hang over the edge.
+    """Fills a square in each image. Its middle is any pixel, equally likely, so it may reach over the edge.
 
     Source: DeVries and Taylor, "Improved regularization of convolutional neural networks with cutout", 2017, 3.1.
     """
@@ -55,7 +55,7 @@ def cutout(images: U8, words: U32, side: int, fill: int, out: U8) -> None:
 
 
 def contrast(images: U8, words: U32, percent: int, out: U8) -> None:
-    """Stretches or squeezes all values about the image's own mean, by a factor in 1 +- percent / 100.
+    """Multiplies the distance of all values from the image's own mean by a factor in 1 +- percent / 100.
 
     The factors are the multiples of 1/4096 in there, equally likely; the mean is rounded to a whole number.
     """
@@ -67,7 +67,7 @@ def contrast(images: U8, words: U32, percent: int, out: U8) -> None:
 
 
 def tint(images: U8, words: U32, amount: int, out: U8) -> None:
-    """Adds to each channel a whole number in -amount ... amount, each equally likely. At most 4 channels."""
+    """Adds a whole number to each channel, each of -amount ... amount equally likely. At most 4 channels."""
     for i, image in enumerate(images):
         offsets = [bounded(int(word), 2 * amount + 1) - amount for word in words[i, : image.shape[-1]]]
         out[i] = np.clip(image.astype(np.int64) + offsets, 0, 255)
@@ -82,7 +82,7 @@ def shift(images: U8, words: U32, matrix: I64, out: U8) -> None:
 
 
 def noise(images: U8, words: U32, strengths: tuple[int, int, int], out: U8) -> None:
-    """One of three kinds for each image, equally likely among those whose strength is not 0; the form of augment.
+    """Adds one of three kinds of noise to each image, equally likely among those whose strength is not 0.
 
     strengths: salt-and-pepper, the percentage of values that become 0 or 255, both equally often; gaussian, the
     standard deviation that is added; speckle, the standard deviation as a percentage of the value itself.

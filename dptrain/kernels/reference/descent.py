@@ -12,7 +12,7 @@ def descend(
 ) -> None:
     """g += decay * p;  v = momentum * v + g;  p -= lr * (g + momentum * v if nesterov else v). In place, g is kept.
 
-    All arrays (n,); without `decay`, or without `velocity`, where these are empty. Every operation rounds each
+    All arrays are (n,). An empty `decay` or `velocity` leaves out its term. Every operation rounds each
     element to float32 once, in the order of the formula.
     """
     change = gradient + params * decay if decay.size else gradient

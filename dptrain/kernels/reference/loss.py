@@ -25,7 +25,7 @@ def probabilities(logits: Floats) -> F64:
 
 
 def ranks(logits: Floats, labels: I64) -> I64:
-    """How many classes score above the right one (an equal score at a lower class number counts as above): (n,)."""
+    """The number of classes that score above the right one, (n,). Equal scores of lower classes count as above."""
     own = np.take_along_axis(logits, labels[:, None], 1)
     lower = np.arange(logits.shape[1])[None, :] < labels[:, None]
     above = ~(logits <= own) | ((logits == own) & lower)  # NaN scores count as above: never a hit by accident

@@ -14,7 +14,7 @@ from dptrain.types import I64, U8, U32
 
 
 def sample(image: U8, y: I64, x: I64, fill: int) -> U8:
-    """Bilinear: the values at (y, x), arrays of 1/256 pixels; outside the image all is `fill`."""
+    """The values at (y, x), in 1/256 pixels, by bilinear interpolation. Outside the image the value is `fill`."""
     h, w, _ = image.shape
     out = np.full((*y.shape, image.shape[2]), 1 << 15, np.int64)
     for down in (0, 1):
@@ -29,7 +29,7 @@ def sample(image: U8, y: I64, x: I64, fill: int) -> U8:
 
 
 def rotate(images: U8, words: U32, limit: int, fill: int, out: U8) -> None:
-    """Turns an image about its middle by -limit ... limit degrees (+ is anticlockwise), each 1/16 equally likely."""
+    """Turns an image about its middle by -limit ... limit degrees, in steps of 1/16; + is anticlockwise."""
     _, h, w, _ = images.shape
     dy, dx = (2 * a - (size - 1) for a, size in zip(np.mgrid[:h, :w].astype(np.int64), (h, w), strict=True))
     for i, image in enumerate(images):
@@ -41,7 +41,7 @@ def rotate(images: U8, words: U32, limit: int, fill: int, out: U8) -> None:
 
 
 def elastic(images: U8, words: U32, alpha: int, weights: I64, fill: int, out: U8) -> None:
-    """Each pixel comes from a place off by alpha times a smoothed random field; weights: `gaussian(sigma)`.
+    """Moves each pixel by alpha times a smoothed random field. weights: those of `gaussian(sigma)`.
 
     The field, larger than the image by TAPS // 2 on every side, is -1, 0 or 1 (85, 86 and 85 of the 256 values of a
     byte; the first two words key the stream), one for y and one for x, and is smoothed along x, then along y.
