@@ -29,7 +29,10 @@ def sample(image: U8, y: I64, x: I64, fill: int) -> U8:
 
 
 def rotate(images: U8, words: U32, limit: int, fill: int, out: U8) -> None:
-    """Turns an image about its middle by -limit ... limit degrees, in steps of 1/16; + is anticlockwise."""
+    """Turns an image about its middle by -limit ... limit degrees, in steps of 1/16; + is anticlockwise.
+
+    All these angles are equally likely.
+    """
     _, h, w, _ = images.shape
     dy, dx = (2 * a - (size - 1) for a, size in zip(np.mgrid[:h, :w].astype(np.int64), (h, w), strict=True))
     for i, image in enumerate(images):
