@@ -26,7 +26,7 @@ from dptrain.optim.optimizer import make_optimizer
 from dptrain.optim.schedule import make_schedule
 from dptrain.processes.children import Children, ChildSpec
 from dptrain.processes.coordinator_loop import Crew, Recorder, run_coordinator
-from dptrain.processes.inprocess import Hand, InProcessHub, WorkerThreads
+from dptrain.processes.inprocess import InProcessHub, WorkerThread, WorkerThreads
 from dptrain.processes.stopping import Preparation, StopSignals
 from dptrain.runs.texts import count, networks
 from dptrain.settings import DeploymentConfig, identity, identity_json
@@ -139,13 +139,13 @@ def threads(deployment: DeploymentConfig) -> int:
     return deployment.threads or len(os.sched_getaffinity(0))
 
 
-def _hands(deployment: DeploymentConfig) -> list[Hand]:
+def _hands(deployment: DeploymentConfig) -> list[WorkerThread]:
     hands = []
     for number in range(threads(deployment)):
         name, incarnation = f"t{number}", secrets.token_hex(16)
         hello = Hello(PROTOCOL, incarnation, name, os.getpid(), isa.NUMERICS, isa.level())
         computer = RunComputer(deployment.data_dir, networks=deployment.networks)
-        hands.append(Hand(name, incarnation, Worker(hello), computer))
+        hands.append(WorkerThread(name, incarnation, Worker(hello), computer))
     return hands
 
 

@@ -1,4 +1,4 @@
-"""Turns sockets, processes, signals and the clock into events for the coordinator, and carries out its actions."""
+"""The coordinator's event loop: makes events of sockets, processes, signals and the clock, and carries out actions."""
 
 from __future__ import annotations
 
@@ -31,66 +31,66 @@ TICK = 0.25  #: seconds
 
 
 class Recorder(Protocol):
-    """Takes what the coordinator has to say, and its checkpoints: `dptrain.runs.recorder.Recorder`."""
+    """Takes the reports and checkpoints of the coordinator: `runs.recorder`; in memory: `api.soundness`."""
 
     def tell(self, report: Report) -> None:
         """Records and shows a report."""
         ...
 
-    def checkpoint(self, state: TrainingState, best: bool) -> None:  # noqa: FBT001  # the coordinator's action has it so
+    def checkpoint(self, state: TrainingState, best: bool) -> None:  # noqa: FBT001  # as in the action SaveCheckpoint
         """Writes the state as it is now."""
         ...
 
 
 class Crew(Protocol):
-    """The workers this process has started: processes (`children`) or threads (`threads`)."""
+    """The workers this process has started: processes (`children`) or threads (`inprocess`)."""
 
     @property
     def filenos(self) -> Sequence[int]:
-        """Readable when somebody has ended."""
+        """Readable when a worker has ended."""
         ...
 
     def exits(self) -> list[Gone]:
-        """Who has ended since the last call; whoever may be started again is, in time. Never blocks."""
+        """The workers that have ended since the last call. Also restarts workers when that is due. Never blocks."""
         ...
 
     @property
     def failure(self) -> tuple[int, str] | None:
-        """Exit code and reason, when nobody of the crew is left, nor will be again."""
+        """Exit code and reason, once no worker is left and none will be started again."""
         ...
 
     @property
     def last_words(self) -> list[str]:
-        """What whoever is the cause of `failure` has written last."""
+        """The last log lines of the worker that is the cause of `failure`."""
         ...
 
 
 def run_coordinator(
     machine: Coordinator, link: CoordinatorLink, recorder: Recorder, stop: StopSource, crew: Crew | None = None
 ) -> Ended:
-    """Until the machine has finished, and nobody is parting.
+    """Runs the machine until it has ended and every member has heard of it, or has had its time to.
 
-    Does not close anything; an exception leaves everything to the caller as well.
+    Closes nothing; after an exception the caller closes everything as well.
     """
     loop = _Loop(machine, link, recorder)
     next_tick = 0.0
     failed = False
     while True:
-        finish = loop.work_off()
-        if finish is not None:
+        ended = loop.work_off()
+        if ended is not None:
             loop.part(stop)
-            return finish
+            return ended
         watch = (*stop.filenos, *(crew.filenos if crew else ()))
         now = time.monotonic()
         next_tick = min(next_tick, machine.wake_at(now) or next_tick)
         loop.read(next_tick - now, watch)
         request = stop.take()
         if request is not None:
-            recorder.tell(Notice("info", f"{request.reason}: stopping, with a checkpoint of what is applied"))
+            recorder.tell(Notice("info", f"{request.reason}: stopping; a checkpoint of the applied steps is written"))
             loop.add([request])
         if crew is not None:
             loop.add(crew.exits())
-            if crew.failure is not None and not failed and not loop.waiting:  # first what led to it is told
+            if crew.failure is not None and not failed and not loop.waiting:  # its causes are reported before it
                 failed = True
                 code, reason = crew.failure
                 recorder.tell(Notice("error", reason, final=True))
@@ -103,35 +103,35 @@ def run_coordinator(
 
 
 class _Loop:
-    """Events that wait, and what comes of them."""
+    """The queue of events, and the actions they lead to."""
 
     def __init__(self, machine: Coordinator, link: CoordinatorLink, recorder: Recorder) -> None:
         self._machine, self._link, self._recorder = machine, link, recorder
         self._events: deque[CoordinatorEvent] = deque()
-        self._gone: list[Gone] = []  #: whom nothing can be sent to any more; what they have said comes first
+        self._gone: list[Gone] = []  #: peers a send has failed to; what they sent before comes first
         self._traffic = link.traffic  #: as far as it is reported
 
     @property
     def waiting(self) -> bool:
-        """Whether there is anything to work off."""
+        """Whether events wait to be handled."""
         return bool(self._events or self._gone)
 
     def add(self, events: Sequence[CoordinatorEvent]) -> None:
         self._events.extend(events)
 
     def read(self, timeout: float, watch: Sequence[int] = ()) -> None:
-        """Adds what has come in; waits up to `timeout` seconds for it."""
+        """Adds what the link has received; waits up to `timeout` seconds for it."""
         gone, self._gone = self._gone, []
         self.add(self._link.poll(0.0 if gone else timeout, watch))
         self.add(gone)
 
     def part(self, stop: StopSource) -> None:
-        """Waits until everybody has heard that the run is over, or somebody wants no waiting.
+        """Waits until every member has heard that the run is over, or until a second request to stop.
 
-        libzmq's linger does not see to it: closing a connection on which something is unread resets it, and what is on
+        libzmq's linger does not ensure it: closing a connection on which something is unread resets it, and what is on
         its way to the peer is lost (seen: one run of the tests of 30, on a busy machine).
         """
-        timeout = 0.0  # what has come in already is answered in any case
+        timeout = 0.0  # what has already come in is answered in any case
         while True:
             self.read(timeout, stop.filenos)
             self.add([Tick()])
@@ -141,10 +141,10 @@ class _Loop:
             timeout = TICK
 
     def work_off(self) -> Ended | None:
-        """Carries out what the waiting events lead to, in order; of one event, first what workers wait for."""
+        """Handles the waiting events in order. Of one event's actions, the messages workers wait for go first."""
         while self._events:
             actions = self._machine.handle(self._events.popleft(), time.monotonic())
-            for action in sorted(actions, key=lambda a: not isinstance(a, Send)):  # the state stays as it is
+            for action in sorted(actions, key=lambda a: not isinstance(a, Send)):
                 match action:
                     case Send(peer, message):
                         gone = self._link.send(peer, message)
@@ -164,7 +164,7 @@ class _Loop:
         return None
 
     def _tell(self, report: Report) -> None:
-        """Where nobody reads the output (`dptrain train | head`), the run ends as programs do, but in good order."""
+        """Once the reader of the output has gone (`dptrain train | head`), the run stops in good order."""
         try:
             self._recorder.tell(report)
         except BrokenPipeError:

@@ -1,4 +1,4 @@
-"""The workers of `--workers 0`: threads of this process over an in-process link."""
+"""The workers of `--workers 0`: threads of this process, and the queues that connect them with the coordinator."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from dptrain.processes.worker_loop import Computer, run_worker
 
 
 class InProcessHub:
-    """A `CoordinatorLink`; `InProcessLink(hub)` is the other end, one a worker thread."""
+    """A `CoordinatorLink` made of queues. The other end is an `InProcessLink(hub)` per worker thread."""
 
     endpoint = "this process"
-    traffic = (0, 0)  #: nothing leaves it
+    traffic = (0, 0)  #: bytes sent and received: none leave the process
 
     def __init__(self) -> None:
         self._wakeup = Wakeup()
@@ -38,7 +38,7 @@ class InProcessHub:
         self.woken = time.monotonic()
 
     def poll(self, timeout: float, watch: Sequence[int] = ()) -> list[Received | Gone]:
-        """Everything that has come in."""
+        """All messages that have come in, and the connections that have ended."""
         if not self._inbox:
             wait((self._wakeup.fileno(), *watch), timeout)
         self.woken = time.monotonic()
@@ -51,7 +51,7 @@ class InProcessHub:
         return events
 
     def send(self, peer: Peer, message: FromCoordinator) -> Gone | None:
-        """Into the worker's queue."""
+        """Puts the message itself into the worker's queue: no copy."""
         with self._lock:
             link = self._connections.get(peer)
         if link is None:
@@ -64,7 +64,7 @@ class InProcessHub:
         self._ignored.add(peer)
 
     def close(self, flush: float = 0.0) -> None:  # queues have nothing to flush
-        """Tells every worker that is still there, and whoever comes later."""
+        """Ends all connections; one that is opened later ends at once."""
         with self._lock:
             links, self._connections = list(self._connections.values()), {}
             self._closed = True
@@ -75,7 +75,7 @@ class InProcessHub:
     # --- for InProcessLink, from its thread
 
     def connect(self, link: InProcessLink) -> Peer | None:
-        """A new connection's name; None where the coordinator has gone."""
+        """The name of a new connection; None after `close`."""
         with self._lock:
             if self._closed:
                 return None
@@ -85,7 +85,7 @@ class InProcessHub:
             return peer
 
     def put(self, peer: Peer, event: Received | Gone) -> None:
-        """Into the coordinator's queue, unless the connection is closed."""
+        """Adds to the coordinator's queue, unless the connection is closed."""
         with self._lock:
             if peer not in self._connections:
                 return
@@ -114,7 +114,7 @@ class InProcessLink:
             self.put(Gone(THE_COORDINATOR, "the coordinator is gone"))
 
     def poll(self, timeout: float, watch: Sequence[int] = ()) -> list[Arrived | Gone]:
-        """Everything that has come in."""
+        """All messages that have come in, then the end of the connection."""
         if not self._inbox:
             wait((self._wakeup.fileno(), *watch), timeout)
         self._wakeup.clear()
@@ -124,20 +124,20 @@ class InProcessLink:
         return events
 
     def put(self, event: Arrived | Gone) -> None:
-        """For the hub, from its thread."""
+        """Called by the hub, on the coordinator's thread."""
         self._inbox.append(event)
         self._wakeup.set()
 
     def send(self, message: FromWorker) -> None:
-        """Into the coordinator's queue."""
+        """Adds to the coordinator's queue."""
         if self._peer is not None:
             self._hub.put(self._peer, Received(self._peer, message))
 
     def know(self, limits: Limits) -> None:
-        """Nothing to check: what arrives was never bytes."""
+        """Does nothing: messages here were never bytes, so no size is to be checked."""
 
     def shut(self, flush: float = 0.0) -> None:  # queues have nothing to flush
-        """Ends the connection; the coordinator is told."""
+        """Ends the connection and reports that to the coordinator."""
         if self._peer is not None:
             self._hub.put(self._peer, Gone(self._peer, "the worker has closed the connection"))
             self._peer = None
@@ -152,8 +152,8 @@ log = logging.getLogger("dptrain.worker")
 
 
 @dataclass(frozen=True, slots=True)
-class Hand:
-    """One worker of the crew. A computer, and the network in it, belongs to one thread."""
+class WorkerThread:
+    """What one thread runs. A computer, and the network in it, belongs to one thread."""
 
     name: str
     incarnation: str
@@ -164,15 +164,15 @@ class Hand:
 class WorkerThreads:
     """A `Crew` of threads. A context manager: leaving the block ends them all."""
 
-    def __init__(self, hub: InProcessHub, hands: Sequence[Hand]) -> None:
+    def __init__(self, hub: InProcessHub, threads: Sequence[WorkerThread]) -> None:
         self._hub = hub
-        self._hands = hands
-        self._stop = [StopFlag() for _ in hands]
+        self._threads = threads
+        self._stop = [StopFlag() for _ in threads]
         self._ended = Wakeup()
-        self._executor = ThreadPoolExecutor(len(hands), thread_name_prefix="worker")
-        self._lives: dict[str, Future[tuple[Ended, bool]]] = {}
-        self._told: set[str] = set()
-        self._last: Ended | None = None
+        self._executor = ThreadPoolExecutor(len(threads), thread_name_prefix="worker")
+        self._futures: dict[str, Future[tuple[Ended, bool]]] = {}
+        self._reported: set[str] = set()  #: names of the threads whose end `exits` has returned
+        self._last: Ended | None = None  #: of the thread that ended last
 
     def __enter__(self) -> WorkerThreads:
         return self
@@ -181,45 +181,48 @@ class WorkerThreads:
         self.stop()
 
     def start(self) -> None:
-        """Starts all of them."""
-        for hand, flag in zip(self._hands, self._stop, strict=True):
-            life = self._executor.submit(run_worker, hand.machine, InProcessLink(self._hub), hand.computer, flag, inf)
-            life.add_done_callback(lambda _: self._ended.set())
-            self._lives[hand.name] = life
+        """Starts all threads."""
+        for thread, flag in zip(self._threads, self._stop, strict=True):
+            future = self._executor.submit(
+                run_worker, thread.machine, InProcessLink(self._hub), thread.computer, flag, inf
+            )
+            future.add_done_callback(lambda _: self._ended.set())
+            self._futures[thread.name] = future
 
     @property
     def filenos(self) -> Sequence[int]:
-        """Readable when somebody has ended."""
+        """Readable when a thread has ended."""
         return (self._ended.fileno(),)
 
     def exits(self) -> list[Gone]:
-        """Who has ended since the last call. Raises what a worker has raised where its words are meant for people.
+        """The threads that have ended since the last call. Raises a DptrainError or MemoryError that ended one.
 
-        A bug, in a network of one's own for example, is logged, and ends this worker as it ends a process.
+        Any other exception is a bug, in your own network for example: it is logged and ends only this worker, as it
+        would end a worker process.
         """
         self._ended.clear()
         exits = []
-        for hand in self._hands:
-            if hand.name not in self._told and self._lives[hand.name].done():
-                self._told.add(hand.name)
-                self._last = _end_of(hand.name, self._lives[hand.name])
-                exits.append(Gone(Child(hand.name, hand.incarnation), f"ended: {self._last.reason}"))
+        for thread in self._threads:
+            if thread.name not in self._reported and self._futures[thread.name].done():
+                self._reported.add(thread.name)
+                self._last = _end_of(thread.name, self._futures[thread.name])
+                exits.append(Gone(Child(thread.name, thread.incarnation), f"ended: {self._last.reason}"))
         return exits
 
     @property
     def failure(self) -> tuple[int, str] | None:
-        """When all have ended."""
-        if self._last is None or len(self._told) < len(self._hands):
+        """Exit code and reason, once all threads have ended."""
+        if self._last is None or len(self._reported) < len(self._threads):
             return None
         return self._last.code, f"no worker is left: {self._last.reason}"
 
     @property
     def last_words(self) -> list[str]:
-        """None: a thread writes no log of its own."""
+        """Empty: a thread has no log of its own."""
         return []
 
     def stop(self) -> None:
-        """Lets each finish the shard it is computing."""
+        """Ends all threads; each finishes the shard it is computing."""
         for flag in self._stop:
             flag.set("the run is over")
         self._executor.shutdown(wait=True)
@@ -228,9 +231,9 @@ class WorkerThreads:
         self._ended.close()
 
 
-def _end_of(name: str, life: Future[tuple[Ended, bool]]) -> Ended:
-    error = life.exception()
+def _end_of(name: str, future: Future[tuple[Ended, bool]]) -> Ended:
+    error = future.exception()
     if error is None or isinstance(error, DptrainError | MemoryError) or not isinstance(error, Exception):
-        return life.result()[0]
-    log.error("worker %s has failed", name, exc_info=error)
+        return future.result()[0]
+    log.error("worker %s failed", name, exc_info=error)
     return Ended(DptrainError.exit_code, f"{type(error).__name__}: {' '.join(str(error).split())}")

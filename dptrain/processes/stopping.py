@@ -1,4 +1,8 @@
-"""Where the wish to stop comes from: signals, a launcher that has gone, another thread. What to do is the machine's."""
+"""Requests to stop: from signals, a launcher that has ended, another thread. The machines decide what follows.
+
+Also what a process does before it can stop in good order: a child waits for its launcher, and data is read and kernels
+are compiled on a thread that no signal interrupts.
+"""
 
 from __future__ import annotations
 
@@ -21,41 +25,58 @@ from dptrain.net.wakeup import Wakeup
 
 LAUNCHER = "--launcher"  #: flag of every child: the launcher's process id
 INCARNATION = "--incarnation"  #: flag of a worker: the 32 hex digits it signs with
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+ECHO = (
+    0.25  #: seconds; `timeout` signals the process and its group, a terminal and a launcher both: one request, not two
+)
 
 _PR_SET_PDEATHSIG = 1
+_GONE = "dptrain: the launcher has gone"
+_GLANCE = 0.1  #: seconds between looks at whether a signal came
+
+T = TypeVar("T")
+
+
+# --- a child and its launcher
 
 
 def die_with(launcher: int) -> None:
-    """From now on the kernel kills us when the launcher ends, however it ends; exits where it has ended already.
+    """From now on the kernel kills this process when the launcher ends. Exits if the launcher has ended already.
 
-    Its main thread must have started us: the kernel watches that thread. SIGINT is ignored from here on: at a Ctrl-C
-    the coordinator ends, and then ends its workers.
+    The launcher's main thread must have started this process: the kernel watches that thread. SIGINT is ignored from
+    here on: after Ctrl-C the coordinator stops, and ends its workers itself.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
     if os.getppid() != launcher:
-        sys.exit("dptrain: the launcher has gone")
+        sys.exit(_GONE)
 
 
 def wait_for(launcher: int) -> None:
-    """Until the launcher says that it is ready: a line on standard input. Exits where the launcher has gone instead.
+    """Waits for a line on standard input, which the launcher writes when it is ready. Exits if the launcher has ended.
 
-    What takes long and needs nobody, importing above all, is done before.
+    Slow work that does not need the launcher, above all imports, belongs before this call.
     """
     if launcher and not sys.stdin.buffer.readline():
-        sys.exit("dptrain: the launcher has gone")
+        sys.exit(_GONE)
 
 
-T = TypeVar("T")
+# --- before the coordinator polls
 
-_GLANCE = 0.1  #: seconds
+
+class Interrupted(BaseException):
+    """A signal came when there was nothing to finish first. Like KeyboardInterrupt, it is no Exception."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.exit_code = StopRequested(name).exit_code
 
 
 class Preparation:
-    """Reading data and compiling kernels. An exception that a signal raises must not unwind the compiler, which
-    swallows some, or is aborted in LLVM's callbacks (seen: exit codes 1 and -6).
+    """Reads data and compiles kernels on a thread. An exception that a signal raises must not unwind the compiler,
+    which swallows some, or is aborted in LLVM's callbacks (seen: exit codes 1 and -6).
     """
 
     def __init__(self) -> None:
@@ -63,13 +84,13 @@ class Preparation:
         self._over.set()
 
     def run(self, work: Callable[[], T]) -> T:
-        """What `work` returns or raises. Main thread only: what a signal's handler raises comes out of here."""
+        """Returns or raises what `work` does. Main thread only: what a signal handler raises comes out of here."""
         future: Future[T] = Future()
 
         def body() -> None:
             try:
                 future.set_result(work())
-            except BaseException as error:  # noqa: BLE001  # whatever it is, it belongs to who waits
+            except BaseException as error:  # noqa: BLE001  # every error belongs to the caller
                 future.set_exception(error)
             self._over.set()
 
@@ -80,7 +101,7 @@ class Preparation:
         return future.result()
 
     def leave(self, code: int) -> int:
-        """The exit code; does not come back, but ends the process, where the work still goes on."""
+        """Returns the exit code. While the work still goes on, it ends the process with that code instead."""
         if self._over.is_set():
             return code
         sys.stdout.flush()
@@ -88,32 +109,31 @@ class Preparation:
         os._exit(code)
 
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-ECHO = 0.25  #: seconds; `timeout` signals the process and its group, a terminal and a launcher both: one wish, not two
+# --- sources of requests
 
 
 class StopSource(Protocol):
-    """One thread asks it, after each poll."""
+    """One thread asks it after each poll: `StopSignals`, `StopFlag`."""
 
     @property
     def filenos(self) -> Sequence[int]:
-        """Readable when there may be something to take."""
+        """Readable when there may be a request."""
         ...
 
     def take(self) -> StopRequested | None:
-        """The wish to stop, once."""
+        """The request, once."""
         ...
 
 
 class StopFlag:
-    """Set by another thread."""
+    """A request from another thread."""
 
     def __init__(self) -> None:
         self._wakeup = Wakeup()
         self._reason = ""
 
     def set(self, reason: str) -> None:
-        """From any thread; the first reason counts."""
+        """From any thread. The first reason counts."""
         self._reason = self._reason or reason
         self._wakeup.set()
 
@@ -123,7 +143,7 @@ class StopFlag:
         return (self._wakeup.fileno(),)
 
     def take(self) -> StopRequested | None:
-        """None again after the first time."""
+        """The request; None after the first time."""
         if not self._reason:
             return None
         self._wakeup.clear()
@@ -131,26 +151,18 @@ class StopFlag:
         return StopRequested(reason)
 
     def close(self) -> None:
-        """Gives the descriptor back."""
+        """Closes the descriptor."""
         self._wakeup.close()
 
 
-class Interrupted(BaseException):
-    """A signal came where there is nothing to finish first. As KeyboardInterrupt, it is no Exception."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self.exit_code = StopRequested(name).exit_code
-
-
 class StopSignals:
-    """SIGINT, SIGTERM and SIGHUP while the block lasts; main thread only. A second SIGINT, unless it is the first one's
-    echo, raises KeyboardInterrupt.
+    """SIGINT, SIGTERM and SIGHUP while the block lasts. Main thread only. A second SIGINT raises KeyboardInterrupt,
+    unless it comes within ECHO seconds.
 
-    Signals that are ignored stay so: a launcher ignores SIGINT for its children, nohup ignores SIGHUP.
-    Raises KeyboardInterrupt at once where Ctrl-C came before it, and something swallowed it.
-    `launched`: standard input is a pipe from the launcher, and its end is a wish to stop too.
-    `preparing`: until `prepared`, a signal raises Interrupted: nobody polls yet, and compiling takes long.
+    A signal that is ignored stays ignored: a launcher ignores SIGINT for its children, nohup ignores SIGHUP. Entering
+    the block raises KeyboardInterrupt if Ctrl-C came earlier and something swallowed it.
+    `launched`: standard input is a pipe from the launcher, and its end is a request to stop as well.
+    `preparing`: until `prepared` a signal raises Interrupted, because no loop polls yet and compiling takes long.
     """
 
     def __init__(self, *, launched: bool = False, preparing: bool = False) -> None:
@@ -189,20 +201,20 @@ class StopSignals:
             self._signal, self._signalled = signal.Signals(number).name, time.monotonic()
         elif number == signal.SIGINT and time.monotonic() > self._signalled + ECHO:
             with suppress(OSError):  # not through sys.stderr: what is interrupted may be writing to it
-                os.write(2, b"dptrain: SIGINT again: ending at once, whatever is not saved\n")
+                os.write(2, b"dptrain: SIGINT again: ending at once; steps after the last checkpoint are lost\n")
             raise KeyboardInterrupt
 
     def prepared(self) -> None:
-        """From now on signals are collected for `take`."""
+        """From now on, signals are kept for `take`."""
         self._preparing = False
 
     @property
     def filenos(self) -> Sequence[int]:
-        """Readable after a signal, or when the launcher has gone."""
+        """Readable after a signal, or when the launcher has ended."""
         return (self._reader.fileno(), 0) if self._launched and not self._taken else (self._reader.fileno(),)
 
     def take(self) -> StopRequested | None:
-        """The first signal's name, or that the launcher has gone; None again after the first time."""
+        """The request, with the name of the first signal or that the launcher has gone; None after the first time."""
         self._drain()
         if self._taken:
             return None
@@ -219,7 +231,7 @@ class StopSignals:
 
 
 def _ended(fd: int) -> bool:
-    """Whether the other end of a pipe is closed. The launcher never writes."""
+    """Whether the other end of a pipe is closed. After `wait_for` the launcher writes nothing."""
     poller = select.poll()
     poller.register(fd, select.POLLIN)
     return bool(poller.poll(0)) and os.read(fd, 4096) == b""

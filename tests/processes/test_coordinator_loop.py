@@ -161,7 +161,7 @@ def test_nobody_is_waited_for_longer_than_two_seconds(links):
     stop = Stop(recorder.joined)
     assert run_coordinator(coordinator(6), router, recorder, stop).code == 0
     assert 1.9 < time.monotonic() - start < 60
-    assert Notice("info", "the test: stopping, with a checkpoint of what is applied") in recorder.told
+    assert Notice("info", "the test: stopping; a checkpoint of the applied steps is written") in recorder.told
 
 
 def test_who_asks_for_an_end_a_second_time_ends_the_waiting(links, monkeypatch):

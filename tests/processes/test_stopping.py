@@ -35,7 +35,7 @@ def test_a_second_ctrl_c_does_not_wait_for_anything_and_says_so(capfd):
         time.sleep(2 * ECHO)
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
-    assert capfd.readouterr().err == "dptrain: SIGINT again: ending at once, whatever is not saved\n"
+    assert capfd.readouterr().err == "dptrain: SIGINT again: ending at once; steps after the last checkpoint are lost\n"
 
 
 def test_the_same_signal_at_once_again_is_the_same_wish(monkeypatch):
