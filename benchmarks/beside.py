@@ -131,7 +131,7 @@ def _steps(
 ) -> int:
     """Measures steps; `script`: module and Python of the other program, `others`: its sides and their shapes."""
     from dptrain.api.bench import Speed, describe, make_runner
-    from dptrain.api.session import terminal_line, word_about_compiling  # imports Numba: only now is the ISA known
+    from dptrain.api.compiling import terminal_line, word_about_compiling  # imports Numba: only now is the ISA known
 
     module, python = script
     sides: dict[str, Side] = {}

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, TypeVar
@@ -307,6 +308,11 @@ class DeploymentConfig:
         "auto: live display on a terminal, else plain lines; quiet: errors only",
     )
     log_interval: float = setting(10.0, Real(0.0, 86_400.0, above=True), "seconds between plain progress lines")
+
+    @property
+    def computing_threads(self) -> int:
+        """Threads that compute when `workers` is 0."""
+        return self.threads or len(os.sched_getaffinity(0))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The coordinator process: puts a run together, with the workers and augmenters of this host, and sees it through."""
+"""The coordinator process: opens its sockets, starts the workers and augmenters of this host, and leads the run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from dptrain.cluster.codec import Limits
 from dptrain.cluster.coordinator import Coordinator
@@ -25,7 +24,7 @@ from dptrain.net.sockets import FLUSH
 from dptrain.optim.optimizer import make_optimizer
 from dptrain.optim.schedule import make_schedule
 from dptrain.processes.children import Children, ChildSpec
-from dptrain.processes.coordinator_loop import Crew, Recorder, run_coordinator
+from dptrain.processes.coordinator_loop import Recorder, run_coordinator
 from dptrain.processes.inprocess import InProcessHub, WorkerThread, WorkerThreads
 from dptrain.processes.stopping import Preparation, StopSignals
 from dptrain.runs.texts import count, networks
@@ -38,66 +37,70 @@ from .parts import Parts, canary_digest, first_state
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """What differs between two starts of one run."""
+    """What differs between two starts of the same run."""
 
-    term: int
-    logs: Path  #: directory, of the workers' and augmenters' own logs
-    state: TrainingState | None = None  #: where a checkpoint goes on; None: the beginning
+    term: int  #: number of this start
+    logs: Path  #: folder of the workers' and augmenters' logs
+    state: TrainingState | None = None  #: of the checkpoint to continue from; None: the first step
     launch: bool = True  #: start workers and augmenters here; False: they connect from elsewhere
 
 
 def train(parts: Parts, life: Life, recorder: Recorder, stop: StopSignals, preparation: Preparation) -> int:
     """Trains until the end, a signal or a failure, and returns the exit code. Main thread only.
 
-    Raises UsageError where the address cannot be bound, Interrupted where a signal comes before the kernels are
-    compiled; nothing is left running then. Does not close the recorder.
+    Raises UsageError if the address cannot be bound, and Interrupted if a signal comes before the kernels are compiled;
+    no process is left running then. Does not close the recorder.
     """
     deployment = parts.config.deployment
-    in_process = life.launch and deployment.workers == 0
     with ExitStack() as stack:
-        link = InProcessHub() if in_process else _bind(parts, recorder)
-        stack.callback(link.close)
-        children: Children | None = None
-        if isinstance(link, RouterLink) and life.launch:
-            for warning in surplus(
-                deployment.workers, parts.config.training.shards_per_step, len(os.sched_getaffinity(0))
-            ):
-                recorder.tell(Notice("warning", warning))
-            children = _start(stack, Children(_specs(deployment, link.near, life.logs)))
-        machine = preparation.run(lambda: _machine(parts, life))
-        stop.prepared()
-        crew: Crew | None = children
-        if isinstance(link, InProcessHub):
-            crew = _start(stack, WorkerThreads(link, _hands(deployment)))
-        elif children is not None:
+        link: InProcessHub | RouterLink
+        crew: WorkerThreads | Children
+        if life.launch and deployment.workers == 0:
+            link = InProcessHub()
+            stack.callback(link.close)
+            machine = preparation.run(lambda: _machine(parts, life))
+            stop.prepared()
+            crew = threads = stack.enter_context(WorkerThreads(link, _threads(deployment)))
+            threads.start()
+        else:
+            link = _bind(parts, recorder)
+            stack.callback(link.close)
+            specs = _specs(deployment, link.near, life.logs) if life.launch else []
+            if specs:
+                _warn_of_surplus(parts, recorder)
+            crew = children = stack.enter_context(Children(specs))
+            children.start()  # they import what they need while the kernels are compiled here
+            machine = preparation.run(lambda: _machine(parts, life))
+            stop.prepared()
             children.begin()
-        if link.endpoint.startswith("tcp://") or not life.launch:
-            theirs = " ".join(["dptrain worker --connect ADDRESS", *(["--keys KEYS"] if deployment.keys else [])])
-            command = " ".join([theirs, *networks(deployment)])
-            recorder.tell(Notice("info", f"listening on {link.endpoint}: {command}"))
+            if link.endpoint.startswith("tcp://") or not life.launch:
+                recorder.tell(Notice("info", f"listening on {link.endpoint}: {_worker_command(deployment)}"))
         ended = run_coordinator(machine, link, recorder, stop, crew)
         link.close(FLUSH)
     return ended.code
 
 
+def _worker_command(deployment: DeploymentConfig) -> str:
+    """What to type on another host."""
+    keys = ["--keys", "KEYS"] if deployment.keys else []
+    return " ".join(["dptrain worker --connect ADDRESS", *keys, *networks(deployment)])
+
+
+def _warn_of_surplus(parts: Parts, recorder: Recorder) -> None:
+    workers, shards = parts.config.deployment.workers, parts.config.training.shards_per_step
+    for warning in surplus(workers, shards, len(os.sched_getaffinity(0))):
+        recorder.tell(Notice("warning", warning))
+
+
 def surplus(workers: int, shards: int, cores: int) -> list[str]:
-    """What is to be said of workers of this host that make no step faster. `shards`: of a step."""
-    told = []
+    """Warnings about workers of this host that make no step faster. `shards`: of one step."""
+    warnings = []
     if workers > shards:
-        rest = "have nothing to do but to score and to stand in for others"
-        told.append(f"{workers - shards} of {workers} workers will {rest}: a step has {count(shards, 'shard')}")
+        rest = "will only score and replace others"
+        warnings.append(f"{workers - shards} of {workers} workers {rest}: a step has {count(shards, 'shard')}")
     if workers > cores:
-        told.append(f"{workers} workers, but {count(cores, 'core')} here: they start slowly and have to share")
-    return told
-
-
-_C = TypeVar("_C", WorkerThreads, Children)
-
-
-def _start(stack: ExitStack, crew: _C) -> _C:
-    stack.enter_context(crew)
-    crew.start()
-    return crew
+        warnings.append(f"{workers} workers on {count(cores, 'core')}: they start slowly and share the cores")
+    return warnings
 
 
 def _bind(parts: Parts, recorder: Recorder) -> RouterLink:
@@ -111,7 +114,7 @@ def _bind(parts: Parts, recorder: Recorder) -> RouterLink:
 
 
 def _machine(parts: Parts, life: Life) -> Coordinator:
-    """Computes the canary first: the compiled kernels are then in the cache before the workers look for them."""
+    """Also computes the canary: then the workers find the compiled kernels in the cache."""
     config, source, model = parts.config, parts.source, parts.model
     deployment, sha256 = config.deployment, source.dataset.sha256
     course = make_course(config, source, parts.criterion)
@@ -134,19 +137,14 @@ def _machine(parts: Parts, life: Life) -> Coordinator:
     return Coordinator(job, state, make_optimizer(config.training, model.params), schedule)
 
 
-def threads(deployment: DeploymentConfig) -> int:
-    """How many compute where no worker processes do."""
-    return deployment.threads or len(os.sched_getaffinity(0))
-
-
-def _hands(deployment: DeploymentConfig) -> list[WorkerThread]:
-    hands = []
-    for number in range(threads(deployment)):
+def _threads(deployment: DeploymentConfig) -> list[WorkerThread]:
+    threads = []
+    for number in range(deployment.computing_threads):
         name, incarnation = f"t{number}", secrets.token_hex(16)
         hello = Hello(PROTOCOL, incarnation, name, os.getpid(), isa.NUMERICS, isa.level())
         computer = RunComputer(deployment.data_dir, networks=deployment.networks)
-        hands.append(WorkerThread(name, incarnation, Worker(hello), computer))
-    return hands
+        threads.append(WorkerThread(name, incarnation, Worker(hello), computer))
+    return threads
 
 
 def _specs(deployment: DeploymentConfig, endpoint: str, logs: Path) -> list[ChildSpec]:
@@ -184,5 +182,5 @@ def _specs(deployment: DeploymentConfig, endpoint: str, logs: Path) -> list[Chil
 
 
 def _python(module: str) -> tuple[str, ...]:
-    """-P: nothing in the working directory may stand in for a module of ours or of Python."""
+    """-P: no file in the working directory can replace a module of dptrain or of Python."""
     return sys.executable, "-P", "-m", f"dptrain.workers.{module}"

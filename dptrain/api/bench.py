@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from dptrain.api.session import terminal_line, word_about_compiling
+from dptrain.api.compiling import terminal_line, word_about_compiling
 from dptrain.course import Course
 from dptrain.data.sampler import Sampler
 from dptrain.engine import build

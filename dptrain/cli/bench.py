@@ -160,7 +160,7 @@ def whole_text(flags: dict[str, str], steps: int) -> str:
 
 def _print_steps(config: Config, shape: dict[str, int], steps: int, *, json_lines: bool) -> int:
     from dptrain.api.bench import Speed, describe, make_runner  # imports Numba: only now is the ISA known
-    from dptrain.api.session import terminal_line, word_about_compiling
+    from dptrain.api.compiling import terminal_line, word_about_compiling
 
     run = make_runner(config, shape)
     with word_about_compiling(terminal_line()):

@@ -26,6 +26,7 @@ class RunDirectory:
     path: Path
     term: int  #: number of this start of a coordinator; the first is 1
     lock: int  #: file descriptor that holds the flock
+    identity: str  #: SHA-256 that run.json names the run by
 
     @property
     def checkpoints(self) -> Path:
@@ -83,7 +84,7 @@ def create(parent: Path, name: str, config_toml: str, manifest: dict[str, Any]) 
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST) and path.exists():
             raise RunDirectoryError(_exists(path)) from error
         raise RunDirectoryError(f"run directory {path} cannot be made: {error.strerror}: {error.filename}") from error
-    return RunDirectory(path, 1, lock)
+    return RunDirectory(path, 1, lock, str(manifest.get("identity")))
 
 
 def _remove_abandoned(parent: Path, name: str) -> None:
@@ -125,14 +126,16 @@ def reopen(path: Path, start: dict[str, Any]) -> RunDirectory:
         for folder in (path, path / "checkpoints"):
             remove_unfinished(folder)
         term = _next_term(path)
-        _add_start(path, start | {"term": term})
+        manifest = read_manifest(path)
+        manifest["starts"].append(start | {"term": term})
+        write_atomically(path / "run.json", _json(manifest))
     except OSError as error:
         os.close(lock)
         raise RunDirectoryError(f"run directory {path} cannot be written: {error.strerror}") from error
     except RunDirectoryError:
         os.close(lock)
         raise
-    return RunDirectory(path, term, lock)
+    return RunDirectory(path, term, lock, str(manifest.get("identity")))
 
 
 def stored_config(path: Path) -> Config:
@@ -146,11 +149,6 @@ def stored_config(path: Path) -> Config:
     except (UsageError, UnicodeDecodeError) as error:
         raise RunDirectoryError(f"{file} cannot be used: {error}") from error
     return config
-
-
-def stored_identity(path: Path) -> str:
-    """The SHA-256 that identifies the run. Raises RunDirectoryError."""
-    return str(read_manifest(path).get("identity"))
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
@@ -244,12 +242,6 @@ def _next_term(path: Path) -> int:
     term = int(text) + 1
     write_atomically(file, f"{term}\n".encode())
     return term
-
-
-def _add_start(path: Path, start: dict[str, Any]) -> None:
-    manifest = read_manifest(path)
-    manifest["starts"].append(start)
-    write_atomically(path / "run.json", _json(manifest))
 
 
 def _json(value: dict[str, Any]) -> bytes:

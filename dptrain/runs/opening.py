@@ -43,15 +43,17 @@ def open_run(facts: RunFacts, resumed: Path | None, model: Model) -> OpenRun:
 
     Raises RunDirectoryError and CheckpointError; then the lock is free, and no new directory is left.
     """
-    place = _create(facts) if resumed is None else directory.reopen(resumed, start(0, sys.argv[1:]))
+    if resumed is None:
+        return OpenRun(_create(facts), None, [], new=True)
+    place = directory.reopen(resumed, start(0, sys.argv[1:]))
     try:
         state, warnings = _stored_state(place, facts, model)
     except BaseException:
-        OpenRun(place, None, [], new=resumed is None).close(begun=False)
+        place.close()
         raise
     if diverged(place.path):
         warnings.append(DIVERGES_AGAIN)
-    return OpenRun(place, state, warnings, new=resumed is None)
+    return OpenRun(place, state, warnings, new=False)
 
 
 def _stored_state(place: RunDirectory, facts: RunFacts, model: Model) -> tuple[TrainingState | None, list[str]]:
@@ -60,7 +62,7 @@ def _stored_state(place: RunDirectory, facts: RunFacts, model: Model) -> tuple[T
         checkpoint.refuse_other_run(facts)
         warnings = [f"{text}; continuing from an older checkpoint" for text in damaged]
         return checkpoint.state(model.params, model.buffers), warnings
-    if directory.stored_identity(place.path) != facts.identity:
+    if place.identity != facts.identity:
         raise RunDirectoryError(f"{place.path} is of a run over other data: start a new run with another --name")
     return None, []
 

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from dptrain.api import session as compiling
+from dptrain.api import compiling
 from waiting import until
 
 

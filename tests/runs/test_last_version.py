@@ -11,7 +11,7 @@ import pytest
 
 from dptrain.runs import shelf
 from dptrain.runs.checkpoint import load
-from dptrain.runs.directory import stored_config, stored_identity
+from dptrain.runs.directory import read_manifest, stored_config
 from simulation.processes import Group
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
@@ -64,5 +64,5 @@ def test_a_checkpoint_of_the_last_version_opens_and_has_the_identity_it_was_give
     run = fixtures / name
     checkpoint = load(shelf.find(run))
     assert (checkpoint.step, checkpoint.term) == (STOPPED, 1)
-    assert checkpoint.facts.identity == stored_identity(run)
+    assert checkpoint.facts.identity == read_manifest(run)["identity"]
     assert checkpoint.facts.config == stored_config(run)

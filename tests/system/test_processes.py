@@ -48,7 +48,7 @@ def test_workers_elsewhere_outlive_the_coordinator_and_work_for_its_next_life(ru
     assert runs.verify(reference, runs.path("a"))[0] == 0
 
 
-IDLE = "workers will have nothing to do but to score and to stand in for others"
+IDLE = "workers will only score and replace others"
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ IDLE = "workers will have nothing to do but to score and to stand in for others"
     [
         (2, 2, 2, []),
         (6, 2, 8, [f"4 of 6 {IDLE}: a step has 2 shards"]),
-        (2, 4, 1, ["2 workers, but 1 core here: they start slowly and have to share"]),
+        (2, 4, 1, ["2 workers on 1 core: they start slowly and share the cores"]),
     ],
 )
 def test_workers_that_make_nothing_faster_are_told_at_the_start(workers, shards, cores, told):
