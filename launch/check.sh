@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Everything a change must pass, in the order in which it fails fastest; stops at the first failure.
+# Runs every check that a change must pass, the fastest first; stops at the first failure.
 #
 #   launch/check.sh [flags of pytest]      e.g. launch/check.sh -k conv -x
 set -euo pipefail

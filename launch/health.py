@@ -1,7 +1,7 @@
-"""Answers a container's health check: `python -m dptrain.launch.health tcp://HOST:PORT` ends with 0 if one can connect.
+"""Answers a container's health check: `python -m dptrain.launch.health tcp://HOST:PORT` ends with 0 if it can connect.
 
-The address is its own for a coordinator or an augmenter, and for a worker that of the coordinator it needs. Imports
-nothing heavy: it is started every few seconds beside a training.
+A coordinator or an augmenter checks its own address, a worker that of its coordinator. The module imports nothing heavy,
+because it starts every few seconds beside a training.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 import socket
 import sys
 
-SECONDS = 3.0  #: a machine under full load answers later than this only when something is wrong
+SECONDS = 3.0  #: a machine under full load answers sooner
 
 
 def reachable(endpoint: str) -> str:
-    """Empty if something accepts connections at `endpoint` ("tcp://HOST:PORT"), otherwise the reason in one line."""
+    """Why no process accepts connections at `endpoint` ("tcp://HOST:PORT"), in one line; "" if one does."""
     host, colon, port = endpoint.removeprefix("tcp://").rpartition(":")
     if not (endpoint.startswith("tcp://") and host and colon and port.isdecimal()):
         return f"{endpoint!r} is not of the form tcp://HOST:PORT"

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Trains on this machine: installs dptrain into .venv where it is not yet there, then starts N workers.
+# Trains on this machine: installs dptrain into .venv if necessary, then starts N workers.
 #
-#   launch/local.sh [N] [flags of dptrain train]      N worker processes, 2 unless told
+#   launch/local.sh [N] [flags of dptrain train]      N worker processes (default 2)
 #
-# Where neither flag nor variable (DPTRAIN_RECIPE, ...) says another: --recipe fashion-quick, --augmenters 1.
+# Unless a flag or a variable (DPTRAIN_RECIPE, ...) sets them: --recipe fashion-quick, --augmenters 1.
 #
 #   launch/local.sh                                   Fashion-MNIST mini, 2 workers, 1 augmenter
 #   launch/local.sh 4 --epochs 12 --batch-size 256
@@ -25,7 +25,7 @@ case ${1:-} in
     ;;
 esac
 
-# What flags and variables say stands; the rest of a first run is filled in. A run directory has its own recipe.
+# Flags and variables win; the rest of a first run gets defaults. A run directory has its own recipe.
 defaults=()
 flags=" $* "
 given() { [[ $flags =~ \ ($1)[\ =] ]]; }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Disturbs real runs on this machine for as long as you like, and compares every bit with a run nobody disturbed.
+# Disturbs real runs on this machine for as long as you like, and compares every bit with an undisturbed run.
 #
 #   launch/soak.sh chaos [--runs 200] [--minutes M] [--seed S] [--jobs CORES]
 #                                                                short runs, a few at a time; workers, augmenters and the
@@ -10,11 +10,11 @@
 #   launch/soak.sh slow [--fast 1] [--times 10] [--steps 100] [--turns 3]
 #                                                                what a worker costs that is ten times slower
 #   launch/soak.sh fuzz codec|checkpoint|idx|cifar|torch|pyfunt [--seconds 600] [--seed S]
-#                                                                files and frames made of sound ones, against the reader
-#   launch/soak.sh storm [--frames 1000000] [--seed S]           mutated frames and garbage on the port of a real run
-#   launch/soak.sh simulate [--schedules 1000000] [--seed S]     no processes: the machines in a simulated world, where
-#                                                                everything goes wrong; one seed a history
-#   launch/soak.sh --folder DIR chaos ...                        where everything is written; it is kept if something is found
+#                                                                mutations of valid files and frames, given to the reader
+#   launch/soak.sh storm [--frames 1000000] [--seed S]           mutated frames and random bytes to the port of a real run
+#   launch/soak.sh simulate [--schedules 1000000] [--seed S]     no processes: the state machines in a simulated world
+#                                                                with faults of every kind; one seed per history
+#   launch/soak.sh --folder DIR chaos ...                        where files are written; kept if a fault was found
 set -euo pipefail
 
 case ${1:-} in
@@ -31,7 +31,7 @@ source launch/venv.sh
 ensure_venv
 python=$(cd "$venv/bin" && pwd)/python
 
-# What is disturbed is the code as it is now, whatever happens to these files in the next hour.
+# The processes run from a copy, so that these files can be edited meanwhile.
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
 cp -r dptrain workers launch tests/simulation "$copy"

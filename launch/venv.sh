@@ -1,9 +1,9 @@
-# Sourced by local.sh, check.sh and soak.sh: a virtual environment with dptrain in it, made where there is none.
+# Sourced by local.sh, check.sh and soak.sh: makes the virtual environment with dptrain, if there is none.
 #
 #   ensure_venv [EXTRA]    sets $venv (its directory). Installs when pyproject.toml has changed since the last time.
 #
-# $DPTRAIN_VENV    another place than .venv          $DPTRAIN_PYTHON   the interpreter to make it with
-# pip's own settings hold, e.g. PIP_FIND_LINKS=DIR PIP_NO_INDEX=1 on a machine without a network.
+# $DPTRAIN_VENV    directory, default .venv          $DPTRAIN_PYTHON   the interpreter that makes it
+# Settings of pip apply, e.g. PIP_FIND_LINKS=DIR PIP_NO_INDEX=1 on a machine without a network.
 
 say() { printf '%s\n' "$*"; }
 die() { printf 'dptrain: %s\n' "$*" >&2; exit 78; }
@@ -12,7 +12,7 @@ die() { printf 'dptrain: %s\n' "$*" >&2; exit 78; }
 find_python() {
     local candidate old="" bare=""
     for candidate in ${DPTRAIN_PYTHON:-python3.11 python3.12 python3.13 python3.14 python3 python}; do
-        # A pyenv shim exists for versions that are not active: only running it tells.
+        # A pyenv shim exists for versions that are not active, so each candidate is run.
         "$candidate" -c '' >/dev/null 2>&1 || continue
         if ! "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 15))'; then
             old="$candidate is $("$candidate" -c 'import platform; print(platform.python_version())' 2>/dev/null || echo "another one")"
@@ -27,10 +27,10 @@ find_python() {
     die "Python 3.11, 3.12, 3.13 or 3.14 is needed and was not found${old:+ ($old)}; install it, or set DPTRAIN_PYTHON=/path/to/python3.11"
 }
 
-# What an installation depends on, as one line.
+# Identifies what the installation depends on.
 fingerprint() { cksum <pyproject.toml; pwd; }
 
-# Runs pip, shows one short line a library, keeps the whole in a log.
+# Runs pip, shows one short line per library, and keeps the whole output in a log.
 pip_install() {
     local log="$venv/install.log" status=0
     "$venv/bin/python" -m pip install --disable-pip-version-check --progress-bar off "$@" 2>&1 |
@@ -40,7 +40,7 @@ pip_install() {
     if grep -qE 'NewConnectionError|Temporary failure|ConnectTimeout|Max retries|No matching distribution' "$log"; then
         die "pip could not fetch the libraries: no network, or no such version there. Wheels in a folder: PIP_NO_INDEX=1 PIP_FIND_LINKS=FOLDER $0"
     fi
-    die "the installation failed; the whole of it is in $log"
+    die "the installation failed; its output is in $log"
 }
 
 install_into_venv() {
@@ -63,7 +63,7 @@ ensure_venv() {
     stamp="$venv/.installed${extra:+-$extra}"
     mkdir -p "$venv" || die "cannot make $venv"
     (
-        # Two runs started at once must not install into each other's feet.
+        # Two scripts started at the same time must not install at the same time.
         if command -v flock >/dev/null; then flock 9; fi
         install_into_venv "$extra" "$stamp"
     ) 9>"$venv/.lock"

@@ -1,4 +1,4 @@
-"""What holds for every test: repeatable examples, no setting of the developer's shell, and where optional files lie."""
+"""Settings of all tests: repeatable examples, no variables of the developer's shell, where optional files are."""
 
 import os
 import signal
@@ -7,25 +7,24 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-# No deadline: the first example of a kernel compiles it. Derandomised: a red test is red again tomorrow.
+# No deadline: the first example of a kernel compiles it. Derandomised: a test that failed fails again.
 settings.register_profile("dptrain", deadline=None, derandomize=True, database=None, max_examples=50)
 settings.load_profile("dptrain")
 
-# Started behind nohup or in a shell's background, pytest and all it starts would ignore these; the tests send them.
+# After nohup or in the background of a shell, pytest and its child processes would ignore these signals.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 ROOT = Path(__file__).resolve().parents[1]
 
-#: $DPTRAIN_SHARED_DATA, or shared/data beside the clone: files that are too large or not ours to commit.
+#: $DPTRAIN_SHARED_DATA, or shared/data beside the clone: files that are too large or whose licence forbids a copy.
 SHARED_DATA = Path(os.environ.get("DPTRAIN_SHARED_DATA", ROOT.parent / "shared" / "data"))
 
-#: Where compiled kernels lie (a fresh place would compile them anew in every process), and where optional things are.
+#: The kernel cache (with an empty one, every process would compile) and the optional files.
 KEPT = {"DPTRAIN_CACHE", "DPTRAIN_SHARED_DATA"}
 
-
-#: Tests that start processes and wait for them run one after the other, in two rows where pytest has two cores or more
-#: (check.sh): those that make networks, and the rest. They take half of all the time, so they begin first.
+#: Tests that start processes and wait for them run one after the other, in two rows if pytest has two cores or more
+#: (check.sh): tests that make networks, and the others. They take half of the time, so they begin first.
 ROWS = {
     "system": "processes",
     "net": "processes",
@@ -34,20 +33,26 @@ ROWS = {
     "launch": "networks",
 }
 
+#: These begin next: at the end of a run, a long group would leave all processes but one without work.
+LONG = ("test_guards.py", "simulation")
+
 
 def pytest_addoption(parser):
-    parser.addoption("--slow", action="store_true", help="also the tests marked slow: further sizes of what is tested")
+    parser.addoption("--slow", action="store_true", help="also the tests marked slow: more networks and sizes")
 
 
 @pytest.hookimpl(tryfirst=True)  # xdist's own reads the marks
 def pytest_collection_modifyitems(config, items):
-    """For pytest-xdist: a file's tests share one process, and so do all of a row."""
-    left_out = pytest.mark.skip(reason="slow: ./launch/check.sh --slow runs it too")
+    """For pytest-xdist: the tests of a file share one process, and so do the tests of a row. A history of the simulator
+    shares nothing with another.
+    """
+    left_out = pytest.mark.skip(reason="slow: runs with ./launch/check.sh --slow")
     for item in items:
         if item.get_closest_marker("slow") and not config.getoption("slow"):
             item.add_marker(left_out)
-        item.add_marker(pytest.mark.xdist_group(ROWS.get(_folder(item), str(item.path))))
-    order = list(ROWS)
+        alone = item.nodeid if _folder(item) == "simulation" else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(ROWS.get(_folder(item), alone)))
+    order = [*ROWS, *LONG]
     items.sort(key=lambda item: order.index(_folder(item)) if _folder(item) in order else len(order))
 
 

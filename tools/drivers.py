@@ -1,10 +1,10 @@
-"""Photographs of drivers from files to saliency maps: makes a set in State Farm's form, and runs the whole way on it.
+"""Makes a small data set in the format of State Farm's drivers, then imports, trains and explains with it.
 
     python tools/drivers.py FOLDER [--drivers 12] [--each 6] [--epochs 20] [--filters 16]
 
-FOLDER/data/sfddd gets JPEG files of 640 x 480 in c0 ... c9 and the table of who drives. Each "driver" has a colour cast
-and a place in the frame of her own, so a network that knew her already would have it easier: hence the split by driver.
-The real photographs take the same way from the second command on; they need an account at Kaggle.
+FOLDER/data/sfddd gets JPEG files of 640 x 480 pixels in c0 ... c9 and the table of drivers. Each driver has its own
+colour cast and place in the frame, so a network that was trained on a driver recognises its images more easily. The
+split is therefore by driver. The real photographs (they need an account at Kaggle) work the same from the second command on.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _APART = 10_000  #: numbers of pictures between two drivers
 
 
 def make_photographs(root: Path, drivers: int, each: int) -> int:
-    """`each` photographs of every class and driver below ROOT/train, and ROOT's table. Returns how many."""
+    """Writes `each` photographs per class and driver below ROOT/train, and the table. Returns their number."""
     rows: list[tuple[str, str, str]] = []
     for driver in range(drivers):
         cast = np.array([driver * k % 81 - 40 for k in (37, 53, 71)])
@@ -52,7 +52,7 @@ def make_photographs(root: Path, drivers: int, each: int) -> int:
 
 
 def drivers_apart(data: Path, drivers: int, each: int) -> str:
-    """Who is trained on, validated on, tested on, in one line. Raises SystemExit where somebody is in two parts."""
+    """One line with the drivers of each part. Raises SystemExit if a driver is in two parts."""
     found = open_dataset("sfddd", str(data))
     assert found.train_groups is not None, "the table says who drives"
     parts = split(found, -1)
@@ -66,14 +66,14 @@ def drivers_apart(data: Path, drivers: int, each: int) -> str:
 
 
 def run(words: Sequence[object]) -> None:
-    """A command as in a shell. Raises SystemExit where it fails."""
+    """Runs a command of dptrain. Raises SystemExit if it fails."""
     code = dptrain([str(word) for word in words])
     if code:
         raise SystemExit(code)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """The whole way."""
+    """Runs every step from the photographs to the saliency maps."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     for name, default in (("drivers", 12), ("each", 6), ("epochs", 20), ("filters", 16)):

@@ -1,4 +1,4 @@
-"""Makes dptrain/data/embedded/fashion-mini.xz from the full Fashion-MNIST: same input, same file.
+"""Makes dptrain/data/embedded/fashion-mini.xz from the full Fashion-MNIST. The same input gives the same file.
 
     python tools/make_fashion_mini.py [FOLDER_WITH_THE_FOUR_IDX_FILES] [OUTPUT]
 

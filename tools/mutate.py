@@ -1,10 +1,9 @@
-"""Breaks one line of the heart at a time, in a copy, and asks the tests that ought to notice: each must turn one red.
+"""Mutation testing: breaks one line of the code at a time, in a copy, and runs the tests that must fail then.
 
-`python tools/mutate.py` tries all lines of mutations.toml and prints a table in Markdown, `python tools/mutate.py 3 17`
-only these. Exit code 1 if one goes unnoticed, 2 where a test is red before anything is broken.
+`python tools/mutate.py` tries all lines of mutations.toml and prints a table in Markdown; `python tools/mutate.py 3 17`
+tries only these two. The exit code is 1 if no test fails for some line, and 2 if a test fails before a line is broken.
 
-The checkout is only read. The copy has a cache of kernels of its own, keyed by their sources as everywhere: what is
-broken is compiled anew, and nobody else finds it.
+The checkout is only read. The copy has its own kernel cache, so that no other process loads a broken kernel.
 """
 
 from __future__ import annotations
@@ -21,17 +20,17 @@ from shutil import copy2
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
-LONGEST = 900  #: seconds for the tests of one line; a loop without an end is noticed too
+LONGEST = 900  #: seconds for the tests of one line; an endless loop counts as a failure
 
 
 class Mutation(NamedTuple):
-    """A line, what it is made to say instead, what that means, and who must notice."""
+    """A line, its replacement, what the replacement means, and the tests that must fail."""
 
     path: str
-    old: str  #: stands exactly once in the file
+    old: str  #: occurs exactly once in the file
     new: str
     what: str
-    tests: tuple[str, ...]  #: the narrowest ones, as pytest names them
+    tests: tuple[str, ...]  #: the narrowest ones, by their names in pytest
 
 
 def _read(path: Path) -> tuple[Mutation, ...]:
@@ -43,7 +42,7 @@ MUTATIONS = _read(Path(__file__).with_name("mutations.toml"))
 
 
 def main(chosen: list[int]) -> int:
-    """Prints a row a line; returns the exit code."""
+    """Prints one row per line; returns the exit code."""
     wanted = [(n, mutation) for n, mutation in enumerate(MUTATIONS, 1) if not chosen or n in chosen]
     begin = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="dptrain-mutate-") as folder:
@@ -64,7 +63,7 @@ def main(chosen: list[int]) -> int:
 
 
 class _Copy:
-    """The files of the repository, committed or not yet, in a folder of ours; and a cache for their kernels."""
+    """A copy of the files of the repository, committed or not, with its own kernel cache."""
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._tree = folder, folder / "tree"
@@ -75,7 +74,7 @@ class _Copy:
             copy2(ROOT / name, self._tree / name, follow_symlinks=False)
 
     def broken(self, mutation: Mutation) -> tuple[str, str, float]:
-        """Place, the test that turned red ("": none did), seconds."""
+        """Returns the place, the test that failed ("": none did) and the seconds it took."""
         path = self._tree / mutation.path
         text = path.read_text()
         if text.count(mutation.old) != 1:
@@ -90,7 +89,7 @@ class _Copy:
             path.write_text(text)
 
     def red(self, tests: tuple[str, ...]) -> tuple[str, float]:
-        """The first of these that fails, "" where none does; seconds. Not one file of bytecode is written or read."""
+        """Returns the first of these tests that fails ("": none does) and the seconds. Uses no bytecode files."""
         command = [sys.executable, "-m", "pytest", "-q", "-x", "--tb=no", "-rfE", f"--basetemp={self._folder}/tests"]
         environ = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "DPTRAIN_"))} | {
             "PYTHONPATH": str(self._tree),
@@ -113,15 +112,15 @@ class _Copy:
                 return f"{tests[0]} (no end in {LONGEST} s)", time.monotonic() - begin
             finally:
                 if process.poll() is None:
-                    os.killpg(process.pid, signal.SIGKILL)  # with what its tests have started
-        if process.returncode not in (0, 1):  # a file that cannot be imported, a crash: nobody has looked at anything
+                    os.killpg(process.pid, signal.SIGKILL)  # and the processes its tests have started
+        if process.returncode not in (0, 1):  # a file that cannot be imported, or a crash: no test has run
             raise SystemExit(f"pytest ended with {process.returncode}:\n{said[-2000:]}")
         failed = [line.split(" ", 1)[1] for line in said.splitlines() if line.startswith(("FAILED ", "ERROR "))]
         return (failed[0].split(" - ")[0] if failed else ""), time.monotonic() - begin
 
 
 def _stop(number: int, _frame: object) -> None:
-    raise SystemExit(128 + number)  # as Ctrl-C: what is ours is removed on the way
+    raise SystemExit(128 + number)  # as after Ctrl-C: the copy is removed on the way out
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Measures what a bug of the predecessors costs: `dptrain train` with one bug put back, to compare accuracies.
 
-`python tools/predecessor_bugs.py BUG TRAIN-FLAGS...`, in one process. BUG is none, or its number in docs/seeds.md:
+`python tools/predecessor_bugs.py BUG TRAIN-FLAGS...`, in one process. BUG is "none", or the number of the bug in
+docs/predecessors.md:
 
     b2  the convolution's input gradient takes the output's gradient, (n, h, w, k) in memory, for one of (h, w, n, k):
         images of a batch are mixed, and it is right for one image alone. Layer by layer, without the engine
@@ -29,12 +30,12 @@ from dptrain.types import F32, I64, U8, U32
 
 
 def put(place: object, name: str, bug: Callable[..., object]) -> None:
-    """What a type checker would rather not see, in one line."""
+    """Replaces an attribute. A type checker would reject the assignment."""
     setattr(place, name, bug)
 
 
 def mixed_images() -> None:
-    """B2."""
+    """Bug b2."""
     right = conv.input_gradient
 
     def input_gradient(dy: F32, weights: F32, size: tuple[int, int], stride: int, pad: int) -> F32:
@@ -47,7 +48,7 @@ def mixed_images() -> None:
 
 
 def no_gradient_in_the_last_block() -> None:
-    """B3."""
+    """Bug b3."""
     right, load = EngineModel.gradient, EngineModel.load
     training = False
 
@@ -74,7 +75,7 @@ def no_gradient_in_the_last_block() -> None:
 
 
 def dampened() -> None:
-    """B5."""
+    """Bug b5."""
 
     def update(self: SGD, params: F32, gradient: F32, state: dict[str, F32], lr: float, step: int) -> None:
         v, m = state["velocity"], self._momentum
@@ -86,7 +87,7 @@ def dampened() -> None:
 
 
 def last_offset_missing() -> None:
-    """B6."""
+    """Bug b6."""
 
     def crop(images: U8, words: U32, pad: int, fill: int, out: U8) -> None:
         h, w = out.shape[1:3]
@@ -108,7 +109,7 @@ BUGS: dict[str, Callable[[], None]] = {
 
 
 def run(words: Sequence[str]) -> int:
-    """The exit code of `dptrain train`; 64 for a bug that is none."""
+    """Returns the exit code of `dptrain train`, or 64 if the first word names no bug."""
     if not words or words[0] not in BUGS:
         sys.stderr.write(
             f"predecessor_bugs: {words[0] if words else 'nothing'!r} is no bug; write one of {', '.join(BUGS)}\n"

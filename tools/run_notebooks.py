@@ -1,6 +1,7 @@
-"""Runs notebooks from a fresh kernel and writes what came out: `python tools/run_notebooks.py [-o FOLDER] FILE...`.
+"""Runs notebooks from the start and saves their output: `python tools/run_notebooks.py [-o FOLDER] FILE...`.
 
-Without -o in place. Progress on stderr is left out, and so are times of cells: what is committed says what is shown.
+Without -o it rewrites the files. It removes progress lines (stderr) and the times of cells, so that a file changes only
+when its results do.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ from nbclient.exceptions import CellExecutionError
 from PIL import Image
 from traitlets.config import Config
 
-PATIENCE = 1800  #: seconds a cell may take
+PATIENCE = 1800  #: the longest time of one cell, in seconds
 
 
 def run(source: Path, target: Path) -> None:
-    """Raises CellExecutionError where a cell fails; nothing is written then."""
+    """Runs `source` and writes `target`. Raises CellExecutionError if a cell fails; then nothing is written."""
     notebook = nbformat.read(source, as_version=4)  # type: ignore[no-untyped-call]  # nbformat has no types
-    with tempfile.TemporaryDirectory() as sockets:  # on tcp anybody on this machine could speak to the kernel
+    with tempfile.TemporaryDirectory() as sockets:  # with TCP, every user of this machine could reach the kernel
         config = Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}})
         NotebookClient(
             notebook, timeout=PATIENCE, kernel_name="python3", record_timing=False, coalesce_streams=True, config=config
@@ -42,11 +43,11 @@ def run(source: Path, target: Path) -> None:
         "language_info": {"name": "python"},
     }
     target.parent.mkdir(parents=True, exist_ok=True)
-    nbformat.write(notebook, target)  # type: ignore[no-untyped-call]  # the same
+    nbformat.write(notebook, target)  # type: ignore[no-untyped-call]  # nbformat has no types
 
 
 def smaller(png: str) -> str:
-    """Base64 to base64: 128 colours, which is enough for a figure, and a third of the bytes to commit."""
+    """A PNG as base64, reduced to 128 colours: enough for a figure, and a third of the bytes."""
     out = io.BytesIO()
     with Image.open(io.BytesIO(base64.b64decode(png))) as image:
         image.convert("RGB").quantize(128, dither=Image.Dither.NONE).save(out, "PNG", optimize=True)
@@ -54,7 +55,7 @@ def smaller(png: str) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit code 1, and the cell's words, where one fails."""
+    """Returns the exit code: 1 if a cell failed, after its error was printed."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("files", nargs="+", type=Path)
     parser.add_argument("-o", "--out", type=Path, help="folder; default: in place")

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import cache
 
 import pytest
 
@@ -33,6 +34,7 @@ print(json.dumps([isa.level(), out]))
 """
 
 
+@cache
 def digests(level):
     environment = os.environ | {"DPTRAIN_ISA": level}
     done = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, check=True)
