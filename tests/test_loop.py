@@ -76,7 +76,7 @@ def test_running_statistics_move_by_the_share_asked_for(share):
     np.testing.assert_allclose(state.buffers, (1 - share) * before + share * total.statistics / 4, rtol=1e-6)
 
 
-def test_without_a_share_they_are_the_mean_over_the_epoch_so_far_and_begin_anew_with_each():
+def test_without_a_share_they_are_the_mean_over_the_epoch_so_far_and_start_again_with_each():
     """gcr's 1 / (1 + n)."""
     toy = Toy(steps_per_epoch=3)
     course = replace(toy.course, bn_momentum=0.0)

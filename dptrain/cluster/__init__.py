@@ -1,5 +1,5 @@
-"""Coordinator and worker as state machines: events in, actions out. No socket, no clock, no randomness in here.
+"""Coordinator and worker as state machines: events in, actions out. They use no socket, no clock and no random numbers.
 
-Networks are known only as `dptrain.model`, messages as `dptrain.wire`. Beside the machines lives the world that
-simulates everything around them (`simulation/`): seeded, and imported by no machine.
+Together they compute `dptrain.loop`. They know a network only as `dptrain.model`. Read in this order: messages.py and
+events.py (what they say and do), coordinator.py, work.py, round.py, training.py; worker.py; codec.py (bytes).
 """

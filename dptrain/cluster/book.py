@@ -105,7 +105,7 @@ class Book:
         return max(self._attempts[slice(*node)])
 
     def renew(self, holder: str, now: float) -> None:
-        """There is news of the worker: its leases start anew."""
+        """There is news of the worker: its leases start again."""
         for assignment in self._live[holder]:
             assignment.expires = now + assignment.lease
 

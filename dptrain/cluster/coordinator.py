@@ -1,7 +1,7 @@
-"""The coordinator as a state machine: events in, actions out. It decides who takes part.
+"""The coordinator as a state machine: events in, actions out. No socket and no clock: `now` comes with each event.
 
-Who computes what is `Work`'s business, what a complete round does to the weights `Course`'s. No socket, no clock: `now`
-comes with each event.
+This file decides which workers take part, and when the run ends. `Work` gives the members shards and takes their
+results; `Training` applies complete rounds to the weights, by the functions of `dptrain.loop`.
 """
 
 from __future__ import annotations
@@ -53,13 +53,14 @@ from dptrain.state import TrainingState, layout_digest
 Signed: TypeAlias = Canary | NodeDone | EvaluationDone | Progress | NonFinite | Leave  #: with term and incarnation
 
 PING_EVERY = 1.0  #: seconds
-PARTING = 2.0  #: seconds in which everybody is to hear that the run is over
-LONELY_EVERY = 10.0  #: seconds between notices that nobody is there
+PARTING = 2.0  #: seconds that the members have to answer that the run is over
+LONELY_EVERY = 10.0  #: seconds between notices that no worker is ready
 
 
 class Coordinator:
-    """Leads the workers through a run. `handle` each event; carry out its actions before the next one,
-    those of one kind in order.
+    """Leads the workers through a run.
+
+    `handle` each event, and carry out its actions before the next event, those of one kind in order.
     """
 
     def __init__(self, job: Job, state: TrainingState, optimizer: Optimizer, schedule: Schedule) -> None:
@@ -71,45 +72,47 @@ class Coordinator:
         self._started = False
         self._next_ping = 0.0  #: on the clock of `now`; set at the first event
         self._parting_until = 0.0  #: set at the end
-        self._said_lonely = 0.0  #: when the last notice was given that nobody is there
+        self._said_lonely = 0.0  #: when the last notice was given that no worker is ready
 
     @property
     def state(self) -> TrainingState:
-        """The numbers of the run; SaveCheckpoint means these."""
+        """The numbers of the run: what SaveCheckpoint saves."""
         return self._training.state
 
     @property
-    def finished(self) -> bool:
-        """Ended was given: nothing is decided any more."""
+    def ended(self) -> bool:
+        """Whether Ended was returned: nothing is decided any more."""
         return self._training.ended is not None
 
     def parting(self, now: float) -> bool:
-        """The run is over, and somebody has not answered yet: who closes the connections now may cut off the news."""
-        return self.finished and now < self._parting_until and bool(self._members.all())
+        """Whether the run is over and a member has not answered yet: closing its connection now could cut Stop off."""
+        return self.ended and now < self._parting_until and bool(self._members.all())
 
     def handle(self, event: CoordinatorEvent, now: float) -> list[CoordinatorAction]:
-        """What is to be done because of this event. `now`: monotonic seconds."""
-        ending = self._training.ended
-        if ending is not None:
-            return self._part(event, ending, now)
+        """The actions that follow from this event. `now`: monotonic seconds."""
+        ended = self._training.ended
+        if ended is not None:
+            return self._part(event, ended, now)
         actions: list[CoordinatorAction] = []
         if not self._started:
             self._started = True
             self._next_ping, self._members.lonely_since = now + PING_EVERY, now
             actions += self._training.start()
         if self._training.ended is None:
-            actions += self._dispatch(event, now)
+            actions += self._decide(event, now)
         if self._training.ended is None:
             actions += self._work.go_on(now)
         if self._training.ended is not None:
-            actions += self._end(self._training.ended, now)
+            self._parting_until = now + PARTING
+            actions += [self._stop(member.peer, self._training.ended) for member in self._members.all()]
+            actions.append(self._training.ended)
         return actions
 
     def wake_at(self, now: float) -> float | None:
-        """When the next Tick should come at the latest, for a worker that may be late by then; None: no hurry."""
-        return None if self.finished or not self._started else self._work.wake_at(now)
+        """When the next Tick must come at the latest, as a worker may be late by then; None: at no special time."""
+        return None if self.ended or not self._started else self._work.wake_at(now)
 
-    def _dispatch(self, event: CoordinatorEvent, now: float) -> list[CoordinatorAction]:
+    def _decide(self, event: CoordinatorEvent, now: float) -> list[CoordinatorAction]:
         match event:
             case Received(peer, message):
                 return self._received(peer, message, now)
@@ -120,26 +123,21 @@ class Coordinator:
             case StopRequested():
                 return self._training.stop(Ended(event.exit_code, event.reason))
 
-    def _end(self, ending: Ended, now: float) -> list[CoordinatorAction]:
-        self._parting_until = now + PARTING
-        stops = [self._stop(member.peer, ending) for member in self._members.all()]
-        return [*stops, ending]
+    def _stop(self, peer: Peer, ended: Ended) -> Send:
+        return Send(peer, Stop(self._job.term, ended.reason[:1000]))
 
-    def _stop(self, peer: Peer, ending: Ended) -> Send:
-        return Send(peer, Stop(self._job.term, ending.reason[:1000]))
-
-    def _part(self, event: CoordinatorEvent, ending: Ended, now: float) -> list[CoordinatorAction]:
-        """Members who have heard that the run is over say Leave or hang up; who comes only now is told as well."""
+    def _part(self, event: CoordinatorEvent, ended: Ended, now: float) -> list[CoordinatorAction]:
+        """The run is over. A member answers Stop with Leave or hangs up; a worker that comes only now gets Stop too."""
         match event:
             case Tick():
-                return [Send(m.peer, Ping(self._job.term)) for m in self._members.all()]  # finds who has hung up
+                return [Send(m.peer, Ping(self._job.term)) for m in self._members.all()]  # fails where it has hung up
             case Received(peer, Leave()) | Gone(bytes(peer)):
                 member = self._members.get(peer)
                 if member is not None:
                     self._members.remove(member, Change.LOST, now)
             case Received(peer, message):
                 if self._members.get(peer) is None and not isinstance(message, AskConfig):
-                    return [self._stop(peer, ending)]
+                    return [self._stop(peer, ended)]
         return []
 
     def _gone(self, gone: Gone, now: float) -> list[CoordinatorAction]:
@@ -164,7 +162,7 @@ class Coordinator:
             fault = protocol_fault(message.protocol)
             return self._refuse(peer, "an augmenter", fault) if fault else [self._welcome(peer)]
         member = self._members.get(peer)
-        if member is None and isinstance(message, Leave):  # it has hung up meanwhile: what it held is not to blame
+        if member is None and isinstance(message, Leave):  # its connection ended first: its shards are not to blame
             self._work.lives(message.incarnation)
             return []
         if member is None:
@@ -209,7 +207,7 @@ class Coordinator:
         actions: list[CoordinatorAction] = []
         old = self._members.by_incarnation(hello.incarnation)
         if old is not None:
-            actions += self._work.drop(old, "it has connected anew", now)
+            actions += self._work.drop(old, "it has connected again", now)
         self._work.lives(hello.incarnation)
         self._members.add(peer, hello)
         return [*actions, self._welcome(peer)]
@@ -249,7 +247,7 @@ class Coordinator:
         return actions if self._members.ready() else actions + self._alone(now)
 
     def _alone(self, now: float) -> list[CoordinatorAction]:
-        """Nobody is there: waits, says so, and gives up where that was asked for."""
+        """No worker is ready: reports it now and then, and ends the run after --max-wait."""
         since, most = self._members.lonely_since, self._job.max_wait
         if 0.0 < most <= now - since:
             ending = Ended(TrainingError.exit_code, f"no worker for {most:.0f} s (--max-wait)")
@@ -266,6 +264,6 @@ class Coordinator:
     def validate(self, now: float) -> None:
         """Asserts what must hold between any two events."""
         self._members.validate()
-        assert (self._training.round is None) == (self.finished or not self._started)
+        assert (self._training.round is None) == (self.ended or not self._started)
         if self._training.round is not None:
             self._work.validate(now)

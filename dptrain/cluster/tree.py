@@ -1,8 +1,8 @@
-"""The fixed binary tree over the shards of a step. What is added to what stands here and nowhere else.
+"""The fixed binary tree over the shards of a step, filled in any order: the twin of `dptrain.loop.tree_sum`.
 
-A node is a half-open range of shards [first, last). The root is [0, shards); a node of more than one shard has the
-children [first, m) and [m, last), m = first + the largest power of two below its length. Sums along it do not depend
-on who computed a node, nor on when it came.
+A node is a half-open range of shards [first, last). The root is [0, shards). A node of more than one shard has the
+children [first, m) and [m, last), m = first + the largest power of two below its length (`dptrain.loop.split`). Sums
+along the tree depend neither on which worker computed a node nor on when its result came.
 """
 
 from __future__ import annotations
@@ -81,22 +81,22 @@ T = TypeVar("T", bound=Summand)
 
 
 class Tree(Generic[T]):
-    """A tree being filled with nodes, in any order and of any size; siblings merge as soon as both are there."""
+    """A tree being filled with nodes, in any order and of any size; siblings are added as soon as both are there."""
 
     def __init__(self, shards: int) -> None:
         self.shards = shards
         self._values: dict[Node, T] = {}  #: disjoint nodes of which no two are siblings
 
     def nodes(self) -> tuple[Node, ...]:
-        """The nodes there are, merged as far as possible, from left to right."""
+        """The nodes it holds, merged as far as possible, from left to right."""
         return tuple(sorted(self._values))
 
     def free(self, first: int, last: int) -> bool:
-        """Whether no shard of [first, last) is there yet."""
+        """Whether it holds no shard of [first, last) yet."""
         return all(node.last <= first or last <= node.first for node in self._values)
 
     def add(self, first: int, last: int, value: T) -> Node:
-        """Puts a node in and merges; returns the node it has become part of. ValueError if it is none, or not free."""
+        """Adds a node and merges siblings; returns the node it is part of now. ValueError: no node, or not free."""
         nodes = path(first, last, self.shards)
         if not nodes:
             raise ValueError(f"[{first}, {last}) is no node of the tree over {self.shards} shards")

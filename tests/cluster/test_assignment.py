@@ -106,7 +106,7 @@ def test_a_shard_set_aside_is_not_open():
     assert book.untouched(2, book.open({1})) == Node(0, 1)
 
 
-def test_renewal_starts_the_lease_anew():
+def test_renewal_starts_the_lease_again():
     book = Book(1)
     book.give("a", Node(0, 1), 0.0, Terms(5.0))
     book.renew("a", 3.0)

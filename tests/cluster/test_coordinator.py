@@ -46,7 +46,7 @@ def test_a_stop_saves_what_is_applied_and_ends_at_once(lead, signal, code):
         Send(b"b", Stop(T, signal)),
         Ended(code, signal),
     ]
-    assert lead.machine.finished
+    assert lead.machine.ended
     assert lead.feed(StopRequested(signal)) == lead.canary("a") == []
 
 

@@ -55,7 +55,7 @@ def test_the_last_shard_of_a_late_worker_is_computed_by_an_idle_one_too_and_both
 
 
 def late(lead, *names):
-    """In step 2, "a" has sent what it had, and gets the last shard of somebody who was silent."""
+    """In step 2, "a" has sent what it had, and gets the last shard of a worker that was silent."""
     lead.join(*names)
     lead.finish_step(*names)
     lead.now += 1.0
@@ -72,7 +72,7 @@ def test_a_second_result_with_the_same_bits_is_counted_as_an_audit(lead):
     assert (lead.machine.counters.agreed, lead.machine.counters.duplicate) == (1, 1)
 
 
-def test_a_second_result_with_other_bits_starts_the_step_anew_and_a_third_worker_decides(lead):
+def test_a_second_result_with_other_bits_starts_the_step_over_and_a_third_worker_decides(lead):
     lead = lead(shards=4)
     assert late(lead, "a", "b", "c") == [("a", 1, 2, 1), ("c", 1, 2, 1)]
     lead.done("a", 1, 2, **wrong(lead, "a", 1, 2))
@@ -89,7 +89,7 @@ def test_a_second_result_with_other_bits_starts_the_step_anew_and_a_third_worker
     assert lead.machine.state.sha256() == oracle(lead.toy).states[2]
 
 
-def test_what_is_doubtful_stays_so_when_the_step_is_started_anew(lead):
+def test_what_is_doubtful_stays_so_when_the_step_starts_over(lead):
     lead = lead(shards=4)
     late(lead, "a", "b")
     lead.say("b", lead.non_finite("b", 2))
@@ -98,7 +98,7 @@ def test_what_is_doubtful_stays_so_when_the_step_is_started_anew(lead):
     assert lead.machine._training.round.jury.doubtful == (2, 3)
 
 
-def test_a_sum_that_overflowed_is_nobodys_opinion_of_one_of_its_shards(lead):
+def test_a_sum_that_overflowed_is_no_opinion_on_one_of_its_shards(lead):
     lead = lead(shards=4)
     lead.join("a", "b")
     lead.done("a", 0, 2, gradient=np.full_like(lead.node("a", 0, 2).result.gradient, np.inf))
@@ -132,7 +132,7 @@ def told_steps(actions):
 
 
 def again(lead, actions, *names):
-    """All are asked who they are, say Hello anew, and compute the step that was taken back; all actions after that."""
+    """All are asked who they are, say Hello again, and compute the step that was taken back; all actions after that."""
     assert [a.peer.decode() for a in actions if isinstance(a, Send) and isinstance(a.message, WhoAreYou)] == [*names]
     assert lead.machine.state.sha256() == oracle(lead.toy).states[1]
     actions = [*lead.join(*names)]
@@ -162,7 +162,7 @@ def test_neither_a_repetition_nor_other_weights_is_a_second_opinion_of_an_applie
     assert (counters.late, counters.agreed, counters.disputed) == (3, 0, 0)
 
 
-def test_a_result_of_an_applied_step_with_other_bits_takes_it_back_and_whoever_is_wrong_is_named(lead):
+def test_a_result_of_an_applied_step_with_other_bits_takes_it_back_and_the_wrong_worker_is_named(lead):
     lead = lead(shards=4)
     holder, answer, _ = applied(lead, "a", "b", "c")
     gradient = answer.result.gradient.copy()
@@ -179,7 +179,7 @@ def test_a_result_of_an_applied_step_with_other_bits_takes_it_back_and_whoever_i
     assert lead.machine.state.sha256() == oracle(lead.toy).states[2]
 
 
-def test_whoever_is_quarantined_while_it_is_away_is_refused_when_it_comes_back(lead):
+def test_a_worker_quarantined_while_it_is_away_is_refused_when_it_comes_back(lead):
     lead = lead(shards=4)
     holder, answer, _ = applied(lead, "a", "b", "c")
     lead.say(holder, altered(answer, gradient=-answer.result.gradient))
@@ -191,7 +191,7 @@ def test_whoever_is_quarantined_while_it_is_away_is_refused_when_it_comes_back(l
     assert "this machine computes wrong bits" in named(actions)[0]
 
 
-def test_a_step_that_was_applied_with_wrong_bits_is_put_right_and_told_anew(lead):
+def test_a_step_that_was_applied_with_wrong_bits_is_put_right_and_reported_again(lead):
     lead = lead(shards=4)
     holder, answer, _ = applied(lead, "a", "b", "c", wrongly=True)
     assert lead.machine.state.sha256() != oracle(lead.toy).states[2]
@@ -270,7 +270,7 @@ def test_an_audited_shard_with_a_nan_is_computed_again_by_the_only_worker(lead):
     )
 
 
-def test_two_workers_that_disagree_are_asked_again_and_whoever_changes_its_mind_is_named(lead):
+def test_two_workers_that_disagree_are_asked_again_and_the_one_that_changes_its_result_is_named(lead):
     lead = lead(shards=1, job={"audit": 1.0})
     lead.join("a", "b")
     lead.done("a", 0, 1, **wrong(lead, "a", 0, 1))
@@ -301,7 +301,7 @@ def test_two_workers_that_insist_wait_for_a_third_and_the_coordinator_says_so(le
 
 
 def die(lead, name):
-    """The worker dies of what it holds; nobody says from what."""
+    """The worker dies while it holds shards; the cause is unknown."""
     return lead.feed(Gone(name.encode(), "reset"))
 
 
@@ -348,7 +348,7 @@ def test_who_was_killed_from_outside_or_comes_back_or_leaves_died_of_no_shard(le
             lead.say(name, Leave(T, lead.incarnation(name), "SIGTERM"))
         lead.now += 15
         lead.feed(Tick())
-    assert not lead.machine.finished
+    assert not lead.machine.ended
 
 
 def test_who_hung_up_before_its_goodbye_was_read_died_of_no_shard(lead):
@@ -359,10 +359,10 @@ def test_who_hung_up_before_its_goodbye_was_read_died_of_no_shard(lead):
         assert lead.say(name, Leave(T, lead.incarnation(name), "it was only the doctor")) == []
         lead.now += 15
         lead.feed(Tick())
-    assert not lead.machine.finished
+    assert not lead.machine.ended
 
 
-# --- nobody
+# --- no worker
 
 
 def test_without_a_worker_for_as_long_as_was_asked_for_the_run_stops_with_a_checkpoint_to_be_started_again(lead):

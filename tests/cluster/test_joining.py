@@ -82,8 +82,8 @@ def test_the_same_process_on_a_new_connection_replaces_the_old_one(lead):
     again = replace(lead.node("a", 0, 1), step=0)
     hello = lead.machine._members.get(b"a").hello
     assert lead.feed(Received(b"a2", hello)) == [
-        Ignore(b"a", "it has connected anew"),
-        Tell(WorkerLost("a", "it has connected anew", (0, 1), 0)),
+        Ignore(b"a", "it has connected again"),
+        Tell(WorkerLost("a", "it has connected again", (0, 1), 0)),
         Send(b"a2", WELCOME),
     ]
     assert lead.say("a", again) == [Send(b"a", WhoAreYou(T))]

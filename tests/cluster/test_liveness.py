@@ -20,7 +20,7 @@ def test_what_a_lost_worker_held_is_given_to_the_others_and_told(lead):
     assert lead.feed(Gone(b"a", "the connection is closed")) == []
 
 
-def test_why_a_worker_of_our_own_has_ended_is_told_whoever_noticed_first_and_once(lead):
+def test_why_a_worker_started_here_has_ended_is_reported_once_whichever_channel_noticed_first(lead):
     lead = lead(shards=2)
     lead.join("a", "b")
     lead.hello("c")
@@ -134,7 +134,7 @@ def test_a_worker_that_says_again_and_again_what_it_has_done_and_sends_nothing_l
     assert assigned(told)[-1][0] == "honest"
 
 
-def test_whoever_lets_three_leases_run_out_leaves_open_shards_to_others_for_a_minute(lead):
+def test_a_worker_that_lets_three_leases_run_out_leaves_open_shards_to_others_for_a_minute(lead):
     lead = lead(shards=1)
     lead.join("liar", "honest")
     for step in range(2):
@@ -150,7 +150,7 @@ def test_whoever_lets_three_leases_run_out_leaves_open_shards_to_others_for_a_mi
     assert (lead.held("liar"), lead.held("honest") != []) == ([], True)
 
 
-def test_nobody_is_measured_by_the_speed_that_a_barred_worker_has_claimed(lead):
+def test_no_worker_is_measured_by_the_speed_that_a_barred_worker_has_claimed(lead):
     lead = lead(shards=1)
     lead.join("liar")
     me = lead.incarnation("liar")
@@ -165,10 +165,10 @@ def test_nobody_is_measured_by_the_speed_that_a_barred_worker_has_claimed(lead):
     lead.now += 1
     lead.say("liar", Progress(T, me, 0, 0))  # no suspect any more
     lead.done("honest", 0, 1)
-    assert lead.held("honest") == [(0, 1)]  # the liar may have a copy: whoever is first counts
+    assert lead.held("honest") == [(0, 1)]  # the liar may have a copy: the first result counts
 
 
-def test_whoever_is_left_to_himself_gets_shards_however_many_leases_he_has_let_run_out(lead):
+def test_a_worker_that_is_left_alone_gets_shards_however_many_leases_it_has_let_run_out(lead):
     lead = lead(shards=1)
     lead.join("slow")
     for _ in range(6):
@@ -193,7 +193,7 @@ def test_a_result_sent_twice_renews_nothing(lead):
     assert ("honest", 1, 2) in assigned(told)
 
 
-def test_a_part_of_a_node_that_somebody_else_has_done_is_a_duplicate_and_the_rest_is_open_again(lead):
+def test_a_part_of_a_node_that_another_worker_has_done_is_a_duplicate_and_the_rest_is_open_again(lead):
     lead = lead(shards=2)
     lead.join("a")
     both = lead.node("a", 0, 2)

@@ -82,7 +82,7 @@ class Session:
 
     @property
     def over(self):
-        return self.coordinator.finished or any(w.exited for w in self.workers.values())
+        return self.coordinator.ended or any(w.exited for w in self.workers.values())
 
     # --- what a broken or hostile peer sends
 

@@ -59,7 +59,7 @@ def test_a_nan_that_a_worker_did_not_notice_is_found_here(lead):
     assert not any(isinstance(a, SaveCheckpoint) for a in actions)
 
 
-def test_an_infinite_sum_blames_nobody_its_shards_are_asked_for_one_by_one(lead):
+def test_an_infinite_sum_blames_no_worker_its_shards_are_asked_for_one_by_one(lead):
     lead = lead(shards=4)
     lead.join("a")
     assert lead.held("a") == [(0, 2), (2, 4)]
@@ -75,7 +75,7 @@ def test_a_nan_of_a_shard_the_worker_was_not_asked_for_costs_the_connection(lead
     lead.join("b")
     actions = lead.say("b", lead.non_finite("b", 1))
     assert refusals(actions) == ["sent NonFinite of step 0, which it was not asked for"]
-    assert not lead.machine.finished
+    assert not lead.machine.ended
 
 
 def test_finite_shards_with_an_infinite_sum_end_the_run(lead):

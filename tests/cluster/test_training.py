@@ -1,4 +1,4 @@
-"""The course of a run: what is told and saved when, and that a resumed run goes on as if nothing had happened."""
+"""The training of a run: what is reported and saved when, and that a resumed run continues as if never stopped."""
 
 from copy import deepcopy
 from dataclasses import replace

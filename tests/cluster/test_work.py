@@ -34,7 +34,7 @@ def test_workers_start_in_different_subtrees_and_get_siblings(lead, shards, name
     assert given == expected
 
 
-def test_nobody_gets_a_second_assignment_while_somebody_has_none(lead):
+def test_no_worker_gets_a_second_assignment_while_another_has_none(lead):
     lead = lead(shards=8)
     assert assigned(lead.join("a")) == [("a", 0, 4), ("a", 4, 8)]
     assert assigned(lead.join("b")) == []
@@ -68,7 +68,7 @@ def test_one_node_may_answer_several_assignments(lead):
     assert lead.machine.state.step == 2
 
 
-def test_a_node_that_covers_what_somebody_else_was_asked_for_costs_the_connection(lead):
+def test_a_node_that_covers_what_another_worker_was_asked_for_costs_the_connection(lead):
     lead = lead(shards=4)
     lead.join("a", "b")
     lead.finish_step("a", "b")

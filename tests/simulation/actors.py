@@ -119,7 +119,7 @@ TO_COORDINATOR, TO_WORKER = 0, 1  #: directions
 
 @dataclass(slots=True)
 class Clock:
-    """A process's own: never backwards, but fast or slow, and it may leap. Nobody else's decisions depend on it."""
+    """A process's own: never backwards, but fast or slow, and it may leap. No other process depends on it."""
 
     rate: float = 1.0
     _at: float = 0.0
@@ -143,11 +143,11 @@ class Life:
     clock: Clock
     links: dict[bytes, Link] = field(default_factory=dict)
     applied: int = -1  #: step of the last StepDone
-    checked: int = -1  #: step whose state was compared with the oracle's
+    checked: int = -1  #: step whose state was compared with the loop's
     alive: bool = True
     wake: float = -1.0  #: the last time it asked to be woken at
     waiting: TrainingState | None = None  #: checkpoint that is not durable yet
-    code: int | None = None  #: exit code, once it is only there until everybody has heard that the run is over
+    code: int | None = None  #: exit code, while it only waits until all workers have heard that the run is over
 
 
 @dataclass(slots=True, eq=False)

@@ -1,7 +1,7 @@
-"""`launch/soak.sh simulate --schedules N --seed S`: any number of simulated histories, a seed each.
+"""`launch/soak.sh simulate --schedules N --seed S`: any number of simulated histories, one per seed.
 
-Every history is checked against the plain loop after every event; the first that fails is told with its seed and its
-last events, and `--seed S --schedules 1` plays it again. Exit code 1 where one failed.
+Every history is compared with `dptrain.loop` after every event. The first one that fails is reported with its seed and
+its last events, and `--seed S --schedules 1` replays it. Exit code 1 if one failed.
 """
 
 from __future__ import annotations

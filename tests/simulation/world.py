@@ -1,10 +1,10 @@
 """One simulated history: real machines, a virtual clock, and everything that goes wrong.
 
 A link is ordered, and reliable unless a fault says otherwise, as ZeroMQ's are; lost or duplicated single messages are
-more than ZeroMQ does. After every event the machines' own invariants hold, and the state is the oracle's, bit for bit
-(I2); steps are applied once, in order (I1); a term has one leader and whoever was succeeded writes nothing (I3); once
-nothing goes wrong any more the run ends in time (I4); nothing piles up (I5). One seed replays everything; a failure
-carries it and the last events.
+more than ZeroMQ does. After every event the machines' own invariants hold. I1: steps are applied once, in order. I2:
+the state is that of `dptrain.loop`, bit for bit. I3: a term has one coordinator, and an earlier one writes nothing.
+I4: once the faults end, the run ends in time. I5: no queue grows without bound. One seed replays everything; a
+failure reports the seed and the last events.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ from simulation.toy import BUFFERS, NUMERICS, PARAMS, Expected
 LIMITS = Limits(PARAMS.size, BUFFERS.size, 0)
 TICK = 1.0  #: seconds
 PATIENCE = 2_000.0  #: virtual seconds a run may take once nothing goes wrong any more
-MOST_QUEUED = 400  #: events on the heap: what is on its way, the ticks, the faults
-RESTARTS = (75, 137, 70)  #: exit codes after which somebody starts it again
+MOST_QUEUED = 400  #: events in the queue: messages on their way, ticks, faults
+RESTARTS = (75, 137, 70)  #: exit codes after which the process is started again
 
 
 class World:
@@ -78,7 +78,7 @@ class World:
 
     @property
     def trace(self) -> list[str]:
-        """What happened (ticks left out), a line an event; the same for the same seed."""
+        """What happened (without ticks), one line per event; the same for the same seed."""
         return [_line(*entry) for entry in self.history]
 
     # --- the clock
@@ -185,7 +185,7 @@ class World:
                 case Ignore(peer, _):
                     life.links.pop(peer, None)
                 case Tell(report):
-                    self._told(life, report)
+                    self._reported(life, report)
                 case SaveCheckpoint():
                     self._save(life, deepcopy(machine.state))
                 case Ended(code, _):
@@ -254,7 +254,7 @@ class World:
         if self.life is None:
             self.start_coordinator()
 
-    def _told(self, life: Life, report: Report) -> None:
+    def _reported(self, life: Life, report: Report) -> None:
         self.reports.append(report)
         self.note("told", report)
         if isinstance(report, TakenBack):
@@ -305,7 +305,7 @@ class World:
         if not (process.alive and link.up and process.link is link):
             return
         if process.paused_until > self.now:  # what comes in waits, in its order
-            if process.paused_until < inf:  # else nobody will ever read it
+            if process.paused_until < inf:  # else it is never read
                 self.at(process.paused_until, lambda: self._deliver_to_worker(link, frames))
             return
         try:
