@@ -131,7 +131,7 @@ def _first_loss(criterion: str, loss: float, classes: int) -> Finding:
 
 
 def _alone(parts: Parts) -> Finding:
-    """A score must not depend on the images scored with it, as it did in the seeds (docs/seeds.md)."""
+    """A score must not depend on the images scored with it, as it did in the predecessors (docs/predecessors.md)."""
     model, (x, _) = parts.model, parts.source.images(0, 0)
     params, buffers = initial_params(model.params, parts.config.training.seed), initial_buffers(model.buffers)
     together, alone = model.logits(params, buffers, x)[:1], model.logits(params, buffers, x[:1])
