@@ -1,7 +1,7 @@
 """Answers a container's health check: `python -m dptrain.launch.health tcp://HOST:PORT` ends with 0 if it can connect.
 
-A coordinator or an augmenter checks its own address, a worker that of its coordinator. The module imports nothing heavy,
-because it starts every few seconds beside a training.
+A coordinator or an augmenter checks its own address, a worker that of its coordinator. The module imports nothing
+heavy, because it starts every few seconds beside a training.
 """
 
 from __future__ import annotations

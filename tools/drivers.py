@@ -4,7 +4,8 @@
 
 FOLDER/data/sfddd gets JPEG files of 640 x 480 pixels in c0 ... c9 and the table of drivers. Each driver has its own
 colour cast and place in the frame, so a network that was trained on a driver recognises its images more easily. The
-split is therefore by driver. The real photographs (they need an account at Kaggle) work the same from the second command on.
+split is therefore by driver. The real photographs, which need an account at Kaggle, work the same from the second
+command on.
 """
 
 from __future__ import annotations

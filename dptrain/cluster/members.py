@@ -119,7 +119,7 @@ TABLE = Table(
         (State.PREPARING, Change.HEARD): State.PREPARING,
         **{(state, Change.HEARD): State.READY for state in _ADMITTED},
         **{(state, Change.SILENT): State.SUSPECT for state in _ADMITTED},
-        **{(state, Change.WRONG_BITS): State.QUARANTINED for state in _ADMITTED},
+        **{(state, Change.WRONG_BITS): State.QUARANTINED for state in _IN},  # PREPARING: it has come back meanwhile
         **{(state, Change.LOST): State.GONE for state in _IN},
     },
 )
