@@ -1,4 +1,4 @@
-"""The command `dptrain`, also `python -m dptrain`: what belongs to the process, not to a verb."""
+"""The command `dptrain`, also `python -m dptrain`: signals, standard streams and exit code of the process."""
 
 from __future__ import annotations
 
@@ -12,27 +12,29 @@ from dptrain.errors import ExitCode
 
 
 class Interrupts:
-    """SIGINT's handler until a verb has its own. It remembers: what is being imported may swallow KeyboardInterrupt
-    (seen: a Ctrl-C during the imports, and the run went on to its end). One that came where Python lets nothing out,
-    in a callback of the garbage collector (seen: once in twelve), is sent again.
+    """The handler of SIGINT until a verb installs its own.
+
+    It remembers that Ctrl-C was pressed, because a module that is being imported may swallow KeyboardInterrupt (seen:
+    Ctrl-C during the imports, and the run went on to its end). Python lets no exception out of a callback of the
+    garbage collector; a KeyboardInterrupt that came there (seen: one in twelve) is sent again.
     """
 
     def __init__(self) -> None:
         self.pressed = False  #: read by StopSignals
 
     def __call__(self, *_: object) -> None:
-        """As signal.default_int_handler."""
+        """Raises KeyboardInterrupt, as signal.default_int_handler does."""
         self.pressed = True
         raise KeyboardInterrupt
 
     def install(self) -> None:
-        """From now on."""
+        """Handles SIGINT from now on."""
         signal.signal(signal.SIGINT, self)
         sys.unraisablehook = _send_again
 
 
 def _send_again(swallowed: sys.UnraisableHookArgs) -> None:
-    """As sys.unraisablehook, but a KeyboardInterrupt comes again once this, where it would be lost too, is left."""
+    """A sys.unraisablehook: sends a KeyboardInterrupt again, after this callback, in which it would be lost too."""
     if issubclass(swallowed.exc_type, KeyboardInterrupt):
         Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
     else:
@@ -40,7 +42,7 @@ def _send_again(swallowed: sys.UnraisableHookArgs) -> None:
 
 
 class _Bugs:
-    """An exception nobody has caught: its traceback, and exit code 70. Python's own, 1, is an answer of `verify`."""
+    """Prints the traceback of an exception that was not caught, and exits with 70: 1 is an answer of `verify`."""
 
     def __enter__(self) -> None:
         """Nothing to prepare."""
@@ -52,7 +54,7 @@ class _Bugs:
 
 
 def command() -> int:
-    """Runs the command line and gives the exit code. Ctrl-C prints no traceback, from the first import to the end."""
+    """Runs the command line and returns the exit code. Ctrl-C prints no traceback, from the first import to the end."""
     _open_standard_streams()
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         Interrupts().install()
@@ -64,11 +66,11 @@ def command() -> int:
     except KeyboardInterrupt:
         return ExitCode.SIGINT
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # what is left are exit handlers of libraries
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # only exit handlers of libraries still run
 
 
 def _open_standard_streams() -> None:
-    """Where the shell closed one (`>&-`), the next file that is opened would take its place."""
+    """Opens those that the shell closed (`>&-`): the next file that is opened would take their place."""
     for fd in range(3):
         try:
             os.fstat(fd)
@@ -79,7 +81,7 @@ def _open_standard_streams() -> None:
 
 
 def _flushed(code: int) -> int:
-    """Python would flush at its end too, and print a traceback where that fails."""
+    """Flushes stdout: Python would do it at its end, and print a traceback where that fails."""
     try:
         sys.stdout.flush()
     except OSError as error:

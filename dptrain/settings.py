@@ -483,21 +483,20 @@ def _canonical(value: object) -> str:
 
 def check(config: Config) -> None:
     """Refuses values that are allowed alone but not together. Raises UsageError."""
-    for name in unused(config):
-        use = SETTINGS[name].use
-        if use and use.strict:
+    for name, use in unused(config):
+        if use.strict:
             raise UsageError(not_used(name, values(config)))
     for impossible, message in _combinations(config):
         if impossible:
             raise UsageError(message)
 
 
-def unused(config: Config) -> Iterator[str]:
-    """Names of settings that have another value than their default although the configuration does not use them."""
+def unused(config: Config) -> Iterator[tuple[str, Use]]:
+    """Settings that have another value than their default although the configuration does not use them."""
     given = values(config)
     for name, each in SETTINGS.items():
         if each.use and given[name] != each.default and not each.use.by(given[each.use.other]):
-            yield name
+            yield name, each.use
 
 
 def not_used(name: str, given: Mapping[str, Value]) -> str:

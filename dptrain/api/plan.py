@@ -13,7 +13,7 @@ from dptrain.errors import DptrainError, UsageError, nearest
 from dptrain.recipefile import COMMAND_LINE, OTHER_NAMES, Given, gather
 from dptrain.rules import Value
 from dptrain.runs.directory import stored_config, to_resume
-from dptrain.settings import SETTINGS, Config, DeploymentConfig, build, check, not_used, unused, values
+from dptrain.settings import SETTINGS, Config, DeploymentConfig, build, check, unused, values
 
 Keyword: TypeAlias = Value | Path | list[int] | list[float] | list[str]
 
@@ -93,11 +93,13 @@ def planned(given: Given, forced: Mapping[str, Value]) -> Plan:
 
 def _without_unused(given: Given, stored: Config, resumed: Path) -> Config:
     """Drops stored deployment that the given settings make meaningless, and logs a warning."""
-    asked = build(given.values, stored)
-    names = [name for name in unused(asked) if not SETTINGS[name].identity and name not in given.values]
-    for name in names:
-        logging.getLogger("dptrain").warning("%s of %s is dropped: %s", name, resumed, not_used(name, values(asked)))
-    return build({name: SETTINGS[name].default for name in names}, stored)
+    dropped: dict[str, Value] = {}
+    for name, use in unused(build(given.values, stored)):
+        if not SETTINGS[name].identity and name not in given.values:
+            now = f"{use.other} = {given.values[use.other]}"
+            logging.getLogger("dptrain").warning("%s of %s is dropped: not used with %s", name, resumed, now)
+            dropped[name] = SETTINGS[name].default
+    return build(dropped, stored)
 
 
 def refuse_unused_address(chosen: Plan) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from dptrain.data.dataset import Dataset
 from dptrain.data.datasets import DATASETS
 from dptrain.data.descriptor import Descriptor, Files, Form
 from dptrain.data.folder import FOLDER, find_folder, is_folder, own_classes, parse_folder
-from dptrain.errors import DataError, MissingDataError, UsageError
+from dptrain.errors import DataError, MissingDataError, UsageError, nearest
 
 NAMES = tuple(DATASETS)
 _SHOWN = 5  #: missing files that an error names
@@ -79,10 +78,9 @@ def _known(name: str, base: str) -> Descriptor:
         return DATASETS[base]
     if "/" in name or is_folder(Path(base)):
         path = name if name.startswith(("/", "~", "./", "../")) else f"./{name}"
-        raise UsageError(f"there is no data set {name!r}: did you mean {FOLDER}:{path}, a folder of your own?")
-    close = difflib.get_close_matches(base, NAMES, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    raise UsageError(f"there is no data set {name!r}: {hint}There are {', '.join(NAMES)}, {FOLDER}:PATH")
+        raise UsageError(f"there is no data set {name!r}; did you mean {FOLDER}:{path}, a folder of your own?")
+    hint = nearest(base, NAMES) or "."
+    raise UsageError(f"there is no data set {name!r}{hint} There are {', '.join(NAMES)}, {FOLDER}:PATH")
 
 
 def _form(dataset: Descriptor, option: str) -> Form:

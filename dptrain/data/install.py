@@ -71,7 +71,9 @@ def _allowed(known: Descriptor) -> str:
 def _known(name: str) -> Descriptor:
     known = {name: dataset for name, dataset in DATASETS.items() if dataset.find is not None}
     if name not in known:
-        raise UsageError(f"no files belong to a data set {name!r}{nearest(name, known)}; there are {', '.join(known)}")
+        raise UsageError(
+            f"no files belong to a data set {name!r}{nearest(name, known) or '.'} There are {', '.join(known)}"
+        )
     return known[name]
 
 

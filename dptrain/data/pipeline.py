@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from dptrain.data.augment import OPERATIONS, VIEWS, Crop, Operation, Shape, Window
-from dptrain.errors import UsageError
+from dptrain.errors import UsageError, nearest
 from dptrain.kernels import philox
 from dptrain.types import I64, U8
 
@@ -77,10 +76,8 @@ class Pipeline:
 def _parse(spec: str) -> Operation:
     name, *arguments = spec.split(":")
     if name not in OPERATIONS:
-        close = difflib.get_close_matches(name, OPERATIONS, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
         usages = ", ".join(kind.usage() for kind in OPERATIONS.values())
-        raise UsageError(f"there is no augmentation {name!r}: {hint}There are {usages}")
+        raise UsageError(f"there is no augmentation {name!r}{nearest(name, OPERATIONS) or '.'} There are {usages}")
     kind = OPERATIONS[name]
     if not all(argument.isascii() and argument.isdigit() for argument in arguments):
         raise UsageError(f"augmentation {spec!r}: what follows the name must be whole numbers; write {kind.usage()}")

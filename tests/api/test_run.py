@@ -93,10 +93,29 @@ def test_a_checkpoint_file_predicts_too_and_says_that_it_has_no_history(run, dat
         _ = file.history
 
 
+def test_a_keyword_that_makes_a_key_of_the_recipe_meaningless_drops_it_with_a_warning(caplog, tmp_path):
+    with pytest.raises(dptrain.DptrainError, match="no-such-set"):
+        dptrain.fit("sfddd", schedule="cosine", dataset="no-such-set", runs=tmp_path)
+    assert [record.getMessage() for record in caplog.records] == [
+        "milestones of recipe sfddd is dropped: not used with schedule = cosine (this call)"
+    ]
+
+
+def test_a_network_is_built_by_depth_and_width():
+    same = [
+        dptrain.build_network(image=(8, 8, 1), classes=3, **settings)
+        for settings in ({"depth": 14, "width": 4}, {"n": 2, "filters": 4})
+    ]
+    assert dptrain.describe_network(same[0]) == dptrain.describe_network(same[1])
+
+
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
         (lambda run, data: dptrain.fit(epoch=2), "there is no setting 'epoch'; did you mean epochs"),
+        (lambda run, data: dptrain.fit(depth=21), r"^depth = 21: a resnet has 6n \+ 2 layers: choose 20 or 26$"),
+        (lambda run, data: dptrain.fit(filters=8, width=16), "^width and filters set the same thing"),
+        (lambda run, data: dptrain.fit(optimizer="adam", momentum=0.5), "^momentum = 0.5 is used only with optimizer"),
         (lambda run, data: dptrain.fit(epochs="many"), "^epochs = 'many': must be a whole number"),
         (lambda run, data: dptrain.fit(epochs=1.5), "^epochs = '1.5': must be a whole number"),
         (

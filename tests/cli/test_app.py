@@ -66,6 +66,25 @@ def test_a_printed_configuration_can_be_given_back_as_a_recipe(tmp_path, capsys)
     assert (config.deployment.workers, config.data.dataset, config.data.augment) == (3, "shapes32", ())
 
 
+def test_a_dropped_key_is_one_line_on_stderr_and_the_printed_configuration_does_not_have_it(dptrain):
+    done = dptrain("train", "--recipe", "sfddd", "--schedule", "cosine", "--print-config")
+    assert done.err.splitlines() == [
+        "dptrain: warning: milestones of recipe sfddd is dropped: not used with schedule = cosine (the command line)"
+    ]
+    assert done.code == 0
+    assert "milestones = []\n" in done.out
+    assert dptrain("train", "--recipe", "sfddd", "--schedule", "cosine", "--print-config", "-q").err == ""
+
+
+def test_depth_and_width_are_flags_of_every_verb_that_has_n_and_filters(capsys):
+    assert main(["describe", "--depth", "14", "--width", "8", "--image", "16x16x1"]) == 0
+    by_depth = capsys.readouterr().out
+    assert main(["describe", "--n", "2", "--filters", "8", "--image", "16x16x1"]) == 0
+    assert capsys.readouterr().out == by_depth
+    assert main(["describe", "--depth", "15"]) == 78
+    assert "--depth: depth = 15: a resnet has 6n + 2 layers: choose 14 or 20" in capsys.readouterr().err
+
+
 def test_every_hint_for_a_flag_of_other_tools_is_a_flag_that_some_verb_has():
     ours = {setting.flag for setting in SETTINGS.values()} | {"--out"}
     assert set(ELSEWHERE.values()) <= ours

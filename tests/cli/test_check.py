@@ -73,7 +73,7 @@ def test_describe_takes_images_and_classes_from_the_data_set(flags, head, parame
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["describe", "--dataset", "mnits"], 78, "there is no data set 'mnits': did you mean 'mnist'?"),
+        (["describe", "--dataset", "mnits"], 78, "there is no data set 'mnits'; did you mean mnist?"),
         (["describe", "--dataset", "folder:gone"], 78, "folder:gone: there is no folder "),
         (["describe", "--image", "32"], 78, "--image 32: must be HEIGHTxWIDTHxCHANNELS"),
         (["describe", "--classes", "1"], 78, "--classes 1: must be a whole number from 2"),

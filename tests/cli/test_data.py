@@ -150,7 +150,7 @@ def test_every_known_set_that_is_not_here_says_how_to_get_it(name, home, capsys,
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["get", "cifar11"], "there is no data set 'cifar11': did you mean 'cifar10'?"),
+        (["get", "cifar11"], "there is no data set 'cifar11'; did you mean cifar10?"),
         (["get", "sfddd"], "sfddd cannot be fetched: get it from https://www.kaggle.com"),
         (["get", "folder:x"], "there is no folder"),
         (["add", "mnit", "x"], "no files belong to a data set 'mnit'; did you mean mnist?"),

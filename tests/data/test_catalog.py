@@ -21,13 +21,13 @@ from dptrain.settings import SETTINGS, DataConfig
     [("cifar", "cifar10"), ("fashion-mist", "fashion-mnist"), ("shapes", "shapes32"), ("fashionmini", "fashion-mini")],
 )
 def test_an_unknown_name_is_answered_with_the_nearest(name, nearest):
-    with pytest.raises(UsageError, match=f"no data set '{name}': did you mean '{nearest}'"):
+    with pytest.raises(UsageError, match=f"no data set '{name}'; did you mean {nearest}"):
         open_dataset(name, "")
 
 
 def test_a_name_near_to_nothing_is_answered_with_all():
     with pytest.raises(
-        UsageError, match=r"no data set 'qqq': There are fashion-mini, shapes32, cifar10, .*, folder:PATH"
+        UsageError, match=r"no data set 'qqq'. There are fashion-mini, shapes32, cifar10, .*, folder:PATH"
     ):
         open_dataset("qqq", "")
 
@@ -41,7 +41,7 @@ def test_a_path_is_answered_with_the_data_set_a_folder_is(tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "pics").mkdir()
     for name, meant in (("../pics2", "folder:../pics2"), ("pics", "folder:./pics"), ("a/pics", "folder:./a/pics")):
-        with pytest.raises(UsageError, match=f"no data set '{name}': did you mean {meant}, a folder of your own?"):
+        with pytest.raises(UsageError, match=f"no data set '{name}'; did you mean {meant}, a folder of your own?"):
             open_dataset(name, "")
 
 

@@ -50,8 +50,8 @@ def test_specs_become_operations_in_order():
 @pytest.mark.parametrize(
     ("specs", "words"),
     [
-        (["flop"], "no augmentation 'flop': did you mean 'flip'? There are flip, vflip, crop:PAD[:FILL]"),
-        (["qqq:3"], "no augmentation 'qqq': There are"),
+        (["flop"], "no augmentation 'flop'; did you mean flip? There are flip, vflip, crop:PAD[:FILL]"),
+        (["qqq:3"], "no augmentation 'qqq'. There are"),
         ([""], "no augmentation ''"),
         (["flip:1"], "'flip:1': it takes no number; write flip"),
         (["crop"], "'crop': it takes one or two numbers; write crop:PAD"),
