@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 import re
+import tomllib
 
 import pytest
 
@@ -74,3 +75,14 @@ def test_every_function_that_the_three_ways_through_the_code_name_exists(root):
     rows = re.findall(r"^\| [^|`]+ \| `(\S+)` \| `(\S+)` \|", text, re.MULTILINE)
     assert len(rows) > 45
     assert [row for row in rows if not (root / row[0]).is_file() or row[1] not in names(root / row[0])] == []
+
+
+def test_contributing_shows_the_layers_of_the_import_rule(root):
+    [rule] = [
+        rule
+        for rule in tomllib.loads((root / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+        if rule["type"] == "layers"
+    ]
+    layers = [layer.removeprefix("dptrain.") for layer in rule["layers"]]
+    shown = (root / "CONTRIBUTING.md").read_text().split("Layers, from the top down")[1].split("```")[1]
+    assert shown.split() == " > ".join(layers).split()
