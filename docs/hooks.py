@@ -35,8 +35,8 @@ settings under `[deployment]` never change the bits.
 
 _COMMANDS = """# Command line
 
-`dptrain COMMAND --help` prints the same text. [Exit codes](exit-codes.md) have their own page. `dptrain completion bash`
-(or zsh, fish) prints a script that completes commands, flags and their choices in your shell.
+`dptrain COMMAND --help` prints the same text. [Exit codes](exit-codes.md) have their own page.
+`dptrain completion bash` (or zsh, fish) prints a script that completes commands, flags and choices in your shell.
 """
 
 
