@@ -1,4 +1,4 @@
-"""The augmenter process: prepares shards a few steps ahead and hands them to the workers that ask."""
+"""The augmenter process: prepares shards a few steps ahead and sends them to the workers that ask for them."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ log = logging.getLogger("dptrain.augmenter")
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Of one augmenter."""
+    """What one augmenter process is started with."""
 
     connect: str  #: address of the coordinator
-    bind: str  #: where workers ask
-    number: int = 0  #: this one's place among the `of` augmenters of the run
+    bind: str  #: address it listens at for workers
+    number: int = 0  #: of this augmenter among the `of` augmenters of the run
     of: int = 1
     data_dir: str = ""
     keys: str = ""  #: directory of this augmenter's keys; "": none
     insecure: bool = False  #: may listen beyond this host, and connect there, without keys
-    launcher: int = 0  #: process id of the launcher; 0: a person
+    launcher: int = 0  #: process id of the launcher; 0: started by hand
 
 
 def augment(options: Options) -> int:
@@ -90,7 +90,7 @@ def _prefetch(welcome: Welcome, options: Options) -> Prefetch:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """`python -m dptrain.workers.augmenter`, as the coordinator starts it; people say `dptrain augmenter`."""
+    """`python -m dptrain.workers.augmenter`, as the coordinator starts it; the command is `dptrain augmenter`."""
     parser = argparse.ArgumentParser(prog="dptrain.workers.augmenter", description=__doc__, allow_abbrev=False)
     parser.add_argument("--connect", required=True)
     parser.add_argument("--bind", required=True)

@@ -1,4 +1,7 @@
-"""What a worker computes: the canary, gradients of shards, scores. Images come from the augmenters or are made here."""
+"""What a worker computes: the canary, gradients of shards, scores of splits.
+
+The images of a shard come from the augmenters; if they have not arrived, they are prepared here.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ from .parts import Parts, canary_digest, open_parts
 
 
 class RunComputer:
-    """A `Computer` for whatever run it is welcomed to."""
+    """The `Computer` of a worker: it prepares the run of a Welcome, then computes shards of it."""
 
     def __init__(
         self,
@@ -34,10 +37,10 @@ class RunComputer:
         self._networks = networks
         self._augmenters, self._keys = augmenters, keys
         self._parts: Parts | None = None
-        self._feed: ShardClient | None = None
+        self._augmented: ShardClient | None = None
 
     def run(self, task: Task) -> Result:
-        """What this host cannot do, for want of data say, is a Failure; starting again would not help."""
+        """Carries out one task. What this host lacks, such as data, makes a Failure: starting again would not help."""
         match task:
             case PrepareTask(welcome):
                 try:
@@ -50,14 +53,14 @@ class RunComputer:
                 return self._score(task)
 
     def prefetch(self, task: GradientTask) -> None:
-        """Asks the augmenters, if there are any."""
-        if self._feed is not None:
-            self._feed.request(task.step, task.shard)
+        """Asks the augmenters for the images of a shard, if there are any augmenters."""
+        if self._augmented is not None:
+            self._augmented.request(task.step, task.shard)
 
     def close(self) -> None:
-        """Gives the connections to the augmenters back."""
-        if self._feed is not None:
-            self._feed.close()
+        """Closes the connections to the augmenters."""
+        if self._augmented is not None:
+            self._augmented.close()
 
     def _prepare(self, welcome: Welcome) -> Prepared:
         self.close()
@@ -67,31 +70,34 @@ class RunComputer:
         if self._augmenters:
             shards = training.shards_per_step
             shape = (training.shard_size, *parts.source.image_shape)
-            self._feed = ShardClient(self._augmenters, welcome.identity, shards, shape, self._keys)
+            self._augmented = ShardClient(self._augmenters, welcome.identity, shards, shape, self._keys)
         layout = layout_digest(model.params, model.buffers)
         return Prepared(layout, data.sha256, canary_digest(parts), model.params, model.buffers)
 
-    def parts_for(self, told: str) -> Parts:
-        """Of the run the coordinator describes. Which code may be run for it is this worker's word, not the wire's."""
-        config = from_identity_json(told)
+    def parts_for(self, identity: str) -> Parts:
+        """The data and the network of the run with this configuration (JSON), as the coordinator sends it.
+
+        Python files of networks come from this worker's own options: the coordinator cannot make it run code.
+        """
+        config = from_identity_json(identity)
         deployment = replace(config.deployment, networks=self._networks)
         return open_parts(replace(config, deployment=deployment), self._data_dir)
 
     def _gradient(self, task: GradientTask) -> ShardResult:
-        assert self._parts is not None, "the coordinator admits nobody who is not prepared"
+        assert self._parts is not None, "a worker is admitted after it has prepared"
         x, y = self._shard(self._parts, task.step, task.shard)
         return self._parts.model.gradient(task.params, x, y, task.step, task.shard)
 
     def _shard(self, parts: Parts, step: int, shard: int) -> tuple[U8, I64]:
-        if self._feed is not None:
+        if self._augmented is not None:
             y = parts.source.labels(step, shard)
-            x = self._feed.take(step, shard, len(y))
+            x = self._augmented.take(step, shard, len(y))
             if x is not None:
                 return x, y
         return parts.source.images(step, shard)
 
     def _score(self, task: EvaluationTask) -> ShardScore:
-        assert self._parts is not None, "the coordinator admits nobody who is not prepared"
+        assert self._parts is not None, "a worker is admitted after it has prepared"
         _, source, model, criterion = self._parts
         weights, part = (task.params, task.buffers), (task.split, task.start, task.stop)
         return score_shard(model, source, criterion, weights, part)

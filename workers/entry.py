@@ -1,4 +1,4 @@
-"""How a process the coordinator may have started begins and ends: with its launcher, a log, an exit code."""
+"""How a worker or augmenter process begins and ends: tied to its launcher, with a log and an exit code."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dptrain.processes.stopping import die_with
 
 
 def run(launcher: int, body: Callable[[], int]) -> int:
-    """body(), and its exit code; a known error is one line. `launcher`: process id of who has started it, 0: nobody."""
+    """Runs body() and returns its exit code; a known error becomes lines on stderr. `launcher`: process id, 0: none."""
     if launcher:
         die_with(launcher)
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO)

@@ -1,4 +1,4 @@
-"""The worker process: computes gradients for the coordinator it connects to, and takes no training flags of its own."""
+"""The worker process: computes gradients for the coordinator it connects to. The coordinator sends all settings."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ log = logging.getLogger("dptrain.worker")
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Of one worker."""
+    """What one worker process is started with."""
 
     connect: str  #: address of the coordinator
-    augmenters: tuple[str, ...] = ()  #: addresses, in the order of their numbers; the same for every worker
+    augmenters: tuple[str, ...] = ()  #: addresses by number; the same for every worker
     data_dir: str = ""
-    name: str = ""  #: for people; "": host and process id
+    name: str = ""  #: for logs; "": host and process id
     isa: str = "auto"  #: set before the kernels are imported
     keys: str = ""  #: directory of this worker's keys; "": none
     insecure: bool = False  #: may connect to other hosts without keys
     networks: tuple[str, ...] = ()  #: Python files whose networks this worker may run
-    launcher: int = 0  #: process id of the launcher; 0: a person
+    launcher: int = 0  #: process id of the launcher; 0: started by hand
     incarnation: str = ""  #: "": a random one
 
 
 def work(options: Options) -> int:
-    """Works until the coordinator says stop (0), or a signal does. Raises ConnectionLostError and RefusedError.
+    """Works until the coordinator sends Stop (0) or a signal comes. Raises ConnectionLostError and RefusedError.
 
-    Does not come back, but exits, where the compute thread is still busy: it may be inside a kernel or the compiler.
+    Where the compute thread is still busy then, perhaps inside a kernel or the compiler, it exits and does not return.
     """
     keys = open_keyring(options.keys, WORKER)
     address, *augmenters = _addresses(options, keys)
@@ -72,7 +72,7 @@ def work(options: Options) -> int:
 
 
 def _addresses(options: Options, keys: Keyring | None) -> list[str]:
-    """The coordinator's and the augmenters'. UsageError where one of them may not, or cannot, be connected to."""
+    """The addresses of coordinator and augmenters. Raises UsageError where one cannot or may not be connected to."""
     secured = keys is not None
     texts = (options.connect, *options.augmenters)
     addresses = [connect_address(text, insecure=options.insecure, keys=secured) for text in texts]
@@ -86,7 +86,7 @@ def _addresses(options: Options, keys: Keyring | None) -> list[str]:
 
 
 def raise_for(ended: Ended) -> None:
-    """An end that is an error, as one."""
+    """Raises the error that the exit code stands for, if it is one."""
     if ended.code == ConnectionLostError.exit_code:
         raise ConnectionLostError(ended.reason)
     if ended.code == RefusedError.exit_code:
@@ -94,7 +94,7 @@ def raise_for(ended: Ended) -> None:
 
 
 def leave(ended: Ended) -> None:
-    """Ends the process without its threads."""
+    """Ends the process without waiting for its threads."""
     if ended.code in (ConnectionLostError.exit_code, RefusedError.exit_code):
         sys.stderr.write(f"dptrain: error: {ended.reason}\n")
     logging.shutdown()
@@ -104,7 +104,7 @@ def leave(ended: Ended) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """`python -m dptrain.workers.gradient`, as the coordinator starts it; people say `dptrain worker`."""
+    """`python -m dptrain.workers.gradient`, as the coordinator starts it; the command is `dptrain worker`."""
     parser = argparse.ArgumentParser(prog="dptrain.workers.gradient", description=__doc__, allow_abbrev=False)
     parser.add_argument("--connect", required=True)
     parser.add_argument("--augmenters", default="", help="addresses, separated by commas")

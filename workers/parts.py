@@ -1,4 +1,4 @@
-"""What the identity of a run stands for in this process: its samples, its network, its first weights, its canary."""
+"""What a run consists of in one process: its data, its network, its first weights, its canary."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dptrain.types import I64, U8
 
 
 class Parts(NamedTuple):
-    """Opened by `open_parts`. The source may be shared by threads, the model not."""
+    """The data and the network of a run. Threads may share the source; each needs a model of its own."""
 
     config: Config
     source: ShardSource
@@ -29,7 +29,7 @@ class Parts(NamedTuple):
 
 
 def open_parts(config: Config, data_dir: str) -> Parts:
-    """Opens the data and builds the network, which may come from `config.deployment.networks`: this host's own word.
+    """Opens the data and builds the network. Your own networks come from `config.deployment.networks`, never the wire.
 
     Raises UsageError and DataError.
     """
@@ -47,7 +47,7 @@ def open_parts(config: Config, data_dir: str) -> Parts:
 
 
 def first_state(parts: Parts) -> TrainingState:
-    """Before the first step."""
+    """The state before the first step: weights drawn from the seed, momentum zero, no step applied."""
     model, training = parts.model, parts.config.training
     optimizer = make_optimizer(training, model.params)
     return TrainingState(
@@ -60,11 +60,11 @@ def first_state(parts: Parts) -> TrainingState:
 
 
 def canary_digest(parts: Parts) -> str:
-    """SHA-256 (hex) over what the network makes of a made-up shard with the first weights (gradient and scores), and
-    over the first augmented shard.
+    """SHA-256 (hex) over the gradient and the scores of a made-up shard with the first weights, and over the images of
+    the first augmented shard.
 
-    Whoever computes other bits than the coordinator here would do so in training. It also compiles every kernel: a
-    worker that compiles while it holds a shard looks dead (measured: 13 s for crop and flip on a busy machine).
+    A machine that finds other bits here than the coordinator would find other bits in training. It also compiles every
+    kernel: a worker that compiles while it holds a shard looks dead (measured: 13 s for crop and flip, busy machine).
     """
     model, training = parts.model, parts.config.training
     x, y = _canary_shard(parts)

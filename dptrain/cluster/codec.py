@@ -1,13 +1,13 @@
-"""Message <-> frames. The only place that knows how a message lies on the wire; it opens no socket.
+"""Messages to frames and back. Only this file knows how a message lies on the wire; it opens no socket.
 
-Frame 0 is a checksum (8 bytes, `checksum.py`) over all that follows it, then a msgpack map: "type" (the class's name),
-every field that is not an array, and "shape" where the message does not fix it (images). Each array follows as one raw
-frame, C order, little endian, in the order of the fields. The table of messages is read off the dataclasses: a new
-message of strings, integers and floats needs no line here.
+Frame 0 is a checksum (8 bytes, XXH3) over all that follows it, then a msgpack map: "type" (the name of the class), all
+fields that are not arrays, and "shape" for images. Each array follows as one raw frame, C order, little endian, in the
+order of the fields. The fields of a ShardResult lie there as if they were the message's own. The forms are read off the
+dataclasses: a new message of strings, integers and floats needs no line here.
 
-The checksum is for damage, not for malice (that is CURVE's business): one bit of a gradient that flipped on the way
-would be a valid message with other bits. `decode` trusts nothing: whatever is not exactly such a message of exactly the
-sizes in `Limits` is a RemoteProtocolError, and nothing larger than the input is ever allocated.
+The checksum finds damage: without it, a gradient with one flipped bit would be a valid message with other bits. It does
+not stop an attacker; encryption (CURVE) does. `decode` raises RemoteProtocolError for anything that is not exactly such
+a message of exactly the sizes in `Limits`, and never allocates more than the size of its input.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SUM_BYTES = 8
 
 
 def checksum(parts: Iterable[bytes | bytearray | memoryview]) -> bytes:
-    """SUM_BYTES bytes over all of them, one after the other."""
+    """SUM_BYTES bytes (XXH3) over all parts, one after the other."""
     state = xxhash.xxh3_64()
     for part in parts:
         state.update(part)
@@ -39,18 +39,18 @@ def checksum(parts: Iterable[bytes | bytearray | memoryview]) -> bytes:
 
 
 def params_digest(params: F32) -> str:
-    """16 hex digits over parameters: the `digest` of Params, and of whatever was computed with them."""
+    """16 hex digits (XXH3) over parameters: the `digest` of Params, and of every message about work done with them."""
     return xxhash.xxh3_64_hexdigest(params.data)
 
 
 Frame: TypeAlias = bytes | bytearray | memoryview
 
-HEADER_BYTES = 4096  #: upper limit of frame 0; the largest is Welcome, whose configuration takes about 1 KiB
+HEADER_BYTES = 4096  #: upper limit of frame 0; the largest is Welcome's, with about 1 KiB of configuration
 IMAGE_RANK = 4  #: images are (n, h, w, c)
 _INT_LIMIT = 2**63  #: no field is ever negative
 _TEXT_LIMIT = 256  #: characters of a string ...
 _TEXT_LIMITS = {"config": 3072, "reason": 1024}  #: ... unless the field says otherwise
-_ANY_FLOAT = {"loss"}  #: may be NaN or infinite (a diverged network's is); every other float is finite and >= 0
+_ANY_FLOAT = {"loss"}  #: may be NaN or infinite, as in a diverged network; every other float is finite and >= 0
 _VECTORS = {"gradient": "params", "params": "params", "statistics": "buffers", "buffers": "buffers"}
 
 
@@ -68,7 +68,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class _Form:
-    """How one message class lies on the wire."""
+    """How the messages of one class lie on the wire."""
 
     cls: Callable[..., Message]
     scalars: dict[str, type]  #: field -> str, int or float
@@ -79,7 +79,7 @@ class _Form:
 
     @property
     def keys(self) -> set[str]:
-        """Of the header."""
+        """The keys of the header."""
         extra = {"type", "shape"} if "images" in self.arrays else {"type"}
         return extra | set(self.scalars)
 
@@ -125,8 +125,8 @@ FORMS = {cls.__name__: _form(cls) for cls in get_args(Message)}
 def encode(message: Message) -> list[bytes | memoryview]:
     """The frames of a message: header, then the arrays themselves as byte views (no copy).
 
-    The caller must not change the arrays before the frames are sent. LocalProtocolError where a field has not
-    exactly the declared type: such a message is a bug here.
+    The caller must not change the arrays before the frames are sent. Raises LocalProtocolError where a field does not
+    have exactly the declared type: such a message is a bug in dptrain.
     """
     name = type(message).__name__
     form = FORMS[name]
@@ -162,11 +162,10 @@ def _check_array(where: str, array: object, dtype: np.dtype[Any], rank: int) -> 
 
 
 def decode(frames: Sequence[Frame], limits: Limits) -> Message:
-    """The message in these frames; RemoteProtocolError (one line) where they are anything else.
+    """The message in these frames. Raises RemoteProtocolError (one line) for anything else.
 
-    Arrays are views of the frames: no copy, as writable and as aligned as the frame is. They keep the frame's memory
-    alive, and whoever owns the frames must not reuse them while the message lives. (Numba compiles a second signature
-    for read-only arrays: receive into writable, aligned buffers.)
+    Arrays are views of the frames: no copy, as writable and as aligned as the frame is. The frames must not be reused
+    while the message lives. Numba compiles a second signature for read-only arrays, so receive into writable buffers.
     """
     header = _header(frames)
     name = header["type"]
@@ -227,7 +226,7 @@ def _unique(pairs: list[tuple[object, object]]) -> dict[object, object]:
 
 
 def _scalar_fault(key: str, kind: type, value: object) -> str:
-    """What is wrong with a field's value, or "". Exact types: True is no integer, numpy.float64 no float."""
+    """What is wrong with a field's value; "" for nothing. Exact types: True is no int, numpy.float64 is no float."""
     if type(value) is not kind:
         return f"is {_short(value)} ({type(value).__name__}); wanted {kind.__name__}"
     if isinstance(value, int) and not 0 <= value < _INT_LIMIT:
@@ -262,6 +261,6 @@ def _images(where: str, frame: Frame, shape: object, limits: Limits) -> U8:
 
 
 def _short(value: object) -> str:
-    """A repr for one line: never more than 80 characters of what a stranger sent."""
+    """A repr of at most 80 characters, for one line: the value comes from a peer."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."

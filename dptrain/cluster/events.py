@@ -1,7 +1,11 @@
-"""What can happen to the two machines, and what they can ask for. Data only.
+"""Events and actions of the two state machines, coordinator and worker, and the reports of a run. Data only.
 
-The edge (`transport/`) turns sockets, clocks, threads and files into events, calls `machine.handle(event, now)`,
-and carries out the actions in order. `now` is monotonic seconds on this host; no time crosses the wire.
+A loop (`dptrain/processes/`) turns sockets, clocks and threads into events, calls `machine.handle(event, now)`, and
+carries out the actions it returns. `now` is monotonic seconds on this host; no time crosses the wire.
+
+The worker's loop carries out the actions of an event in their order. The coordinator's loop first carries out all Sends
+of an event in their order, because workers wait for them, and then the other actions in theirs. No action changes the
+coordinator's state, so a SaveCheckpoint saves the same state either way.
 """
 
 from __future__ import annotations
@@ -14,12 +18,12 @@ from dptrain.errors import exit_code_of
 from dptrain.model import ParamLayout, ShardResult, ShardScore
 from dptrain.types import F32
 
-DIVERGED = "the training has diverged"  #: in the words of the notice that ends such a run
+DIVERGED = "the training has diverged"  #: how the notice begins that ends such a run
 
 
 @dataclass(frozen=True, slots=True)
 class RunStarted:
-    """Once, before the first step (also after a resume)."""
+    """Reported once, before the first step; also after a resume."""
 
     step: int  #: steps already applied
     total_steps: int
@@ -39,17 +43,17 @@ class WorkerJoined:
 
 @dataclass(frozen=True, slots=True)
 class WorkerLost:
-    """A worker was removed, with the reason; its open shards went back to the heap."""
+    """A worker was removed, with the reason; the shards it held are open again."""
 
     name: str
     reason: str
-    shards: tuple[int, ...]  #: of the current step, to be computed by somebody else
+    shards: tuple[int, ...]  #: of the current step, to be computed by other workers
     workers: int
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerSilent:
-    """A worker has given no sign of life about what it holds: others may take over."""
+    """A worker has not made progress with what it holds for the length of its lease: others may compute it too."""
 
     name: str
     seconds: float
@@ -68,21 +72,21 @@ class StepDone:
     lr: float
     state_sha256: str  #: "" unless this step is hashed
     tensor_hashes: tuple[tuple[str, str], ...]  #: (name, first 16 hex digits of SHA-256), "" unless hashed
-    worker_seconds: tuple[tuple[str, float], ...]  #: compute time a worker name in this step
-    traffic: tuple[int, int] = (0, 0)  #: bytes sent and received since the last step; the transport fills it in
-    coordinator_seconds: float = 0.0  #: from the last gradient's arrival to the next weights' departure; the same
+    worker_seconds: tuple[tuple[str, float], ...]  #: (name of the worker, its compute time in this step)
+    traffic: tuple[int, int] = (0, 0)  #: bytes sent and received since the last step; the loop fills it in
+    coordinator_seconds: float = 0.0  #: from the arrival of the last gradient to here; the loop fills it in
 
 
 @dataclass(frozen=True, slots=True)
 class TakenBack:
-    """The step applied last may be wrong and is computed again: nothing counts that was told or saved behind `step`."""
+    """The step applied last may be wrong and is computed again: its reports and checkpoints no longer count."""
 
     step: int  #: steps that are applied now
 
 
 @dataclass(frozen=True, slots=True)
 class EpochDone:
-    """All samples of an epoch were used once."""
+    """All training samples of an epoch were used."""
 
     epoch: int  #: 1 after the first
     step: int
@@ -107,11 +111,13 @@ class Evaluated:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Anything else worth a line. level: "info", "warning", "error"."""
+    """Any other line for the log. level: "info", "warning", "error"."""
 
     level: str
     text: str
-    final: bool = False  #: the run ends with it: on the terminal it is the last line, by whoever started the run
+    final: bool = (
+        False  #: the run ends with it: on the terminal it is the last line, written by the process that started the run
+    )
 
 
 Report: TypeAlias = (
@@ -182,7 +188,7 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A valid message came in."""
+    """A valid message of a worker or an augmenter has come."""
 
     peer: Peer
     message: FromWorker
@@ -196,7 +202,7 @@ CoordinatorEvent: TypeAlias = Received | Gone | Tick | StopRequested
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Send to a peer; where it is gone, the edge answers with Gone."""
+    """Send a message to a peer. Where the peer is gone, the loop answers with Gone."""
 
     peer: Peer
     message: FromCoordinator
@@ -204,7 +210,7 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Ignore:
-    """From now on ignore what still arrives over this connection."""
+    """Ignore what still arrives over this connection."""
 
     peer: Peer
     reason: str
@@ -219,7 +225,7 @@ class Tell:
 
 @dataclass(frozen=True, slots=True)
 class SaveCheckpoint:
-    """Write machine.state (as it is at this action) as the last checkpoint; also as the best one if `best`."""
+    """Write machine.state as the last checkpoint; also as the best one if `best`."""
 
     best: bool
 
@@ -239,7 +245,7 @@ class PrepareTask:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GradientTask:
-    """One shard. Result: ShardResult, whose arrays the task's owner may keep: never reuse them."""
+    """Compute the gradient of one shard. Result: ShardResult; its arrays are not written again while they are held."""
 
     step: int
     shard: int
@@ -248,7 +254,7 @@ class GradientTask:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EvaluationTask:
-    """Samples [start, stop) of a split. Result: ShardScore."""
+    """Score the samples [start, stop) of a split. Result: ShardScore."""
 
     step: int
     split: str
@@ -264,7 +270,7 @@ Task: TypeAlias = PrepareTask | GradientTask | EvaluationTask
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """The digests this worker found, to be held against the coordinator's."""
+    """The digests this worker has found; the coordinator compares them with its own."""
 
     layout: str  #: state.layout_digest() of this worker's own network
     dataset: str
@@ -276,7 +282,7 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A PrepareTask could not be done, for want of data say: starting again would not help."""
+    """A PrepareTask cannot be done on this host, for example because data is missing: starting again would not help."""
 
     reason: str
 
@@ -286,19 +292,19 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """A new, unused connection to the coordinator is there (ZeroMQ connects lazily: it may still lead nowhere)."""
+    """A new connection is open. ZeroMQ connects in the background: it may still lead to no coordinator."""
 
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """A valid message of the coordinator."""
+    """A valid message of the coordinator has come."""
 
     message: FromCoordinator
 
 
 @dataclass(frozen=True, slots=True)
 class Computed:
-    """A compute thread has finished a task (tasks may be finished in any order)."""
+    """A compute thread has finished a task. Tasks may be finished in any order."""
 
     task: Task  #: the very object Compute had, with the very same arrays
     result: ShardResult | Prepared | ShardScore | Failure
@@ -320,19 +326,19 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Compute:
-    """Append to the compute thread's queue (and fetch a GradientTask's prepared shard ahead)."""
+    """Append a task to the compute thread's queue, and ask the augmenters for the shard of a GradientTask."""
 
     task: Task
 
 
 @dataclass(frozen=True, slots=True)
 class CancelTasks:
-    """Empty the compute queue of tasks not yet begun; the running one may still send its result, which is ignored."""
+    """Remove the tasks from the compute queue that have not begun. The running one may still return its result."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reconnect:
-    """Close the connection, wait, open a fresh one, then feed Connected."""
+    """Close the connection, wait `delay` seconds, open a new one, then handle Connected."""
 
     delay: float
 

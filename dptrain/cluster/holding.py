@@ -1,4 +1,4 @@
-"""What one worker holds of the current step: the nodes it was asked for, and the sums it can already make of them."""
+"""What a worker holds of the current step: the shards it was assigned, and the sums it can already make of them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from dptrain.model import ShardResult
 class Holding:
     """The shards that one worker holds of one step, until their sums are sent.
 
-    A sum waits exactly as long as its sibling in the tree is ours too, as a whole: then both go as one node. A shard
-    asked for alone never becomes part of a sum: its own result is what is asked for.
+    A sum waits while its sibling in the tree is held here too, as a whole: then both are sent as one node. A shard that
+    is assigned alone is sent alone: it never becomes a part of a sum.
     """
 
     def __init__(self, params: Params, incarnation: str, shards: int) -> None:
@@ -19,22 +19,22 @@ class Holding:
         self.shards = shards
         self._params = params
         self._incarnation = incarnation
-        self._attempts: dict[int, int] = {}  #: by shard: ours, not sent
-        self._seconds: dict[int, float] = {}  #: by shard: computed, not sent
-        self._alone: dict[int, int] = {}  #: shards asked for alone, not computed yet -> attempt
+        self._attempts: dict[int, int] = {}  #: by shard: held, not sent yet
+        self._seconds: dict[int, float] = {}  #: by shard: computed, not sent yet
+        self._alone: dict[int, int] = {}  #: shards assigned alone, not computed yet -> attempt
         self._tree: Tree[ShardResult] = Tree(shards)
 
     def assign(self, node: Node, attempt: int) -> list[int]:
-        """We were asked for a node; returns its shards that were not ours yet and are to be computed."""
+        """A node is assigned. Returns its shards that are not held yet: these are to be computed."""
         new = [shard for shard in range(*node) if shard not in self._attempts]
         for shard in range(*node):
             self._attempts[shard] = max(attempt, self._attempts.get(shard, 0))
         return new
 
     def assign_alone(self, shard: int, attempt: int) -> tuple[list[int], list[NodeDone]]:
-        """We were asked for one shard's own result: it is computed for that, unless it is about to be computed anyway.
+        """One shard is assigned alone. It is computed for that, unless it is held and not computed yet.
 
-        Returns what is to be computed, and what need not wait for this shard any longer.
+        Returns the shards that are to be computed, and the answers that no longer wait for this shard.
         """
         new = [] if self.awaits(shard) else [shard]
         self._alone[shard] = max(attempt, self._alone.get(shard, 0))
@@ -43,15 +43,15 @@ class Holding:
         return new, self._ripe()
 
     def awaits(self, shard: int) -> bool:
-        """Whether the shard is ours and not computed yet."""
+        """Whether the shard is held and not computed yet."""
         return shard in self._alone or (shard in self._attempts and shard not in self._seconds)
 
     def attempt(self, shard: int) -> int:
-        """Of the assignment that a result of this shard, which we await, answers."""
+        """Of the assignment that the result of this awaited shard answers."""
         return self._alone.get(shard, self._attempts.get(shard, 0))
 
     def add(self, shard: int, result: ShardResult, seconds: float) -> list[NodeDone]:
-        """A shard we await is computed; returns what is to be sent now."""
+        """The result of an awaited shard is here. Returns what is to be sent now."""
         if shard in self._alone:
             return [self._answer(Node(shard, shard + 1), self._alone.pop(shard), seconds, result)]
         self._seconds[shard] = seconds
@@ -59,7 +59,7 @@ class Holding:
         return self._ripe()
 
     def discard(self, shard: int) -> list[NodeDone]:
-        """A shard of ours will have no result; returns what need not wait for it any longer."""
+        """An awaited shard will have no result. Returns the answers that no longer wait for it."""
         if self._alone.pop(shard, None) is not None:
             return []
         del self._attempts[shard]
@@ -85,7 +85,7 @@ class Holding:
         return NodeDone(p.term, self._incarnation, p.step, *node, attempt, p.digest, seconds, result)
 
     def validate(self) -> None:
-        """What is computed is ours and lies in the tree; what could be sent has been."""
+        """Asserts that what is computed is held and lies in the tree, and that what could be sent has been sent."""
         in_tree = {shard for node in self._tree.nodes() for shard in range(*node)}
         assert in_tree == self._seconds.keys() <= self._attempts.keys()
         assert all(self._has_sibling(node) for node in self._tree.nodes())

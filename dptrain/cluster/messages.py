@@ -1,11 +1,16 @@
-"""Every message of the protocol as a frozen dataclass. What a field means and its unit stands here, nowhere else.
+"""Every message of the protocol as a frozen dataclass. This file says what each field means and its unit.
 
-Direction is in the section. `term` is the life of the coordinator, `incarnation` the life of the worker process
-(32 hex digits, random), `attempt` how often the work was given up before, `digest` the params it is done with: whatever
-is of another term, process, step or params changes nothing. (Hello and AskConfig come before a term is known; the
-coordinator's messages need no incarnation, because a connection has one process at its other end for all its life.)
-A node of the tree is the half-open range of shards [first, last) of one step. Arrays travel as raw frames after the
-header, C order, little endian.
+The sections say who sends a message to whom. Fields that several messages have:
+
+- `term`: the life of the coordinator over a run directory, one more at every start
+- `incarnation`: the life of the worker process, 32 random hex digits
+- `attempt`: how often the work was given up before
+- `digest`: of the parameters that the work is done with
+- `first`, `last`: a node of the tree, the half-open range of shards [first, last) of one step
+
+A message of another term, incarnation, step or digest than the current one changes nothing. Hello and AskConfig come
+before a term is known. The coordinator's messages need no incarnation: a connection has the same process at its other
+end for its whole life. Arrays travel as raw frames after the header, C order, little endian.
 """
 
 from __future__ import annotations
@@ -16,7 +21,7 @@ from typing import TypeAlias
 from dptrain.model import ShardResult, ShardScore
 from dptrain.types import F32, U8
 
-PROTOCOL = 4  #: both sides must speak the same
+PROTOCOL = 4  #: version of the protocol; both sides must speak the same
 
 
 # --- worker -> coordinator
@@ -24,19 +29,19 @@ PROTOCOL = 4  #: both sides must speak the same
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """First message of a worker, and its answer to WhoAreYou."""
+    """The first message of a worker on a connection."""
 
     protocol: int
     incarnation: str  #: 32 random hex digits, new for every process
-    name: str  #: for people: "w2", "host:4711"
+    name: str  #: for logs: "w2", "host:4711"
     pid: int  #: on the worker's own host
     numerics: str  #: name of the arithmetic it computes in, e.g. "fp32-v2"
-    isa: str  #: how it is computed there: "avx512", "avx2", "portable"; information only
+    isa: str  #: instruction set: "avx512", "avx2", "portable"; information only
 
 
 @dataclass(frozen=True, slots=True)
 class Canary:
-    """The worker computed the canary shard of the run it was welcomed to, its scores, and the first augmented shard."""
+    """The worker has prepared the run of Welcome and proves that it computes the same bits as the coordinator."""
 
     term: int
     incarnation: str
@@ -75,18 +80,18 @@ class EvaluationDone:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """The worker is alive and moves on with what it holds: where that is news, its leases start anew."""
+    """The worker makes progress with what it holds. If the coordinator did not know that yet, the leases start anew."""
 
     term: int
     incarnation: str
     step: int
-    first: int  #: the assignment it took up, or the shard it finished; an evaluation shard's index
+    first: int  #: of the assignment that has arrived; or the shard that is finished; or the index of a score
     done: int = 0  #: 1: a shard is finished, whose sum waits for its sibling; 0: an assignment has arrived
 
 
 @dataclass(frozen=True, slots=True)
 class NonFinite:
-    """A shard's gradient, statistics or loss hold NaN or infinity; nothing of it is sent but its hash."""
+    """The gradient, statistics or loss of a shard hold NaN or infinity. Only the hash of the result is sent."""
 
     term: int
     incarnation: str
@@ -95,12 +100,12 @@ class NonFinite:
     attempt: int
     digest: str  #: of the Params it was computed with
     tensor: str  #: the first array that is not finite: a parameter's or a buffer's name, or "loss"
-    result: str  #: ShardResult.digest(): if another worker finds the same, it is the run that has diverged
+    result: str  #: ShardResult.digest(): if another worker finds the same one, the run has diverged
 
 
 @dataclass(frozen=True, slots=True)
 class Leave:
-    """The worker goes away in good order; what it holds is given to somebody else. Also the answer to Stop."""
+    """The worker ends. What it holds is given to other workers. Also the answer to Stop."""
 
     term: int
     incarnation: str
@@ -112,7 +117,7 @@ class Leave:
 
 @dataclass(frozen=True, slots=True)
 class AskConfig:
-    """An augmenter (which never becomes a member) asks for the run: the answer is Welcome, or Reject."""
+    """An augmenter asks for the run. The answer is Welcome or Reject; an augmenter is not a member."""
 
     protocol: int
 
@@ -122,7 +127,7 @@ class AskConfig:
 
 @dataclass(frozen=True, slots=True)
 class Welcome:
-    """Everything a worker needs to know: it takes no training flags of its own."""
+    """The run: all that a worker needs to know, so that it takes no training flags of its own."""
 
     term: int
     identity: str  #: hash that names the run
@@ -133,7 +138,7 @@ class Welcome:
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """The canary was right; work follows."""
+    """The canary was right: weights and work follow."""
 
     term: int
 
@@ -144,7 +149,7 @@ class Params:
 
     term: int
     step: int
-    digest: str  #: checksum.params_digest of params
+    digest: str  #: codec.params_digest of params
     params: F32
     buffers: F32
 
@@ -159,13 +164,13 @@ class Assign:
     last: int
     attempt: int
     digest: str  #: of the Params to compute with
-    shards: int  #: of the whole step: with it the worker knows which of its nodes are siblings
-    alone: int  #: 1: the node is one shard, to be computed (again) and sent by itself, never as part of a sum
+    shards: int  #: of the whole step: they tell which nodes are siblings
+    alone: int  #: 1: the node is one shard, to be computed (again) and sent alone, not as a part of a sum
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluate:
-    """Score samples [start, stop) of a split with the Params of this step."""
+    """Score the samples [start, stop) of a split with the Params of this step."""
 
     term: int
     step: int
@@ -179,28 +184,28 @@ class Evaluate:
 
 @dataclass(frozen=True, slots=True)
 class Ping:
-    """Finds out whether a peer is still there (the send fails where it is not); needs no answer."""
+    """Shows a worker that the coordinator is there. Where the worker is gone, sending it fails. Needs no answer."""
 
     term: int
 
 
 @dataclass(frozen=True, slots=True)
 class WhoAreYou:
-    """The coordinator does not know this connection: open a new one and say Hello."""
+    """The coordinator does not know this connection: the worker opens a new one and says Hello."""
 
     term: int
 
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """The worker cannot take part, whatever it does: it must exit with 78."""
+    """The worker cannot take part, whatever it does: it exits with 78."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """The run is over (or stops for now): say Leave, and exit with 0."""
+    """The run is over, or stops for now: the worker answers with Leave and exits with 0."""
 
     term: int
     reason: str
@@ -211,7 +216,7 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class WantShard:
-    """Worker -> augmenter: send me this prepared shard if you have it."""
+    """Worker -> augmenter: asks for a prepared shard."""
 
     identity: str
     step: int

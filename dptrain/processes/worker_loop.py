@@ -48,7 +48,7 @@ Result: TypeAlias = ShardResult | Prepared | ShardScore | Failure
 
 
 class Computer(Protocol):
-    """Does the work: `dptrain.workers.compute`."""
+    """Carries out tasks; `dptrain.workers.compute` has the real one."""
 
     def run(self, task: Task) -> Result:
         """Blocks until it is done; called in one thread. What it raises is a bug and ends the worker."""
@@ -60,7 +60,7 @@ class Computer(Protocol):
 
 
 class ComputeThread:
-    """Everything here is called from the I/O thread. Kernels release the GIL, so that thread stays responsive."""
+    """A queue of tasks and the thread that works it off. All methods are called in the I/O thread."""
 
     def __init__(self, computer: Computer) -> None:
         self._computer = computer
@@ -73,7 +73,7 @@ class ComputeThread:
         return self._wakeup.fileno()
 
     def submit(self, task: Task) -> None:
-        """To the end of the queue."""
+        """Appends a task to the queue."""
         if isinstance(task, GradientTask):
             self._computer.prefetch(task)
         future = self._executor.submit(self._run, task)
@@ -90,7 +90,7 @@ class ComputeThread:
         self._futures = deque(future for future in self._futures if not future.cancel())
 
     def take(self) -> list[Computed]:
-        """Finished tasks, in order. Raises what the computer has raised."""
+        """Returns the finished tasks, in order. Raises what the computer has raised."""
         self._wakeup.clear()
         done: list[Computed] = []
         while self._futures and self._futures[0].done():
@@ -163,8 +163,8 @@ class _Loop:
             where = self._link.endpoint
             log.warning("no answer yet; still trying (dptrain doctor --connect %s says why)", where)
 
-    def _tell(self, reason: str) -> None:
-        """Once: the next attempts fail the same way."""
+    def _log_loss(self, reason: str) -> None:
+        """Logs the reason once: the next attempts fail the same way."""
         if reason != self._fault:
             log.warning("no connection to the coordinator: %s; trying again", reason)
         self._fault = reason
@@ -177,14 +177,14 @@ class _Loop:
         return done
 
     def _work_off(self) -> Ended | None:
-        """Carries out what the waiting events lead to, in order."""
+        """Handles the waiting events and carries out the actions, in order."""
         while self._events:
             event = self._events.popleft()
             if isinstance(event, Arrived):
                 self._hint_at = None
-            # Not where the coordinator has said goodbye before: the machine had ended then.
+            # After Stop or Reject the machine has ended: a closed connection is not logged then.
             if isinstance(event, Gone) and self._link.elsewhere:
-                self._tell(event.reason)
+                self._log_loss(event.reason)
             for action in self._machine.handle(event, time.monotonic()):
                 match action:
                     case Reply(message):
@@ -201,7 +201,7 @@ class _Loop:
         return None
 
     def _with_fault(self, end: Ended) -> Ended:
-        """A worker that gives up says what kept it away."""
+        """The end of a worker that gives up, with the reason why it could not connect."""
         if end.code != ConnectionLostError.exit_code or not self._fault:
             return end
         return Ended(end.code, f"{end.reason} (last: {self._fault})")
