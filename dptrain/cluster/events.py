@@ -115,9 +115,7 @@ class Notice:
 
     level: str
     text: str
-    final: bool = (
-        False  #: the run ends with it: on the terminal it is the last line, written by the process that started the run
-    )
+    final: bool = False  #: the run ends with it: the process that started the run writes it as the last line
 
 
 Report: TypeAlias = (
