@@ -130,7 +130,7 @@ class Crop(Operation):
 
 
 @dataclass(frozen=True, slots=True)
-class Window(Operation):
+class CutWindow(Operation):
     """Pads on all sides, then crops to a smaller size; evaluation sees the center, without padding."""
 
     name: ClassVar[str] = "window"
@@ -354,7 +354,7 @@ class Cutout(Operation):
 
 OPERATIONS: dict[str, type[Operation]] = {
     operation.name: operation
-    for operation in (Flip, FlipVertical, Crop, Window, Pad, Rotate, Elastic, Contrast, Tint, Pca, Noise, Cutout)
+    for operation in (Flip, FlipVertical, Crop, CutWindow, Pad, Rotate, Elastic, Contrast, Tint, Pca, Noise, Cutout)
 }
 
 

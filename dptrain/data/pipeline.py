@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dptrain.data.augment import OPERATIONS, VIEWS, Crop, Operation, Shape, Window
+from dptrain.data.augment import OPERATIONS, VIEWS, Crop, CutWindow, Operation, Shape
 from dptrain.errors import UsageError, nearest
 from dptrain.kernels import philox
 from dptrain.types import I64, U8
@@ -44,7 +44,7 @@ class Pipeline:
     @property
     def views(self) -> tuple[str, ...]:
         """What evaluation can look at: five crops if images are cropped, else one."""
-        return VIEWS if any(isinstance(operation, Crop | Window) for operation in self.operations) else VIEWS[:1]
+        return VIEWS if any(isinstance(operation, Crop | CutWindow) for operation in self.operations) else VIEWS[:1]
 
     def apply(self, images: U8, ids: I64, seed: int, epoch: int, out: U8 | None = None) -> U8:
         """images: (n, h, w, c), not changed; ids: (n,), their training numbers. Returns `out` or a new array.

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dptrain.data.augment import OPERATIONS, VIEWS, Crop, Flip, Noise, Pca, Window
+from dptrain.data.augment import OPERATIONS, VIEWS, Crop, CutWindow, Flip, Noise, Pca
 from dptrain.data.pipeline import Pipeline
 from dptrain.errors import UsageError
 from dptrain.kernels import philox
@@ -212,7 +212,7 @@ def test_five_views_of_a_padded_crop_are_its_outermost_crops():
 
 
 def test_specs_leave_out_what_has_a_default():
-    assert Pipeline.parse(["noise", "window:8:9"], SHAPE).operations == (Noise(5, 26, 10), Window(8, 9, 0, 0))
+    assert Pipeline.parse(["noise", "window:8:9"], SHAPE).operations == (Noise(5, 26, 10), CutWindow(8, 9, 0, 0))
     assert Pipeline.parse(["noise:0:20"], SHAPE).operations == (Noise(0, 20, 10),)
 
 

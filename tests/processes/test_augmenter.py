@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from dptrain.data.augment import Pipeline
 from dptrain.data.dataset import Part, assemble
+from dptrain.data.pipeline import Pipeline
 from dptrain.data.sampler import Sampler
 from dptrain.data.shards import ShardSource
 from dptrain.data.split import split
