@@ -33,7 +33,7 @@ def new(
 ) -> int:
     """Make one pair of keys per name, in STORE/NAME; copy that directory to the host that needs it."""
     place = _store(store)
-    known = {listed.name for listed in keystore.everybody(place)}
+    known = {listed.name for listed in keystore.all_keys(place)}
     for name in names:
         if missing and name in known:
             continue
@@ -47,7 +47,7 @@ def new(
 def show(*, store: _STORE = "") -> int:
     """List the keys, and the processes that accept each of them."""
     place = _store(store)
-    listed = keystore.everybody(place)
+    listed = keystore.all_keys(place)
     if not listed:
         print(f"no keys in {place}; start with: dptrain keys new coordinator worker")
     for key in listed:

@@ -1,8 +1,8 @@
-"""What may stand after --bind and --connect, and what ZeroMQ is given for it. Opens nothing.
+"""Addresses after --bind and --connect: which are allowed, and what ZeroMQ gets for them. Opens no socket.
 
-"ipc" becomes an abstract Unix socket, `ipc://@dptrain-<random>`: no file lies about after a kill -9, and a second bind
-of the same name fails (a socket file would be stolen silently, measured with libzmq 4.3.5). An abstract name has no
-permissions; the ROUTER admits this user's processes only (IPC_FILTER_UID, SO_PEERCRED). It lives in the network
+"ipc" becomes an abstract Unix socket, `ipc://@dptrain-<random>`: no file is left behind after a kill -9, and a second
+bind of the same name fails (a socket file would be replaced silently, measured with libzmq 4.3.5). An abstract name has
+no permissions; the ROUTER admits only processes of this user (IPC_FILTER_UID, SO_PEERCRED). It belongs to the network
 namespace: between containers use tcp.
 """
 
@@ -17,20 +17,20 @@ from dptrain.errors import UsageError
 _ABSTRACT = re.compile(r"ipc://@[A-Za-z0-9._-]{1,90}")  #: the path limit is 107 characters
 _REMEDY = (
     "use keys (dptrain keys new, then --keys DIRECTORY), stay on 127.0.0.1, or add --insecure (DPTRAIN_INSECURE=1) "
-    "where you trust everybody on that network"
+    "if you trust all users of that network"
 )
 _TCP = re.compile(r"tcp://(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_.*-]+):([0-9]{1,5})")
 
 
 def abstract_name(role: str) -> str:
-    """A fresh `ipc://@...` that nobody else has, and nobody can guess."""
+    """A new, unguessable `ipc://@...`."""
     return f"ipc://@dptrain-{role}-{secrets.token_hex(8)}"
 
 
 def bind_address(text: str, *, insecure: bool, keys: bool = False) -> str:
-    """--bind as ZeroMQ wants it. UsageError for what is no address, or is open to other machines without keys.
+    """--bind as ZeroMQ needs it. `insecure`: other machines may reach it without keys.
 
-    `insecure`: it may be.
+    Raises UsageError for what is not an address, or could be reached by other machines without keys.
     """
     if text == "ipc":
         return abstract_name("coordinator")
@@ -45,9 +45,9 @@ def bind_address(text: str, *, insecure: bool, keys: bool = False) -> str:
 
 
 def connect_address(text: str, *, insecure: bool, keys: bool = False) -> str:
-    """--connect as ZeroMQ wants it; UsageError for what is no address, or leads to another machine without keys.
+    """--connect as ZeroMQ needs it. `insecure`: it may lead to another machine without keys.
 
-    `insecure`: it may.
+    Raises UsageError for what is not an address, or leads to another machine without keys.
     """
     if _ABSTRACT.fullmatch(text):
         return text
@@ -55,19 +55,19 @@ def connect_address(text: str, *, insecure: bool, keys: bool = False) -> str:
     if port == 0 or host == "*":
         raise UsageError(f"--connect {text}: a host and a port from 1 to 65535 are needed")
     if not (keys or insecure or is_near(text)):
-        raise UsageError(f"--connect {text}: on the way there, others could read and change everything: {_REMEDY}")
+        raise UsageError(f"--connect {text}: others could read and change the traffic on the way: {_REMEDY}")
     return f"tcp://{host}:{port}"
 
 
 def _tcp(text: str, flag: str, allowed: str) -> tuple[str, int]:
     match = _TCP.fullmatch(text)
     if match is None or int(match[2]) > 65_535:
-        raise UsageError(f"{flag} {text!r} is no address: {allowed}")
+        raise UsageError(f"{flag} {text!r} is not an address: {allowed}")
     return match[1], int(match[2])
 
 
 def is_near(address: str) -> bool:
-    """Whether an address never leaves this machine. `*` and every name but localhost count as far."""
+    """Whether traffic to an address stays on this machine. `*` and every name except localhost do not count."""
     match = _TCP.fullmatch(address)
     if match is None:
         return address.startswith("ipc://")
@@ -78,10 +78,10 @@ def is_near(address: str) -> bool:
 
 
 def warning_about(address: str, *, keys: bool) -> str:
-    """What has to be said, loudly, at every start with --insecure; "" where there is nothing to say."""
+    """The warning at every start with --insecure; "" if the address is safe."""
     if keys or is_near(address):
         return ""
     return (
-        f"--insecure: what goes over {address} is neither encrypted nor authenticated: whoever reaches that network "
-        "can read and change this run, and take part in it; `dptrain keys new` makes keys"
+        f"--insecure: traffic over {address} is neither encrypted nor authenticated: every user of that network can "
+        "read and change this run, and take part in it; `dptrain keys new` makes keys"
     )

@@ -1,8 +1,8 @@
-"""The worker's socket: one DEALER, and a monitor that tells when its connection closes. No decisions.
+"""The worker's socket: one DEALER, and a monitor that reports when its connection closes. It decides nothing.
 
-A connection is never used again once it was lost: a DEALER that reconnects by itself is a new peer to the ROUTER. So
-every loss is reported, and `open` makes a fresh socket. Not IMMEDIATE: with it libzmq 4.3.5 discards messages that
-have arrived, the final Stop among them, when the peer closes (1 of 4 runs, measured).
+A lost connection is never used again: a DEALER that reconnects by itself is a new peer to the ROUTER. So every loss is
+reported, and `open` makes a fresh socket. ZMQ_IMMEDIATE is not set: with it libzmq 4.3.5 discards messages that have
+arrived, including the final Stop, when the peer closes (measured: 1 of 4 runs).
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from dptrain.net.sockets import (
 
 
 def join(socket: zmq.Socket[bytes], address: str, keys: Keyring | None, role: str, number: int | None = None) -> str:
-    """Encrypts what goes to a server of this role, and lets nobody else pose as it. Only tcp needs it.
+    """Sets the keys of a tcp connection to a server of this role: it is encrypted, and the server is authenticated.
 
-    Gives the name of our key, "" where none is used. Raises UsageError where the server's public key is missing.
+    Returns the name of the own key, "" without one. Raises UsageError if the server's public key is missing.
     """
     if keys is None or not address.startswith("tcp://"):
         return ""
@@ -43,14 +43,14 @@ def join(socket: zmq.Socket[bytes], address: str, keys: Keyring | None, role: st
     return keys.name
 
 
-RETRY_MS, LONGEST_RETRY_MS = 100, 2_000  #: between attempts to connect, while nobody listens there yet
-BATCH = 64  #: messages of one poll
+RETRY_MS, LONGEST_RETRY_MS = 100, 2_000  #: between attempts to connect while no process listens there
+BATCH = 64  #: messages per poll
 
 CLOSED = "the connection is closed"
 
 
 class DealerLink:
-    """A `WorkerLink` over ipc or tcp. `address` comes from `connect_address`. Closed until `open`."""
+    """A `WorkerLink` over ipc or tcp. `address` comes from `connect_address`. It is closed until `open`."""
 
     elsewhere = True
 
@@ -63,11 +63,11 @@ class DealerLink:
         self._fault = ""
 
     def know(self, limits: Limits) -> None:
-        """Holds for the connection there is, and for later ones."""
+        """For the current connection and all later ones."""
         self._limits = limits
 
     def open(self) -> None:
-        """ZeroMQ connects in the background and goes on trying; the first messages wait for it."""
+        """ZeroMQ connects in the background and keeps trying; the first messages wait until it is connected."""
         assert self._pair is None, "the old connection is still open"
         self._fault = ""
         socket = self._context.socket(zmq.DEALER)
@@ -80,7 +80,7 @@ class DealerLink:
         socket.connect(self.endpoint)
 
     def poll(self, timeout: float, watch: Sequence[int] = ()) -> list[Arrived | Gone]:
-        """Messages first, then the loss of the connection they came over."""
+        """The messages, then the loss of the connection they came over."""
         poller = zmq.Poller()
         for item in (*(self._pair or ()), *watch):
             poller.register(item, zmq.POLLIN)
@@ -88,7 +88,7 @@ class DealerLink:
         if self._pair is None:
             return []
         socket, monitor = self._pair
-        # The monitor first: what arrived before the loss is then surely there to be read.
+        # The monitor first: then everything that arrived before the loss is there to be read.
         self._fault = self._fault or self._seen(monitor)
         events: list[Arrived | Gone] = []
         while len(events) < BATCH or self._fault:
@@ -107,7 +107,7 @@ class DealerLink:
         return events
 
     def _seen(self, monitor: zmq.Socket[bytes]) -> str:
-        """What has befallen the connection; "" for nothing."""
+        """Why the connection is lost; "": it is not."""
         if not monitor.poll(0):
             return ""
         news = recv_monitor_message(monitor)
@@ -118,20 +118,20 @@ class DealerLink:
         try:
             message = decode(land(frames), self._limits)
         except RemoteProtocolError as error:
-            return Gone(THE_COORDINATOR, f"the coordinator sent what is no message: {error}")
+            return Gone(THE_COORDINATOR, f"the coordinator sent an invalid message: {error}")
         if not isinstance(message, FromCoordinator):
             return Gone(
-                THE_COORDINATOR, f"the coordinator sent {type(message).__name__}, which is no message to a worker"
+                THE_COORDINATOR, f"the coordinator sent {type(message).__name__}, which is not a message to a worker"
             )
         return Arrived(message)
 
     def send(self, message: FromWorker) -> None:
-        """Without a copy. Ignored where the connection is shut: its loss has been reported."""
+        """Sends without a copy. Does nothing if the connection is shut: its loss has been reported."""
         if self._pair is None:
             return
         try:
             self._pair[0].send_multipart(encode(message), zmq.DONTWAIT, copy=False)
-        except zmq.Again:  # also where the handshake failed for good: libzmq has no queue then
+        except zmq.Again:  # also after a handshake that failed for good: libzmq has no queue then
             self._fault = (
                 self._seen(self._pair[1]) or f"the coordinator does not read: {HIGH_WATER} messages wait for it"
             )
@@ -141,7 +141,7 @@ class DealerLink:
             self._fault = CLOSED
 
     def shut(self, flush: float = 0.0) -> None:
-        """Does not block; what is not sent yet goes out in the background for `flush` seconds."""
+        """Does not block. Messages that are not sent yet go out in the background for up to `flush` seconds."""
         if self._pair is None:
             return
         socket, monitor = self._pair

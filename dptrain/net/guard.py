@@ -1,8 +1,8 @@
-"""Stands at a listening tcp socket: lets in who is listed, cuts off who is too many or too silent, says so. A thread.
+"""The guard of a listening tcp socket: admits listed keys, cuts off what is too much or too silent, and logs it.
 
-A thread of its own, because the process behind it may be compiling or computing: a stranger must not wait for that,
-nor a worker. It reads libzmq's monitor for what happens to connections, and answers libzmq's questions about keys. A
-connection is cut by shutting its file descriptor down: libzmq has no other way for one connection of a ROUTER.
+It is a thread, because the main thread may be compiling or computing, and neither a worker nor a stranger may have to
+wait for that. It reads libzmq's monitor events about connections, and answers libzmq's questions about keys (ZAP). It
+cuts off a connection by shutting down its file descriptor: libzmq has no other way for one connection of a ROUTER.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ _RAW = 32  #: bytes of a public key
 
 
 class ZapVerdict(NamedTuple):
-    """On one request."""
+    """The answer to one request."""
 
-    name: str  #: of the key that is let in; "": nobody
-    reason: str  #: why not, for people; "" where it is let in
+    name: str  #: of the admitted key; "": refused
+    reason: str  #: of a refusal, for the log; "": admitted
     address: str  #: of the peer
 
     def reply(self, request: Sequence[bytes]) -> list[bytes]:
-        """The frames of the answer. A peer that is refused learns nothing but that."""
+        """The frames of the answer. A refused peer gets no reason."""
         number = request[1] if len(request) > 1 else b""
         if not self.name:
             return [VERSION, number, b"400", b"not admitted", b"", b""]
@@ -47,9 +47,9 @@ class ZapVerdict(NamedTuple):
 
 
 def judge(request: Sequence[bytes], listed: Callable[[], Mapping[bytes, str]], roles: Collection[str]) -> ZapVerdict:
-    """Lets in whoever shows a key that is listed now, under a name of one of these roles. What is odd is refused."""
+    """Admits a key that is listed now under a name with one of these roles. Refuses everything else."""
     if len(request) < 6 or request[0] != VERSION:
-        return ZapVerdict("", "a request that is no ZAP 1.0", "")
+        return ZapVerdict("", "a request that is not ZAP 1.0", "")
     address = request[3].decode(errors="replace")
     if request[5] != b"CURVE" or len(request) != 7 or len(request[6]) != _RAW:
         return ZapVerdict("", "it shows no CURVE key", address)
@@ -58,13 +58,13 @@ def judge(request: Sequence[bytes], listed: Callable[[], Mapping[bytes, str]], r
     if name is None:
         return ZapVerdict("", f"its key {key.decode()} is not listed", address)
     if role_of(name) not in roles:
-        return ZapVerdict("", f"its key is {name}'s, which has no business here", address)
+        return ZapVerdict("", f"its key is {name}'s, which is not admitted here", address)
     return ZapVerdict(name, "", address)
 
 
 ZAP = "inproc://zeromq.zap.01"
-SILENT = 60.0  #: seconds in which the same complaint about the same address is not repeated
-REMEMBERED = 256  #: complaints; somebody with many addresses must not fill our memory, nor the log
+SILENT = 60.0  #: seconds in which the same warning about the same address is not repeated
+REMEMBERED = 256  #: warnings; a peer with many addresses must fill neither the memory nor the log
 _LOOK = 250  #: milliseconds between looks at deadlines and bytes
 _BYTES_RECEIVED, _TCP_INFO_BYTES = 128, 136  #: tcpi_bytes_received of struct tcp_info (linux/tcp.h, since 4.1)
 _WATCHED = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | FAILED
@@ -72,7 +72,7 @@ log = logging.getLogger("dptrain.guard")
 
 
 class Guard:
-    """Of one ROUTER; made before it is bound to tcp, closed before it is. Without a keyring everybody is let in."""
+    """Guards one ROUTER. Made before the ROUTER is bound, closed before it. Without keys, every peer is admitted."""
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class Guard:
         self._connections = Connections(most_bytes)
         self._lock = threading.Lock()
         self._complaints: OrderedDict[tuple[str, str], float] = OrderedDict()
-        self._fault = ""  #: of the handshake that has just failed, until its connection's end is told
+        self._fault = ""  #: of the handshake that failed last, until the end of its connection is reported
         self._stop = Wakeup()
         self._zap: zmq.Socket[bytes] | None = None
         if keys is not None:
@@ -104,19 +104,19 @@ class Guard:
     # --- called by the owner of the socket
 
     def heard(self, frame: zmq.Frame) -> None:
-        """A valid message came, of which this is a frame."""
+        """Call it for every valid message, with one of its frames."""
         fd = _source(frame)
         with self._lock:
             self._connections.heard(fd, _received(fd))
 
     def reading(self) -> None:
-        """Messages are being read: from now on whoever connects has to say something soon."""
-        assert self._thread.is_alive(), "the guard has died, and nobody could come in any more"
+        """Call it before each poll. From the first call on, a new connection must soon send a message."""
+        assert self._thread.is_alive(), "the guard has ended, and no peer could connect any more"
         with self._lock:
             self._connections.reading(time.monotonic())
 
     def cut(self, frame: zmq.Frame, *, first: bool) -> None:
-        """Ends the connection this frame has come over; `first`: it is the first thing that is wrong with it."""
+        """Ends the connection this frame came over. `first`: nothing invalid had come over it before."""
         fd = _source(frame)
         with self._lock:
             cut = self._connections.condemn(fd, first=first)
@@ -124,7 +124,7 @@ class Guard:
             _shut_down(cut.fd, cut.address)
 
     def close(self) -> None:
-        """Blocks until the thread has ended. The socket is still open."""
+        """Blocks until the thread has ended. The socket stays open."""
         self._stop.set()
         self._thread.join()
         self._stop.close()
@@ -165,7 +165,7 @@ class Guard:
             self._complain(verdict.address, f"{verdict.reason}; those admitted are in {self._keys.path}")
 
     def _watch(self) -> None:
-        """All events that wait. After a handshake's failure comes the end of its connection: one thread tells both."""
+        """Handles all waiting events. A failed handshake and the end of its connection give one warning together."""
         while self._monitor.poll(0):
             event = parse_monitor_message(self._monitor.recv_multipart())
             kind, value = event["event"], event["value"]
@@ -178,11 +178,11 @@ class Guard:
                     if self._fault:
                         self._complain(address, self._fault)
                     self._fault = ""
-                elif kind != zmq.EVENT_HANDSHAKE_FAILED_AUTH:  # about which `_answer` has said more
+                elif kind != zmq.EVENT_HANDSHAKE_FAILED_AUTH:  # `_answer` has logged more about it
                     self._fault = servers_fault(kind, value, keyed=self._keys is not None)
 
     def _accepted(self, fd: int) -> None:
-        """Our own children's Unix sockets do not count; nor does who is gone already."""
+        """The Unix sockets of our children do not count, nor do connections that have ended already."""
         address = _address(fd)
         cut = self._connections.accepted(fd, address, time.monotonic()) if address else None
         if cut is not None:
@@ -202,11 +202,11 @@ class Guard:
         self._complaints.move_to_end(key)
         if len(self._complaints) > REMEMBERED:
             self._complaints.popitem(last=False)
-        log.warning("a connection from %s was refused: %s", address or "somewhere", reason)
+        log.warning("a connection from %s was refused: %s", address or "an unknown address", reason)
 
 
 def _source(frame: zmq.Frame) -> int:
-    """The descriptor of the connection a frame has come over; -1 where libzmq does not tell: from a ZMTP 1.0 peer."""
+    """The descriptor of the connection a frame came over; -1 where libzmq does not know it: from a ZMTP 1.0 peer."""
     try:
         return int(frame.get(zmq.SRCFD))
     except zmq.ZMQError:
@@ -214,7 +214,7 @@ def _source(frame: zmq.Frame) -> int:
 
 
 def _received(fd: int) -> int:
-    """Bytes that have come over a tcp connection since it began; 0 where it is gone."""
+    """Bytes received over a tcp connection since it began; 0: it has ended."""
     with suppress(OSError), _own(fd) as connection:
         info = connection.getsockopt(posix.IPPROTO_TCP, posix.TCP_INFO, _TCP_INFO_BYTES)
         if len(info) == _TCP_INFO_BYTES:
@@ -223,7 +223,7 @@ def _received(fd: int) -> int:
 
 
 def _address(fd: int) -> str:
-    """Of the other end of a tcp connection; "" where it is gone, or is none."""
+    """The address of the other end of a tcp connection; "": it has ended, or is not tcp."""
     with suppress(OSError), _own(fd) as connection:
         if connection.family in (posix.AF_INET, posix.AF_INET6):
             return str(connection.getpeername()[0])
@@ -231,14 +231,14 @@ def _address(fd: int) -> str:
 
 
 def _shut_down(fd: int, address: str) -> None:
-    """Ends a connection for both sides, if it is still that of this address."""
+    """Ends a connection for both sides, if it still belongs to this address."""
     if _address(fd) == address:
         with suppress(OSError), _own(fd) as connection:
             connection.shutdown(posix.SHUT_RDWR)
 
 
 def _own(fd: int) -> posix.socket:
-    """A second descriptor of a connection of libzmq's, which may close its own at any moment. Raises OSError."""
+    """A second descriptor of a connection of libzmq, which may close its own at any moment. Raises OSError."""
     own = os.dup(fd)
     try:
         return posix.socket(fileno=own)

@@ -1,10 +1,10 @@
-"""The key directory of one host: its own CURVE pair and the public keys of those it may meet. Opens no connection.
+"""The key directory of one host: its own CURVE pair and the public keys of its peers. Opens no connection.
 
-    NAME.key_secret   this host's pair, for its owner alone (0600)
-    *.key             public keys, one a peer: whoever is listed here is admitted, whoever is not is not
+    NAME.key_secret   this host's pair, readable by its owner only (0600)
+    *.key             public keys, one per peer: only listed peers are admitted
 
-A name is a role, or a role, a dash and anything: `coordinator`, `worker-3`, `augmenter-east`. The files are ZeroMQ
-certificates, as `zmq.auth` writes and reads them; what is allowed is decided in `zap`.
+A name is a role, or a role, a dash and a label: `coordinator`, `worker-3`, `augmenter-east`. The files are ZeroMQ
+certificates, as `zmq.auth` writes and reads them. `guard` decides which keys are admitted.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ _KEY = re.compile(rb"[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")  #: Z85 of 32 b
 
 
 def role_of(name: str) -> str:
-    """What the holder of a key may be; "" for what is no name."""
+    """The role of the holder of a key; "": not a valid name."""
     match = NAME.fullmatch(name)
     return match[1] if match else ""
 
 
 @dataclass(frozen=True, slots=True)
 class Keyring:
-    """What one process needs to prove who it is and to know whom it meets.
+    """The own keys of one process, and access to the public keys of its peers.
 
-    Public keys are read when they are asked for: one that is added or revoked counts at the next connection.
+    Public keys are read at each use: an added or revoked key counts from the next connection on.
     """
 
     path: Path
@@ -45,13 +45,13 @@ class Keyring:
     secret: bytes = field(repr=False)  #: Z85
 
     def listed(self) -> dict[bytes, str]:
-        """Public key -> name, of all that are listed now. A file that is damaged lists nobody."""
+        """Public key -> name of all listed keys. A damaged file lists none."""
         return {key: name for name, key in public_keys(self.path)}
 
     def server(self, role: str, number: int | None = None) -> bytes:
-        """The public key of the one that listens: ROLE-NUMBER.key, or ROLE.key where all have the same.
+        """The public key of a server: ROLE-NUMBER.key, or ROLE.key if all servers of the role share one.
 
-        Raises UsageError where there is none.
+        Raises UsageError if there is none.
         """
         wanted = [f"{role}-{number}"] if number is not None else []
         known = dict(public_keys(self.path))
@@ -64,7 +64,7 @@ class Keyring:
 
 
 def open_keyring(path: str, role: str) -> Keyring | None:
-    """The keys of a process of this role in the directory; None where `path` is "". Raises UsageError, in one line."""
+    """The keys of a process of this role from a directory; None if `path` is "". Raises UsageError."""
     if not path:
         return None
     folder = Path(path).expanduser()
@@ -73,20 +73,20 @@ def open_keyring(path: str, role: str) -> Keyring | None:
     _refuse_writable_by_others(folder)
     own = sorted(file for file in folder.glob(f"*{SECRET}") if role_of(_stem(file)) == role)
     if len(own) != 1:
-        found = ", ".join(_stem(file) for file in own) or "none"
+        found = ", ".join(file.name for file in own) or f"no pair of keys of a {role}"
         raise UsageError(
-            f"--keys {path}: {found} of a {role}; wanted is the directory of one {role}, with one "
-            f"{role}*{SECRET}: `dptrain keys new {role}` makes KEYS/{role}"
+            f"--keys {path}: the directory has {found}, but must have one "
+            f"{role}*{SECRET}; `dptrain keys new {role}` makes KEYS/{role}"
         )
     _refuse_readable_by_others(own[0])
     public, secret = _certificate(own[0])
     if public is None or secret is None:
-        raise UsageError(f"{own[0]} is damaged: it holds no pair of keys; make a new one with `dptrain keys new`")
+        raise UsageError(f"{own[0]} is damaged: it holds no pair of keys; make a new pair with `dptrain keys new`")
     return Keyring(folder, _stem(own[0]), public, secret)
 
 
 def public_keys(folder: Path) -> Iterator[tuple[str, bytes]]:
-    """(name, Z85) of every valid public key of a directory, by name."""
+    """(name, Z85) of every valid public key in a directory, sorted by name."""
     for file in sorted(folder.glob(f"*{PUBLIC}")):
         public, _ = _certificate(file)
         if public is not None and role_of(_stem(file)):
@@ -94,7 +94,7 @@ def public_keys(folder: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _certificate(file: Path) -> tuple[bytes | None, bytes | None]:
-    """The two keys of a file, None for each that is missing or is no key."""
+    """Public and secret key of a file; None for each that is missing or invalid."""
     try:
         public, secret = load_certificate(file)
     except (OSError, ValueError, IndexError):  # IndexError: a line without "="
@@ -113,16 +113,16 @@ def _stem(file: Path) -> str:
 def _refuse_readable_by_others(file: Path) -> None:
     mode = stat.S_IMODE(file.stat().st_mode)
     if mode & 0o077:
-        raise UsageError(f"{file} is open to others ({mode:04o}): chmod 600 {file}, or better make a new key")
+        raise UsageError(f"{file} is open to others ({mode:04o}): chmod 600 {file}, or better, make a new key")
 
 
 def _refuse_writable_by_others(folder: Path) -> None:
-    """Who can write there can admit himself."""
+    """A user who can write there can add a key of his own."""
     found = folder.stat()
     mode = stat.S_IMODE(found.st_mode)
     if mode & 0o022:
         raise UsageError(
-            f"{folder} can be written by others ({mode:04o}): chmod 700 {folder}; is somebody listed who should not be?"
+            f"{folder} can be written by others ({mode:04o}): chmod 700 {folder}, and check every listed key"
         )
     if found.st_uid not in (os.geteuid(), 0):
         raise UsageError(f"{folder} belongs to another user (uid {found.st_uid}): use a directory of your own")

@@ -1,7 +1,7 @@
-"""All key directories of a cluster, side by side: KEYS/NAME is what the host of NAME gets. Makes, lists, revokes.
+"""All key directories of a cluster, side by side: KEYS/NAME goes to the host of NAME. Makes, lists and revokes keys.
 
-Servers list who may connect to them: the coordinator all workers and augmenters, an augmenter all workers. Everybody
-gets the public keys of the servers it connects to.
+A server lists the peers that may connect to it: the coordinator lists all workers and augmenters, an augmenter lists
+all workers. Every host gets the public keys of the servers that it connects to.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from zmq.auth import create_certificates
 from dptrain.errors import UsageError
 from dptrain.net.keys import AUGMENTER, COORDINATOR, NAME, PUBLIC, SECRET, WORKER, public_keys, role_of
 
-#: Whose public keys the holder of a role gets: whom it admits, and whom it connects to.
+#: Role -> roles whose public keys it gets: the peers it admits, and the servers it connects to.
 MEETS = {
     COORDINATOR: {WORKER, AUGMENTER},
     AUGMENTER: {WORKER, COORDINATOR},
@@ -31,22 +31,22 @@ class Listed(NamedTuple):
 
     name: str
     public: bytes  #: Z85
-    has_secret: bool  #: its pair still lies here; it need not, once it is copied to its host
-    known_to: tuple[str, ...]  #: names whose directories list it
+    has_secret: bool  #: its pair is still in the store; once it is copied to its host it need not be
+    known_to: tuple[str, ...]  #: names whose directories list the key
 
 
 def new(store: Path, name: str) -> Path:
-    """Makes KEYS/NAME with a fresh pair, and tells it to those it will meet. Raises UsageError, leaving nothing new.
+    """Makes KEYS/NAME with a new pair, and copies its public key to the directories of its peers.
 
-    KEYS/NAME may be there already, empty: in a container it is a volume.
+    KEYS/NAME may exist if it is empty: in a container it is a volume. Raises UsageError and leaves nothing new.
     """
     role = role_of(name)
     if not role:
         raise UsageError(f"key name {name!r}: must be {NAME.pattern}, such as coordinator, worker-1, augmenter")
     if role == COORDINATOR and name != COORDINATOR:
-        raise UsageError(f"key name {name!r}: one directory of keys is for one coordinator, called {COORDINATOR}")
+        raise UsageError(f"key name {name!r}: a store of keys has one coordinator, called {COORDINATOR}")
     home = store / name
-    if name in {listed.name for listed in everybody(store)} or (home.exists() and any(home.iterdir())):
+    if name in {listed.name for listed in all_keys(store)} or (home.exists() and any(home.iterdir())):
         raise UsageError(f"{home}: a key of this name exists; revoke it first (dptrain keys revoke {name})")
     others = [folder for folder in _folders(store) if role_of(folder.name) in MEETS[role]]
     with _private():
@@ -58,7 +58,7 @@ def new(store: Path, name: str) -> Path:
 
 
 def _fill(home: Path, others: list[Path]) -> None:
-    """The new directory first, its public key last: until then it does not count. Then the others hear of it."""
+    """Fills the new directory, its public key last: until then it does not count. Then copies it to the others."""
     name, temporary = home.name, home / ".new"
     temporary.mkdir(parents=True)
     home.chmod(0o700)
@@ -77,14 +77,14 @@ def _fill(home: Path, others: list[Path]) -> None:
 
 
 def _copy_whole(file: Path, folder: Path) -> None:
-    """A server may be reading the directory: never half a file under its name."""
+    """Copies so that a server that reads the directory never finds half a file."""
     temporary = folder / f".{file.name}.tmp"
     shutil.copy(file, temporary)
     temporary.rename(folder / file.name)
 
 
-def everybody(store: Path) -> list[Listed]:
-    """All keys that lie or are listed below the store, by name."""
+def all_keys(store: Path) -> list[Listed]:
+    """All keys that are stored or listed below the store, sorted by name."""
     known: dict[str, tuple[bytes, set[str]]] = {}
     folders = list(_folders(store))
     for folder in folders:
@@ -97,8 +97,8 @@ def everybody(store: Path) -> list[Listed]:
 
 
 def revoke(store: Path, name: str) -> tuple[str, ...]:
-    """Strikes the key off every list below the store and destroys its pair here; the names whose lists had it."""
-    found = next((listed for listed in everybody(store) if listed.name == name), None)
+    """Removes the key from every list below the store, and its pair. Returns the names whose lists had it."""
+    found = next((listed for listed in all_keys(store) if listed.name == name), None)
     if found is None:
         raise UsageError(f"{store} knows no key {name!r}; `dptrain keys list` shows those it knows")
     try:
@@ -111,7 +111,7 @@ def revoke(store: Path, name: str) -> tuple[str, ...]:
 
 
 def _empty(home: Path) -> None:
-    """Removes a directory, or at least all that is in it: a volume's mount point stays."""
+    """Removes a directory, or only its content if it is the mount point of a volume."""
     if not home.is_dir():
         return
     for inside in home.iterdir():
@@ -131,7 +131,7 @@ def _whole(folder: Path) -> bool:
 
 @contextmanager
 def _private() -> Iterator[None]:
-    """Nothing made inside is ever open to others, not even for an instant."""
+    """Files made inside the block are readable by their owner only, from the first moment on."""
     old = os.umask(0o077)
     try:
         yield

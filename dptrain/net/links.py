@@ -1,4 +1,4 @@
-"""How the two loops see a connection, whatever carries it: sockets (`router`, `dealer`) or queues (`inprocess`)."""
+"""A connection as the two loops see it, over sockets (`router`, `dealer`) or queues (`processes/inprocess`)."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ from dptrain.cluster.messages import FromCoordinator, FromWorker
 
 
 class CoordinatorLink(Protocol):
-    """The coordinator's end of all connections. One thread uses it."""
+    """The coordinator's end of all its connections. One thread uses it."""
 
     @property
     def endpoint(self) -> str:
-        """Where workers connect to."""
+        """The address that workers connect to."""
         ...
 
     @property
     def traffic(self) -> tuple[int, int]:
-        """Bytes of messages sent and received so far; without what the transport wraps them in."""
+        """Bytes of messages sent and received so far, without the envelope of ZeroMQ."""
         ...
 
     @property
     def woken(self) -> float:
-        """When the last `poll` stopped waiting and began to read: seconds of time.monotonic()."""
+        """When the last `poll` stopped waiting and began to read: time.monotonic() seconds."""
         ...
 
     def poll(self, timeout: float, watch: Sequence[int] = ()) -> list[Received | Gone]:
-        """What came in; waits up to `timeout` seconds where there is nothing yet and no fd of `watch` is readable."""
+        """What came in. Waits up to `timeout` seconds for it, or until a descriptor of `watch` is readable."""
         ...
 
     def send(self, peer: Peer, message: FromCoordinator) -> Gone | None:
-        """Never blocks. The answer says that the peer is gone. Arrays must not change before they are sent."""
+        """Never blocks. Returns Gone if the peer is gone. Arrays must not change before they are sent."""
         ...
 
     def ignore(self, peer: Peer) -> None:
-        """What still arrives from this peer is ignored."""
+        """From now on ignores what arrives from this peer."""
         ...
 
     def close(self, flush: float = 0.0) -> None:
-        """Ends all connections, after at most `flush` seconds for what is not sent yet."""
+        """Ends all connections, after at most `flush` seconds for messages that are not sent yet."""
         ...
 
 
@@ -50,12 +50,12 @@ class WorkerLink(Protocol):
 
     @property
     def endpoint(self) -> str:
-        """Where it connects to."""
+        """The address it connects to."""
         ...
 
     @property
     def elsewhere(self) -> bool:
-        """The coordinator is another process, which may be lost; in our own it is gone only when the run is over."""
+        """Whether the coordinator is another process, which may be lost. In this process it ends only with the run."""
         ...
 
     def open(self) -> None:
@@ -63,21 +63,21 @@ class WorkerLink(Protocol):
         ...
 
     def poll(self, timeout: float, watch: Sequence[int] = ()) -> list[Arrived | Gone]:
-        """What came in; waits up to `timeout` seconds where there is nothing yet and no fd of `watch` is readable."""
+        """What came in. Waits up to `timeout` seconds for it, or until a descriptor of `watch` is readable."""
         ...
 
     def send(self, message: FromWorker) -> None:
-        """Never blocks; where it is not possible, the next `poll` says Gone."""
+        """Never blocks. If it fails, the next `poll` returns Gone."""
         ...
 
     def know(self, limits: Limits) -> None:
-        """The network is known: arrays of these sizes are welcome."""
+        """The network is known: arrays up to these sizes are accepted from now on."""
         ...
 
     def shut(self, flush: float = 0.0) -> None:
-        """Ends the connection, after at most `flush` seconds for what is not sent yet; `open` may follow."""
+        """Ends the connection, after at most `flush` seconds for messages that are not sent yet. `open` may follow."""
         ...
 
     def close(self, flush: float = 0.0) -> None:
-        """As `shut`, for good."""
+        """Like `shut`, but `open` may not follow."""
         ...

@@ -1,7 +1,7 @@
-"""The coordinator's sockets: one ROUTER for control, weights and gradients. No decisions.
+"""The coordinator's socket: one ROUTER for control, weights and gradients. It decides nothing.
 
-One connection carries one order of messages: "weights of step 8" cannot arrive after "compute step 8". libzmq names
-the peers; a reconnect is a new peer, which the coordinator asks who it is.
+Each connection keeps its messages in order: "weights of step 8" cannot arrive after "compute step 8". libzmq names the
+peers; a worker that reconnects is a new peer, and the coordinator asks it who it is.
 """
 
 from __future__ import annotations
@@ -24,16 +24,17 @@ from dptrain.net.guard import Guard
 from dptrain.net.keys import AUGMENTER, WORKER, Keyring, role_of
 from dptrain.net.sockets import HIGH_WATER, endpoint, largest_frame, listener, milliseconds, queue_bytes, receive, whole
 
-BATCH = 64  #: messages of one poll: the loop must see its clock
-REMEMBERED = 4096  #: dropped peers; a stranger that reconnects for ever must not fill our memory
+BATCH = 64  #: messages per poll, so that the loop looks at its clock
+REMEMBERED = 4096  #: ignored peers; a stranger that reconnects again and again must not fill the memory
 
 _Frames: TypeAlias = list[zmq.Frame]
 
 
 class RouterLink:
-    """A `CoordinatorLink` over ipc or tcp. `address` comes from `bind_address`; with keys, tcp is for their holders.
+    """A `CoordinatorLink` over ipc or tcp; `address` is from `bind_address`. With keys, tcp admits their holders only.
 
-    `endpoint` is for others; our own children take `near`: where there are keys, an abstract Unix socket without any.
+    Workers elsewhere connect to `endpoint`. The children of this process connect to `near`: with keys, that is an
+    abstract Unix socket that needs none.
     """
 
     def __init__(self, address: str, limits: Limits, keys: Keyring | None = None) -> None:
@@ -58,7 +59,7 @@ class RouterLink:
         self.near = self.near or self.endpoint
 
     def _bind(self, address: str) -> str:
-        """The address with the port the system chose. Options that were set before hold for what connects there."""
+        """Binds; returns the address with the port the system chose. Socket options set before it apply."""
         if address.startswith("ipc://"):
             self._socket.setsockopt(zmq.IPC_FILTER_UID, os.getuid())
         try:
@@ -69,11 +70,11 @@ class RouterLink:
 
     @property
     def traffic(self) -> tuple[int, int]:
-        """Bytes of frames sent and received so far, also of what was dropped."""
+        """Bytes of frames sent and received so far, including refused ones."""
         return self._sent, self._received
 
     def poll(self, timeout: float, watch: Sequence[int] = ()) -> list[Received | Gone]:
-        """At most BATCH messages; a peer whose frames are not a valid message of a worker is dropped."""
+        """At most BATCH messages. A peer that sends anything but valid messages of a worker is ignored."""
         poller = zmq.Poller()
         poller.register(self._socket, zmq.POLLIN)
         for fd in watch:
@@ -111,18 +112,18 @@ class RouterLink:
         return Received(peer, message)
 
     def _admissible(self, message: Message, frames: _Frames) -> FromWorker:
-        """The message, if it is one to a coordinator, and one that the holder of this key may send."""
+        """The message. Raises RemoteProtocolError if it is not for a coordinator, or this key may not send it."""
         name = type(message).__name__
         if not isinstance(message, FromWorker):
-            raise RemoteProtocolError(f"{name} is no message to a coordinator")
+            raise RemoteProtocolError(f"{name} is not a message to a coordinator")
         if self._keyed and not isinstance(message, AskConfig):
             holder = _holder(frames[0])
             if holder and role_of(holder) != WORKER:
-                raise RemoteProtocolError(f"{name} from the holder of {holder}'s key, who is no worker")
+                raise RemoteProtocolError(f"{name} from the holder of {holder}'s key, who is not a worker")
         return message
 
     def send(self, peer: Peer, message: FromCoordinator) -> Gone | None:
-        """Params are encoded once; all peers share their frames, and no copy is made."""
+        """Params are encoded once; all peers share the frames without a copy."""
         frames = self._frames(message)
         try:
             self._socket.send_multipart([peer, *frames], zmq.DONTWAIT, copy=False)
@@ -143,13 +144,13 @@ class RouterLink:
         return self._weights[1]
 
     def ignore(self, peer: Peer) -> None:
-        """Ignores the peer from now on. (libzmq 4.3 cannot close one connection of a ROUTER, only `Guard` can.)"""
+        """Ignores the peer from now on. (libzmq 4.3 cannot close one connection of a ROUTER; `Guard` can.)"""
         self._ignored[peer] = None
         if len(self._ignored) > REMEMBERED:
             self._ignored.popitem(last=False)
 
     def close(self, flush: float = 0.0) -> None:
-        """Blocks for at most `flush` seconds, even where a peer has stopped reading."""
+        """Blocks for at most `flush` seconds, even if a peer has stopped reading."""
         self._weights = None
         if self._guard is not None:
             self._guard.close()
@@ -159,7 +160,7 @@ class RouterLink:
 
 
 def _holder(frame: zmq.Frame) -> str:
-    """Whose key the connection has that a frame has come over; "" where it has none: it came by `near`."""
+    """The name of the key of the connection that a frame came over; "" without one, that is over `near`."""
     try:
         return str(frame.get("User-Id"))
     except zmq.ZMQError:
@@ -171,8 +172,8 @@ def _bind_fault(error: zmq.ZMQError) -> str:
         case errno.EADDRINUSE:
             return "the address is in use by another process: stop it, or choose another port (0: any free one)"
         case errno.EADDRNOTAVAIL | errno.ENODEV:
-            return "no address of this machine; bind to one of its own (127.0.0.1, 0.0.0.0), not to a name"
+            return "not an address of this machine; bind to one of its own (127.0.0.1, 0.0.0.0), not to a name"
         case errno.EACCES:
-            return "not permitted; ports below 1024 are for root"
+            return "not permitted; ports below 1024 need root"
         case _:
             return str(error.strerror)

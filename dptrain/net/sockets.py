@@ -1,4 +1,4 @@
-"""What every ZeroMQ socket of ours has in common: options, receiving into aligned memory. No protocol."""
+"""What all ZeroMQ sockets of dptrain have in common: options, limits, aligned memory, the reasons of failures."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ FAILED = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTO
 
 
 def clients_fault(event: int, value: int, key: str) -> str:
-    """Why the one that connects got no further. `key`: the name of its own key, "" where it has none."""
+    """Why this end of a new connection failed. `key`: the name of its own key; "": none."""
     if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
-        return f"the key {key} is not admitted there: look at `dptrain keys list` on the coordinator's host"
+        return f"the key {key} is not admitted there: see `dptrain keys list` on the coordinator's host"
     if event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
         if value != _MECHANISM:
-            return "the handshake failed: what listens there does not speak ZeroMQ"
+            return "the handshake failed: the process that listens there does not speak ZeroMQ"
         if key:
             return "the handshake failed: keys are used here (--keys), but not there"
         return "the handshake failed: keys are used there (give this process its own with --keys)"
@@ -36,36 +36,38 @@ def clients_fault(event: int, value: int, key: str) -> str:
 
 
 def servers_fault(event: int, value: int, *, keyed: bool) -> str:
-    """Why somebody who connected here got no further; "" for one that hung up, as every health check does."""
+    """Why a peer that connected here failed; "" if it only closed the connection, as every health check does."""
     if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
         return "its key is not admitted"
     if event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
         if value == _MECHANISM:
-            return "it shows no key (--keys), here one is wanted" if keyed else "it uses a key, and none are used here"
+            return (
+                "it shows no key (--keys), but one is needed here" if keyed else "it uses a key, but none are used here"
+            )
         if value == _CRYPTOGRAPHIC:
-            return "it has another public key for this process than ours: copy the new one to it"
+            return "it has an old public key of this process: copy the new one to it"
         return "it does not speak ZeroMQ"
     return "it did not finish the handshake" if value == errno.EAGAIN else ""
 
 
-HIGH_WATER = 64  #: messages; they are up to 45 MB, and libzmq's default of 1000 would take 45 GB a peer
-UNREAD = 16  #: of these, of one peer, at the end that listens: a frame of 2 bytes takes 64 in libzmq, and more here
+HIGH_WATER = 64  #: messages; one has up to 45 MB, and libzmq's default of 1000 would take 45 GB per peer
+UNREAD = 16  #: messages of one peer, at the end that listens: a frame of 2 bytes takes 64 in libzmq, and more here
 HEARTBEAT_MS = 1_000
-DEAD_MS = 5_000  #: a peer that does not answer heartbeats so long is cut off; libzmq's thread answers, not Python
-LOST_MS = 15_000  #: after which a connection ends that does not acknowledge what is sent to it
+DEAD_MS = 5_000  #: a peer that answers no heartbeat for so long is cut off; libzmq's thread answers, not Python
+LOST_MS = 15_000  #: a connection ends that does not acknowledge sent data for so long
 HANDSHAKE_MS = 3_000
-UNKNOWN_BYTES = 1 << 30  #: largest frame where the network is not known yet (a worker's, from its own coordinator)
-MOST_FRAMES = 4  #: of one message: header and at most two arrays, and one that is too many
-FLUSH = 2.0  #: seconds for the last words at an orderly end
-_ENVELOPE = 64  #: bytes that CURVE adds to a frame (33, measured: without them the largest one is refused)
+UNKNOWN_BYTES = 1 << 30  #: largest frame from its own coordinator while a worker does not know the network yet
+MOST_FRAMES = 4  #: kept of one message: header, at most two arrays, and one that is too many
+FLUSH = 2.0  #: seconds for the last messages at an orderly end
+_ENVELOPE = 64  #: bytes; CURVE adds 33 to a frame (measured: without this room the largest frame is refused)
 _KERNEL_BUFFER = 8 << 20  #: bytes; Linux lets one connection have 6 MiB (tcp_rmem)
-LINE = 64  #: bytes; NumPy's and our own vector loops treat arrays that begin elsewhere differently
+LINE = 64  #: bytes; NumPy's and our vector loops treat arrays that are not aligned to it differently
 
 
 def harden(socket: zmq.Socket[bytes], address: str, largest: int) -> None:
-    """Options for both ends of every connection; before bind or connect. Nothing lingers unless `close` says so.
+    """Sets the options of both ends of every connection, before bind or connect. `close` alone decides about lingering.
 
-    Whoever sends a frame of more than `largest` bytes is disconnected by libzmq, before any of it reaches Python.
+    libzmq disconnects a peer that sends a frame of more than `largest` bytes, before any of it reaches Python.
     """
     socket.linger = 0
     socket.sndhwm = socket.rcvhwm = HIGH_WATER
@@ -77,13 +79,14 @@ def harden(socket: zmq.Socket[bytes], address: str, largest: int) -> None:
 
 
 def listener(context: zmq.Context[zmq.Socket[bytes]], address: str, largest: int) -> zmq.Socket[bytes]:
-    """A ROUTER, hardened, not bound yet. What libzmq 4.3.5 would abort the process for cannot happen to it:
+    """A hardened ROUTER, not bound yet. It avoids two ways in which libzmq 4.3.5 aborts the process:
 
-    - It names peers by a counter that begins with rand(), so at the same number in every process; who had given itself
-      the next name made the connection after it abort us. The counter begins anywhere now.
-    - It sends no heartbeats: where a peer that was not read fast enough hangs up, the timer for the next one aborts.
-      Who connects sends them, with a limit after which its connection ends here too, if a heartbeat was the last that
-      came; else tcp finds out, by asking or because what was sent is not acknowledged. Who only stops stays connected.
+    - libzmq names peers by a counter that starts with rand(), so at the same number in every process: a peer that gave
+      itself the next name made the next connection abort us. With srand() the counter starts at a random number.
+    - A listener with heartbeats aborts when a peer that was not read fast enough disconnects before the next one. So
+      only the connecting end sends heartbeats, with a time limit that also ends the connection here if a heartbeat was
+      the last thing that arrived. Otherwise tcp finds a lost peer, by keepalive or because sent data is not
+      acknowledged. A peer that is only paused stays connected.
     """
     ctypes.CDLL(None).srand(int.from_bytes(os.urandom(4), "little"))
     socket = context.socket(zmq.ROUTER)
@@ -97,14 +100,14 @@ def listener(context: zmq.Context[zmq.Socket[bytes]], address: str, largest: int
 
 
 def receive(socket: zmq.Socket[bytes]) -> list[zmq.Frame]:
-    """The next message; zmq.Again where there is none. More frames than any of ours has are thrown away as they come:
-    a message may have millions.
+    """The next message. Raises zmq.Again if there is none. A message may have millions of frames: those beyond the most
+    that a message of dptrain has are thrown away as they come.
     """
     frame = socket.recv(zmq.DONTWAIT, copy=False)
     frames = [frame]
     while frame.more:
         frame = socket.recv(copy=False)
-        if len(frames) <= MOST_FRAMES:  # and one for the name of the peer
+        if len(frames) <= MOST_FRAMES:  # plus one for the name of the peer
             frames.append(frame)
     return frames
 
@@ -115,34 +118,34 @@ def largest_frame(limits: Limits) -> int:
 
 
 def queue_bytes(limits: Limits) -> int:
-    """What one peer can have on its way to us, received by the kernel and not yet read here, and not a byte more.
+    """The most bytes of one peer that the kernel has received and this process has not read.
 
-    Our queue of its messages, one more that is coming in, and the kernel's buffer.
+    That is the queue of its messages, one more that is arriving, and the kernel's buffer.
     """
     message = HEADER_BYTES + 4 * limits.params + 4 * limits.buffers + limits.image_bytes
     return (UNREAD + 1) * message + _KERNEL_BUFFER
 
 
 def endpoint(socket: zmq.Socket[bytes]) -> str:
-    """Where a bound socket can be reached: with the port the system chose."""
+    """The address of a bound socket, with the port the system chose."""
     return socket.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0")
 
 
 def milliseconds(seconds: float) -> int:
-    """For a ZeroMQ poller: rounded up, so that a loop does not spin through the last one."""
+    """For a ZeroMQ poller. Rounded up, so that a loop does not spin through the last millisecond."""
     return max(0, ceil(seconds * 1000))
 
 
 def whole(frames: list[zmq.Frame]) -> list[bytes | memoryview]:
-    """The frames of a message where libzmq has put them: header as bytes, arrays anyhow aligned, not to be written to.
+    """The frames of a message in libzmq's memory: the header as bytes; arrays read-only, with any alignment.
 
-    For the coordinator, who only adds them up: 1 MB copied into fresh pages takes longer than adding it.
+    For the coordinator, which only adds them: copying 1 MB into fresh pages takes longer than adding it.
     """
     return [frames[0].bytes, *(frame.buffer for frame in frames[1:])] if frames else []
 
 
 def land(frames: list[zmq.Frame]) -> list[bytes | memoryview]:
-    """As `whole`, in memory of our own, one copy: arrays writable and on 64-byte boundaries, as kernels want them."""
+    """Like `whole`, but copied: arrays are writable and start on 64-byte boundaries, as kernels need."""
     header, *arrays = whole(frames) or [b""]
     return [header, *map(_aligned, arrays)]
 

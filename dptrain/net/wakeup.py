@@ -1,4 +1,4 @@
-"""A file descriptor that one thread sets and another one polls. Nothing else."""
+"""A file descriptor that one thread sets and another one polls."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 
 class Wakeup:
-    """Set from any thread, also after `close`; readable until cleared."""
+    """An eventfd. `set` may be called from any thread, also after `close`; readable from then until `clear`."""
 
     def __init__(self) -> None:
         self._fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -27,12 +27,12 @@ class Wakeup:
                 os.eventfd_write(self._fd, 1)
 
     def clear(self) -> None:
-        """Makes it unreadable. Clear first, look then: what is set in between wakes again."""
+        """Makes it unreadable. Call it before looking at what was set: what is set in between wakes again."""
         with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self._fd)
 
     def close(self) -> None:
-        """Gives the descriptor back."""
+        """Closes the descriptor."""
         with self._lock:
             if not self._closed:
                 self._closed = True
@@ -40,7 +40,7 @@ class Wakeup:
 
 
 def wait(fds: Sequence[int], timeout: float) -> None:
-    """Returns when one of the descriptors is readable or has hung up, at the latest after `timeout` seconds."""
+    """Waits until a descriptor is readable or its other end is closed, at most `timeout` seconds."""
     poller = select.poll()
     for fd in fds:
         poller.register(fd, select.POLLIN)

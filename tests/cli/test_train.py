@@ -187,7 +187,7 @@ def test_a_coordinator_or_worker_that_cannot_begin_is_told_what_is_missing(tmp_p
     monkeypatch.chdir(tmp_path)
     for arguments, message in (
         (["coordinator", "--bind", "tcp://0.0.0.0:0"], "--insecure"),
-        (["worker", "--connect", "host"], "--connect 'host' is no address"),
+        (["worker", "--connect", "host"], "--connect 'host' is not an address"),
         (["augmenter", "--bind", "tcp://0.0.0.0:1", "--connect", "tcp://127.0.0.1:1"], "--insecure"),
     ):
         assert main(arguments) == 78

@@ -98,21 +98,21 @@ def test_a_wrong_key_of_the_coordinator_is_refused(port, said):
     file.write_text(f'public-key = "{other}"\n')
     worker = port.worker()
     assert "another one than worker-1 has for it" in port.lost(worker)
-    assert "it has another public key for this process" in port.complaint(worker, said)
+    assert "it has an old public key of this process" in port.complaint(worker, said)
 
 
 def test_no_key_where_one_is_needed_is_refused(port, said):
     port.listen()
     worker = port.worker(keyed=False)
     assert "keys are used there (give this process its own with --keys)" in port.lost(worker)
-    assert "it shows no key (--keys), here one is wanted" in port.complaint(worker, said)
+    assert "it shows no key (--keys), but one is needed here" in port.complaint(worker, said)
 
 
 def test_a_key_where_none_is_used_is_refused(port, said):
     port.listen(keyed=False)
     worker = port.worker()
     assert re.search("keys are used here .* not there|no keys are used there", port.lost(worker))
-    assert "it uses a key, and none are used here" in port.complaint(worker, said)
+    assert "it uses a key, but none are used here" in port.complaint(worker, said)
 
 
 def test_a_health_check_that_connects_and_hangs_up_is_no_matter_of_complaint(port, said):
@@ -143,7 +143,7 @@ def test_an_augmenter_may_ask_for_the_run_but_take_no_part(port):
     asking, peer = port.admitted("augmenter", greeting=AskConfig(PROTOCOL))
     asking.send(port.hello("augmenter"))
     [gone] = port.until(lambda: router.poll(0.1))
-    assert gone == Gone(peer, "dropped: Hello from the holder of augmenter's key, who is no worker")
+    assert gone == Gone(peer, "dropped: Hello from the holder of augmenter's key, who is not a worker")
     assert "closed" in port.lost(asking)
 
 
@@ -244,7 +244,7 @@ def test_a_message_of_endless_frames_ends_with_its_connection_and_not_with_our_m
         for _ in range(1 << 18):  # 1 GB, if nobody stops it
             bad.sendall(frame)
     port.until(lambda: descriptors() < before_it or port.router.poll(0.05))
-    assert "without a message of ours" in port.until(said)[0]
+    assert "without a dptrain message" in port.until(said)[0]
     assert _resident() - before < 700 << 20
     assert port.talks(worker, peer)
 

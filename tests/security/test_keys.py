@@ -45,7 +45,7 @@ def test_directories_are_for_their_owner_alone_and_so_are_files_whatever_the_uma
     assert {found[p] for p in found if (tmp_path / p).is_file()} == {0o600}
 
 
-def test_everybody_gets_the_public_keys_of_those_he_meets_and_one_secret(store):
+def test_every_host_gets_the_public_keys_of_its_peers_and_one_secret(store):
     assert names(store / "coordinator") == ["augmenter", "coordinator", "worker-1", "worker-2"]
     assert names(store / "augmenter") == ["augmenter", "coordinator", "worker-1", "worker-2"]
     assert names(store / "worker-1") == ["augmenter", "coordinator", "worker-1"]
@@ -100,10 +100,10 @@ def test_a_list_that_others_can_extend_is_not_used(store, mode):
 def test_a_directory_without_a_secret_of_the_role_or_with_two_is_refused(store, tmp_path):
     with refused("no such directory"):
         open_keyring(str(tmp_path / "nowhere"), WORKER)
-    with refused("none of a worker"):
+    with refused("has no pair of keys of a worker, but must have one worker"):
         open_keyring(str(store / "coordinator"), WORKER)
     (store / "worker-2" / "worker-2.key_secret").rename(store / "worker-1" / "worker-2.key_secret")
-    with refused("worker-1, worker-2 of a worker"):
+    with refused("worker-1.key_secret, worker-2.key_secret, but must have one worker"):
         open_keyring(str(store / "worker-1"), WORKER)
 
 
@@ -144,7 +144,7 @@ def test_a_name_whose_directory_went_to_another_host_is_still_taken(store):
     for file in (store / "worker-1").iterdir():
         file.unlink()
     (store / "worker-1").rmdir()
-    listed = {key.name: key for key in keystore.everybody(store)}
+    listed = {key.name: key for key in keystore.all_keys(store)}
     assert not listed["worker-1"].has_secret
     with refused("exists"):
         keystore.new(store, "worker-1")
@@ -181,7 +181,7 @@ def test_a_failure_half_way_leaves_no_key(store, monkeypatch):
     with refused("cannot be made: No space left"):
         keystore.new(store, "worker-9")
     assert not (store / "worker-9").exists()
-    assert "worker-9" not in {key.name for key in keystore.everybody(store)}
+    assert "worker-9" not in {key.name for key in keystore.all_keys(store)}
 
 
 def test_the_verb_makes_lists_and_revokes(tmp_path, capsys, monkeypatch):

@@ -103,7 +103,7 @@ def test_a_worker_without_a_coordinator_waits_and_one_that_asks_for_the_impossib
     assert wrong.wait(SOON) in (64, 78)
     assert "mmx" in runs.output("wrong")
     assert nowhere.wait(SOON) == 78
-    assert runs.output("nowhere").startswith("dptrain: error: --connect 'nowhere' is no address")
+    assert runs.output("nowhere").startswith("dptrain: error: --connect 'nowhere' is not an address")
     assert waiting.poll() is None, "it waits a minute for a coordinator"
     waiting.send_signal(signal.SIGTERM)
     assert waiting.wait(SOON) in (143, -signal.SIGTERM)
