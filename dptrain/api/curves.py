@@ -1,4 +1,4 @@
-"""What a run, or a folder with the seeds' CSV files, holds of its training, and the curves drawn of it."""
+"""The history of a training, from a run directory or the predecessors' CSV files, and the curves drawn of it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 
 def histories(run: Path) -> Histories:
-    """Of a run directory, or of a folder with the seeds' CSV files. Raises RunDirectoryError, DataError."""
+    """The histories of a run directory, or of a folder with the predecessors' CSV files.
+
+    Raises RunDirectoryError and DataError.
+    """
     if is_folder_of_histories(run) and not (run / "config.toml").exists():
         return read_histories(run)
     config = stored_config(run)
@@ -25,7 +28,7 @@ def histories(run: Path) -> Histories:
 
 
 def curve(run: Path, name: str) -> Curve:
-    """What is drawn of one run. Raises RunDirectoryError, DataError."""
+    """The curve of one run. Raises RunDirectoryError and DataError."""
     from dptrain.explain.curves import Curve
 
     found = histories(run)
@@ -33,9 +36,9 @@ def curve(run: Path, name: str) -> Curve:
 
 
 def draw(runs: Sequence[Path], smooth: int | None = None) -> Figure:
-    """Loss by step and error by epoch, several runs over each other, by their names.
+    """A figure of loss by step and error by epoch, of several runs.
 
-    `smooth`: steps the loss is averaged over; None: by the length of the training.
+    `smooth`: steps over which the loss is averaged; None: chosen by the length of the training.
     """
     from dptrain.explain.curves import draw_curves, usual_window
 

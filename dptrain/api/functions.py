@@ -1,4 +1,4 @@
-"""Networks by their settings, without data and training."""
+"""The functions of `import dptrain`: train, load a data set, build and describe a network."""
 
 from __future__ import annotations
 
@@ -24,15 +24,16 @@ from dptrain.settings import SETTINGS, build, check
 
 @in_python()
 def fit(recipe: str | Path = "", /, **settings: Keyword) -> Run:
-    """Trains as `dptrain train --recipe RECIPE` with the settings as flags (`batch_size=64` is `--batch-size 64`), and
-    gives back the run. Progress goes to stdout; `log_format="quiet"` keeps it away.
+    """Trains like `dptrain train --recipe RECIPE` with the settings as flags (`batch_size=64` is `--batch-size 64`).
 
-    Main thread only: Ctrl-C (SIGTERM, SIGHUP) ends it between two steps, writes a checkpoint and raises
-    KeyboardInterrupt; the same call with `name=NAME, resume="auto"` goes on. Raises UsageError or DataError before
-    anything is trained; DivergedError where the loss became NaN; TrainingError where the workers failed.
+    Returns the run. Progress goes to stdout; `log_format="quiet"` turns it off.
+
+    Works in the main thread only: Ctrl-C (or SIGTERM, SIGHUP) ends the training between two steps, writes a checkpoint
+    and raises KeyboardInterrupt; the same call with `name=NAME, resume="auto"` resumes it. Raises UsageError or
+    DataError before anything is trained, DivergedError if the loss is not finite, TrainingError if the workers failed.
     """
     if threading.current_thread() is not threading.main_thread():
-        raise UsageError("fit wants the main thread: only that one hears Ctrl-C and SIGTERM")
+        raise UsageError("fit must be called in the main thread: only that one receives Ctrl-C and SIGTERM")
     chosen = plan(str(recipe), os.environ, texts(settings), caller=THIS_CALL)
     refuse_unused_address(chosen)
     if chosen.config.deployment.isa not in ("auto", isa.level()):
@@ -58,18 +59,18 @@ def fit(recipe: str | Path = "", /, **settings: Keyword) -> Run:
 
 @in_python()
 def load_data(name: str, data_dir: str = "") -> Dataset:
-    """As `--dataset` and `--data-dir` name it: `fashion-mini`, `cifar100:coarse`, `folder:./pictures`.
+    """Opens a data set by its name, as `--dataset` does: `fashion-mini`, `cifar100:coarse`, `folder:./pictures`.
 
-    Raises UsageError for an unknown name or option, DataError where files are missing or not what they should be.
+    Raises UsageError for an unknown name or option, DataError if files are missing or damaged.
     """
     return open_dataset(name, data_dir)
 
 
 @in_python()
 def build_network(*, image: tuple[int, int, int], classes: int, **settings: Keyword) -> Network:
-    """`image`: (height, width, channels); settings are those of [model] and `networks`, as `fit` takes them.
+    """Builds a network for images of (height, width, channels). Settings: those of [model] and `networks`, as in `fit`.
 
-    Raises UsageError for a network that cannot be. `fit` builds its own, from the same settings.
+    Raises UsageError for an impossible network. `fit` builds its own network from the same settings.
     """
     for name in settings:
         if name in SETTINGS and SETTINGS[name].section != "model" and name != "networks":
@@ -87,5 +88,5 @@ def _shape(image: object) -> ImageShape:
 
 
 def describe_network(network: Network) -> str:
-    """A line a layer: what goes in, what comes out, what it learns; and their sum."""
+    """One line per layer: shapes of input and output, and the number of parameters; then their sum."""
     return "\n".join(describe.table(describe.describe(network)))

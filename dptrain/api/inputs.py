@@ -1,4 +1,4 @@
-"""From new images to what a trained network sees: the size of the data set's images, then crops and padding."""
+"""From new images to what a trained network sees: resized as the data set's own images, then cropped and padded."""
 
 from __future__ import annotations
 

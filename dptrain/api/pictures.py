@@ -1,4 +1,4 @@
-"""The pictures of a trained network, each a matplotlib figure. How they are drawn: analysis/. Imports the kernels."""
+"""The pictures of a trained network, each a matplotlib figure. How they are drawn: explain/. Imports the kernels."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """A trained network and the data set it was trained on."""
+    """A trained network, its data set, and a copy of the network that has gradients by the pixels."""
 
     trained: Trained
     source: ShardSource
@@ -39,11 +39,11 @@ class Explained:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Their names."""
+        """The names of the classes."""
         return self.trained.facts.data.classes
 
     def scores(self, split: str) -> Scores:
-        """Of the whole split, computed once. Raises DataError for a split the run has not."""
+        """The scores of the whole split, computed once. Raises DataError for a split that the run does not have."""
         if split in self._scored:
             return self._scored[split]
         size = self.source.size(split)
@@ -60,7 +60,7 @@ class Explained:
 
 
 def open_explained(trained: Trained, data_dir: str, networks: tuple[str, ...]) -> Explained:
-    """With the data set it was trained on. `networks`: as in `load_trained`. Raises DataError, UsageError."""
+    """Opens the data set of a trained network. `networks`: as in `load_trained`. Raises DataError and UsageError."""
     facts = trained.facts
     source = open_trained_data(trained, data_dir)
     network = build_network(facts.config.model, ImageShape(*facts.data.image), len(facts.data.classes), networks)
@@ -70,7 +70,7 @@ def open_explained(trained: Trained, data_dir: str, networks: tuple[str, ...]) -
 
 
 def classified_right(explained: Explained, scores: Scores, of: str) -> I64:
-    """Numbers of the samples, of each class in turn (a split may be sorted by class); `of`: only this class."""
+    """Numbers of the images classified right, from each class in turn (splits may be sorted). `of`: only this class."""
     right = scores.guesses == scores.labels
     if of:
         right &= scores.labels == class_number(explained, of)
@@ -84,7 +84,7 @@ def classified_right(explained: Explained, scores: Scores, of: str) -> I64:
 
 
 def class_number(explained: Explained, name: str) -> int:
-    """From a class's name (any case) or number. Raises UsageError."""
+    """The number of a class, from its name (in any case) or number. Raises UsageError."""
     names = [known.lower() for known in explained.classes]
     if name.lower() in names:
         return names.index(name.lower())
@@ -94,14 +94,14 @@ def class_number(explained: Explained, name: str) -> int:
 
 
 class Tried(NamedTuple):
-    """Images that were to fool the network, and what is written over the first and the last panel of each."""
+    """Images that were changed to fool the network, and the texts over the first and the last panel of each."""
 
     fooled: Fooled
     before: list[str]
     after: list[str]
 
     def first(self, count: int) -> Tried:
-        """The first images of it."""
+        """The first `count` images."""
         f = self.fooled
         parts = (f.start[:count], f.end[:count], f.probabilities[:count], f.steps[:count], f.success[:count])
         return Tried(Fooled(*parts), self.before[:count], self.after[:count])
@@ -110,16 +110,18 @@ class Tried(NamedTuple):
         """How often it succeeded, in one line."""
         f = self.fooled
         won = np.flatnonzero(f.success)
-        told = f"{len(won)} of {len(f.success)} succeeded ({f.rate:.0%}): p(target) >= {asked.confidence:g} within "
-        told += f"{asked.cap} steps of {asked.step:g}"
+        text = f"{len(won)} of {len(f.success)} succeeded ({f.rate:.0%}): p(target) >= {asked.confidence:g} within "
+        text += f"{asked.cap} steps of {asked.step:g}"
         if not len(won):
-            return told
+            return text
         change = float(np.abs(f.end[won] - f.start[won]).mean())
-        return f"{told}; median {np.median(f.steps[won]):.0f} steps, mean change {change:.2f} of 255"
+        return f"{text}; median {np.median(f.steps[won]):.0f} steps, mean change {change:.2f} of 255"
 
 
 def fooled_images(explained: Explained, split: str, asked: Fooling) -> Tried:
-    """Tries it. Without a target, each image's is the class after its own. Raises UsageError, DataError."""
+    """Tries to fool the network. Without a target, the target of each image is the next class. Raises UsageError and
+    DataError.
+    """
     names = explained.classes
     if asked.start == "noise":
         start = noise_images(asked.count, explained.trained.facts.data.image, asked.seed)
@@ -133,7 +135,7 @@ def fooled_images(explained: Explained, split: str, asked: Fooling) -> Tried:
     targets = (labels + 1) % len(names)
     if asked.target:
         targets = np.full(len(labels), class_number(explained, asked.target))
-    kept = np.flatnonzero(labels != targets)  # an image that is the target already says nothing
+    kept = np.flatnonzero(labels != targets)  # an image of the target class shows nothing
     if not len(kept):
         raise UsageError("every image tried is of the target class already: choose another --target")
     attempt = Attempt(asked.confidence, asked.step, asked.pull, asked.cap)
@@ -146,7 +148,7 @@ def fooled_images(explained: Explained, split: str, asked: Fooling) -> Tried:
 
 
 def confusion(explained: Explained, split: str) -> tuple[Figure, Table]:
-    """The matrix, a row a true class; and accuracy, precision and the commonest mistake class by class."""
+    """The confusion matrix, one row per true class; and accuracy, precision and the most common mistake per class."""
     scores = explained.scores(split)
     matrix = confusion_matrix(scores.labels, scores.guesses, len(explained.classes))
     title = f"{split}: accuracy {float(np.trace(matrix)) / len(scores.labels):.4f}"

@@ -1,4 +1,4 @@
-"""A run, or a checkpoint file, as an object: what came of it, and everything that can be asked of the network."""
+"""A run, or a checkpoint file, as an object: its results, and the methods that score, predict and draw."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ PictureName: TypeAlias = Literal["curves", "confusion", "misclassified", "salien
 
 
 class Run:
-    """The best (else the last) weights of a run directory, or those of a .safetensors file. Nothing is read before it
-    is asked for; what is, is kept.
+    """The best (else the last) weights of a run directory, or those of a .safetensors file. Files are read when they
+    are first needed, and kept.
     """
 
     def __init__(self, path: Path | str, *, data_dir: str = "", networks: str | Sequence[str] = ()) -> None:
-        """`networks`: Python files whose networks may be run here. Raises CheckpointError where nothing is there."""
+        """`networks`: Python files whose networks may be run here. Raises CheckpointError if there is no checkpoint."""
         find(Path(path))
         self.path = Path(path)
         self._data_dir = data_dir
@@ -46,40 +46,40 @@ class Run:
 
     @property
     def config(self) -> Config:
-        """Every setting it was trained with."""
+        """Every setting of the training."""
         return self._trained.facts.config
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Their names, by number."""
+        """The names of the classes, by number."""
         return self._trained.facts.data.classes
 
     @property
     def history(self) -> list[Record]:
-        """A dict a step, epoch and evaluation, in order: the lines of metrics.jsonl. RunDirectoryError for a file."""
+        """The records of metrics.jsonl, one dict per step, epoch and evaluation. RunDirectoryError for a checkpoint."""
         if not self.path.is_dir():
             raise RunDirectoryError(f"{self.path} is a checkpoint; its run directory has the history")
         return read(self.path / "metrics.jsonl")
 
     @property
     def test_accuracy(self) -> float | None:
-        """Measured once, at the end of the training; None: it has not come to that."""
+        """Accuracy on the test split, measured at the end of the training; None: the training is not complete."""
         return next((float(r["test/acc"]) for r in reversed(self.history) if "test/acc" in r), None)
 
     @in_python()
     def evaluate(self, split: SplitName = "test", *, five: bool = False) -> Score:
-        """Loss and accuracies of a split of the data set it was trained on; `five`: over five crops of each image.
+        """Loss and accuracies on a split of the data set of the training; `five`: over five crops of each image.
 
-        Raises DataError where the data set is not here, is another one, or has no such split.
+        Raises DataError if the data set is not here, differs, or has no such split.
         """
         return score(self._trained, self._explained.source, split, five=five, watch=lambda *_: None)
 
     @in_python()
     def probabilities(self, images: U8 | Path | str | Iterable[Path | str]) -> F64:
-        """(n, classes); the data set need not be here.
+        """(n, classes): the probability of each class. Does not need the data set.
 
-        `images`: (n, h, w, c) uint8 as the data set has them, or one or several image files of any size. Raises
-        DataError for a file that is no image, and for an array of another shape.
+        `images`: (n, h, w, c) uint8 of the size of the data set's images, or one or several image files of any size.
+        Raises DataError for a file that is not an image, and for an array of another shape.
         """
         trained = self._trained
         inputs = inputs_of(trained.facts)
@@ -94,12 +94,12 @@ class Run:
         return loss.probabilities(trained.model.logits(trained.params, trained.buffers, seen))
 
     def predict(self, images: U8 | Path | str | Iterable[Path | str]) -> list[str]:
-        """The name of the most probable class of each image; of equals the lower number. As `probabilities`."""
+        """The name of the most probable class of each image; for equal probabilities, the first class."""
         return [self.classes[int(i)] for i in np.argmax(self.probabilities(images), axis=1)]
 
     @in_python()
     def picture(self, what: PictureName, *, split: SplitName = "test", count: int = 6) -> Figure:
-        """A matplotlib figure. `count`: images shown. Raises UsageError where there is nothing to draw."""
+        """A matplotlib figure. `count`: images shown. Raises UsageError if there is nothing to draw."""
         from dptrain.api import curves, pictures
 
         drawn: Figure | None
@@ -132,7 +132,7 @@ class Run:
 
 
 def _paths(images: object) -> list[Path]:
-    """Raises DataError for what is no path."""
+    """The paths of image files. Raises DataError for other values."""
     paths = []
     for file in images if isinstance(images, Iterable) and not isinstance(images, str | bytes) else [images]:
         if not isinstance(file, str | Path):

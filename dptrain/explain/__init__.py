@@ -1,1 +1,1 @@
-"""Pictures and figures of trained networks: arrays in, matplotlib figures or text out. Knows no run directory."""
+"""Pictures and tables about trained networks: from arrays to matplotlib figures or text. Opens no run directory."""

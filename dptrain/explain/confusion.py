@@ -1,4 +1,4 @@
-"""What is taken for what: the confusion matrix, its picture, and a table of the classes."""
+"""The confusion matrix, its picture, and a table of the classes."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ClassRow:
-    """Of one class."""
+    """The figures of one class."""
 
     name: str
-    samples: int  #: that belong to it
-    hits: int  #: of these, taken for it
-    taken: int  #: samples of any class that were taken for it
-    confused: str  #: the class its samples are most often taken for instead; "" for none
+    samples: int  #: images of the class
+    hits: int  #: images of the class that were classified right
+    taken: int  #: images of any class that were classified as this one
+    confused: str  #: the class for which its images are mistaken most often; "": none
     confused_count: int
 
     @property
     def recall(self) -> float:
-        """Accuracy on its own samples; 0 where there is none."""
+        """Accuracy on its own images; 0 if there are none."""
         return self.hits / self.samples if self.samples else 0.0
 
     @property
     def precision(self) -> float:
-        """Part of what is taken for it that belongs to it; 0 where nothing is."""
+        """Part of the images classified as this class that belong to it; 0 if there are none."""
         return self.hits / self.taken if self.taken else 0.0
 
 
 def confusion_matrix(labels: I64, guesses: I64, classes: int) -> I64:
-    """(classes, classes) of counts: a row a true class, a column a guess."""
+    """(classes, classes) of counts: one row per true class, one column per guess."""
     return np.bincount(labels * classes + guesses, minlength=classes * classes).reshape(classes, classes)
 
 
 def class_rows(matrix: I64, names: Sequence[str]) -> list[ClassRow]:
-    """A row a class, in order."""
+    """One row per class, in order."""
     rows = []
     for number, name in enumerate(names):
         others = matrix[number].copy()
@@ -58,12 +58,12 @@ def class_rows(matrix: I64, names: Sequence[str]) -> list[ClassRow]:
 
 
 def class_table(matrix: I64, names: Sequence[str]) -> Table:
-    """For text, markdown or CSV."""
+    """The rows as a table."""
     rows = [
         (r.name, str(r.samples), str(r.hits), f"{r.recall:.4f}", f"{r.precision:.4f}", _mistake(r))
         for r in class_rows(matrix, names)
     ]
-    return Table(("class", "samples", "hits", "recall", "precision", "most often taken for"), rows)
+    return Table(("class", "images", "hits", "recall", "precision", "most often mistaken for"), rows)
 
 
 def _mistake(row: ClassRow) -> str:
@@ -71,7 +71,7 @@ def _mistake(row: ClassRow) -> str:
 
 
 def draw_confusion(matrix: I64, names: Sequence[str], title: str) -> Figure:
-    """Counts, shaded by the part of the true class; figures in the cells while they can be read (up to 20 classes)."""
+    """The matrix, shaded by the part of the true class; with numbers in the cells for up to 20 classes."""
     count = len(names)
     parts = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     side = max(3.2, 0.42 * count + 1.6) if count <= 20 else 9.0

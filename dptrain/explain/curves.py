@@ -1,4 +1,4 @@
-"""Learning curves in the seeds' two panels: loss by step, error by epoch; several runs in one figure."""
+"""Learning curves in two panels, as in the predecessors: loss by step, error by epoch; several runs in one figure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """What one training left; a list may be empty."""
+    """The history of one training; a list may be empty."""
 
     name: str
     loss: Sequence[tuple[int, float]]  #: (step, loss of its batch)
@@ -27,21 +27,21 @@ class Curve:
 
 
 def moving_average(values: Sequence[float], window: int) -> F64:
-    """(n,) -> (n,): mean of each value and up to `window` - 1 before it, so that nothing is known before its time.
+    """(n,) -> (n,): the mean of each value and of up to `window` - 1 values before it.
 
-    At the beginning it is the later half of the values so far: a window that took all of them until it is full would
-    lose the high first losses at once there, and bend the curve where the training does not.
+    At the beginning it is the mean of the later half of the values so far. A window over all of them would drop the
+    high first losses at once when it is full, and the curve would bend where the training does not.
     """
     total = np.concatenate([[0.0], np.cumsum(np.asarray(values, np.float64))])
     last = np.arange(1, len(values) + 1)
-    first = np.maximum(last - window, last / 2)  # half a value where it must be: whole ones would make teeth
+    first = np.maximum(last - window, last / 2)  # fractions of values: whole ones would make the curve jagged
     mean: F64 = (total[last] - np.interp(first, np.arange(len(total)), total)) / (last - first)
     return mean
 
 
 def usual_window(curves: Sequence[Curve]) -> int:
-    """Iterations a loss is averaged over: a fiftieth of the longest training, which is a millimetre or two of the
-    figure, and at least 10.
+    """Steps over which a loss is averaged: a fiftieth of the longest training (one or two millimetres of the figure),
+    at least 10.
     """
     return max(10, max((len(curve.loss) for curve in curves), default=0) // 50)
 

@@ -1,6 +1,6 @@
-"""matplotlib, imported only when something is drawn: a figure of our looks, and its bytes.
+"""matplotlib, imported only when something is drawn: figures in one style, and their bytes.
 
-No pyplot: a figure without a window needs no display, and one drawn twice has the same bytes.
+pyplot is not used: no figure needs a display, and a figure that is drawn twice has the same bytes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-#: Okabe and Ito's colours: told apart by everybody, and in this order also in grey.
+#: The colours of Okabe and Ito: distinct for colour-blind readers, and in this order also in grey.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999")
 RIGHT, WRONG, OTHER = "#007a55", "#c04a00", "#666666"  #: text about the true class, the guess, the second guess
 
@@ -31,14 +31,14 @@ _LOOKS: Any = {
     "legend.frameon": False,
     "figure.dpi": 100,
     "savefig.dpi": 150,
-    "svg.hashsalt": "dptrain",  # SVG ids are hashed: with a salt of our own they are the same every time
+    "svg.hashsalt": "dptrain",  # SVG ids are hashed; a fixed salt makes them the same every time
     "svg.fonttype": "path",
 }
 
 
 @contextmanager
 def looks() -> Iterator[None]:
-    """Our settings of matplotlib while something is drawn or saved. Raises UsageError where it is not installed."""
+    """Sets the style of matplotlib while something is drawn or saved. Raises UsageError if it is not installed."""
     try:
         import matplotlib as mpl
     except ImportError as error:
@@ -55,12 +55,12 @@ def figure(width: float, height: float) -> Figure:
 
 
 def bare(axes: Axes) -> None:
-    """An image needs no ticks, grid or frame."""
+    """Removes ticks, grid and frame: an image needs none."""
     axes.set_axis_off()
 
 
 def whole_epochs(axes: Axes) -> None:
-    """There is no half epoch to put a tick at."""
+    """Puts ticks at whole epochs only."""
     from matplotlib.ticker import MaxNLocator
 
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -71,7 +71,7 @@ def whole_epochs(axes: Axes) -> None:
 
 
 def from_zero(axes: Axes) -> None:
-    """Heights begin at 0, and the highest keeps its distance from the edge, also where there is one only."""
+    """The y axis begins at 0; a margin stays above the highest value, even for a single value."""
     if axes.has_data():
         axes.update_datalim([(0.0, 0.0)], updatex=False)
         axes.autoscale_view(scalex=False)
@@ -79,7 +79,7 @@ def from_zero(axes: Axes) -> None:
 
 
 def render(drawn: Figure, form: str) -> bytes:
-    """The file's content; `form` is "png" or "svg". No date in it."""
+    """The bytes of the picture file, without a date; `form` is "png" or "svg"."""
     out = io.BytesIO()
     with looks():
         drawn.savefig(out, format=form, metadata={"Date": None} if form == "svg" else {"Software": "dptrain"})

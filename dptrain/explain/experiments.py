@@ -1,4 +1,7 @@
-"""Published test errors on CIFAR-10, in percent: He et al. 2015 (table 6), gcr's Torch networks, PyFunt."""
+"""Experiments: their variants, and the table and the figure of their results, beside published ones on CIFAR-10.
+
+Published: He et al. 2015 (table 6), gcr's networks in Torch (github.com/gcr/torch-residual-networks), and PyFunt.
+"""
 
 from __future__ import annotations
 
@@ -21,17 +24,20 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+#: PyFunt's ResNet-20, recipe cifar10: one run; its best epoch was chosen on the test set.
+_PYFUNT = {"20": 9.59}
+
 
 @dataclass(frozen=True, slots=True)
 class Variant:
     """One row of an experiment's table."""
 
     label: str
-    changes: dict[str, Value] = field(default_factory=dict)  #: fields of the configuration, by bare name
+    changes: dict[str, Value] = field(default_factory=dict)  #: settings by name
 
     @property
     def slug(self) -> str:
-        """The label as part of a directory's name."""
+        """The label as a part of a directory name."""
         return re.sub(r"[^A-Za-z0-9.]+", "-", self.label).strip("-")
 
 
@@ -51,13 +57,13 @@ def _residual(base: Config, values: Sequence[str]) -> list[Variant]:
 
 
 def _augmentation(base: Config, values: Sequence[str]) -> list[Variant]:
-    """Without, and with the configuration's own operations (or the usual two)."""
+    """Without augmentation, and with that of the configuration (or crops and flips)."""
     _takes_no_values("augmentation", values)
     return [Variant("off", {"augment": ()}), Variant("on", {"augment": base.data.augment or ("crop:4", "flip")})]
 
 
 def _pad(base: Config, values: Sequence[str]) -> list[Variant]:
-    """Crops out of a frame of this width; the other operations stay."""
+    """Crops with this much padding; other operations stay."""
     others = tuple(op for op in base.data.augment if op.split(":")[0] != "crop")
     if not base.data.augment:
         others = ("flip",)
@@ -73,13 +79,13 @@ def _filters(_: Config, values: Sequence[str]) -> list[Variant]:
 
 
 def _shards(base: Config, values: Sequence[str]) -> list[Variant]:
-    """Samples that share their BatchNorm statistics."""
+    """Shard sizes: the images that share their BatchNorm statistics."""
     batch = base.training.batch_size
     usual = [str(size) for size in (8, 16, 32, 64, 128, 256) if size <= batch and batch % size == 0]
     return [Variant(f"shards of {n}", {"shard_size": n}) for n in _numbers("shard_size", values or usual)]
 
 
-#: gcr's table of solvers with its best rates, and Adam, which it had not.
+#: gcr's table of solvers with their best learning rates, and Adam, which gcr did not try.
 _SOLVERS: dict[str, dict[str, Value]] = {
     "nesterov": {"optimizer": "sgd", "momentum": 0.9, "nesterov": True},
     "momentum": {"optimizer": "sgd", "momentum": 0.9, "nesterov": False},
@@ -96,12 +102,12 @@ def _solver(_: Config, values: Sequence[str]) -> list[Variant]:
     unknown = [name for name in values if name not in _SOLVERS]
     if unknown:
         raise UsageError(f"there is no solver {unknown[0]!r}: there are {', '.join(_SOLVERS)}")
-    plain: dict[str, Value] = {"momentum": 0.0, "nesterov": False}  # belong to sgd alone
+    plain: dict[str, Value] = {"momentum": 0.0, "nesterov": False}  # used by sgd only
     return [Variant(name, plain | changes) for name, changes in _SOLVERS.items() if name in (values or _SOLVERS)]
 
 
 def _bn_momentum(_: Config, values: Sequence[str]) -> list[Variant]:
-    """How fast BatchNorm's running statistics follow; gcr's four, with 0 for the mean over the epoch."""
+    """The momentum of BatchNorm's running statistics; gcr's four values, where 0 is the mean over the epoch."""
     try:
         shares = [float(value) for value in values or ("1", "0.1", "0.01", "0")]
     except ValueError as error:
@@ -138,7 +144,7 @@ EXPERIMENTS: dict[str, Callable[[Config, Sequence[str]], list[Variant]]] = {
 
 
 def variants(name: str, base: Config, values: Sequence[str]) -> list[Variant]:
-    """The rows of an experiment. `values`: what is to be varied over, instead of the usual. Raises UsageError."""
+    """The variants of an experiment. `values`: used instead of the default ones. Raises UsageError."""
     found = EXPERIMENTS[name](base, values)
     if len({variant.slug for variant in found}) < len(found):
         raise UsageError(f"--values {','.join(values)}: a value is given twice")
@@ -147,45 +153,45 @@ def variants(name: str, base: Config, values: Sequence[str]) -> list[Variant]:
 
 def _numbers(what: str, values: Sequence[str]) -> list[int]:
     if wrong := [value for value in values if not value.isdecimal() or int(value) < 1]:
-        raise UsageError(f"--values {wrong[0]}: {what} is a whole number from 1 on")
+        raise UsageError(f"--values {wrong[0]}: {what} must be a whole number, 1 or more")
     return [int(value) for value in values]
 
 
 def _whole(what: str, values: Sequence[str]) -> list[int]:
     if wrong := [value for value in values if not value.isdecimal()]:
-        raise UsageError(f"--values {wrong[0]}: {what} is a whole number from 0 on")
+        raise UsageError(f"--values {wrong[0]}: {what} must be a whole number, 0 or more")
     return [int(value) for value in values]
 
 
 def _takes_no_values(name: str, values: Sequence[str]) -> None:
     if values:
-        raise UsageError(f"experiment {name} is about on and off: it takes no --values")
+        raise UsageError(f"experiment {name} compares on and off: it takes no --values")
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Of one finished run."""
+    """The result of one finished run."""
 
     seed: int
     test: float  #: error, 0 ... 1
     train: float  #: error of the last epoch
     curve: Sequence[tuple[int, float]]  #: (epoch, validation error; without a validation split, training error)
-    seconds: float  #: a pass over the training set; median of the epochs
+    seconds: float  #: per epoch; the median
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Of one variant."""
+    """The results of one variant."""
 
     label: str
-    parameters: int  #: of the network; 0: not known
+    parameters: int  #: of the network; 0: unknown
     results: Sequence[Result]
     failed: Sequence[int] = ()  #: seeds whose training diverged
-    published: str = ""  #: what others reached, as text
+    published: str = ""  #: published results, as text
 
 
 def mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and sample standard deviation (n - 1); 0 for one value."""
+    """Mean and sample standard deviation (n - 1), which is 0 for one value."""
     mean = sum(values) / len(values)
     spread = sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1)) if len(values) > 1 else 0.0
     return mean, spread
@@ -214,7 +220,7 @@ def _percent(errors: Sequence[float]) -> str:
 
 
 def draw_outcome(outcomes: Sequence[Outcome], title: str, what: str) -> Figure:
-    """Left: error by epoch, mean of the seeds, and their range. Right: test error, a dot a seed, a line at the mean."""
+    """Left: error by epoch, mean and range over seeds. Right: test error, one dot per seed, a line at the mean."""
     with looks():
         drawn = figure(9.5, max(3.6, 1.4 + 0.42 * len(outcomes)))
         drawn.suptitle(title)
@@ -232,7 +238,7 @@ def draw_outcome(outcomes: Sequence[Outcome], title: str, what: str) -> Figure:
         whole_epochs(left)
         if left.has_data():
             left.legend()
-        right.set(xlabel="error %", title="test error: a dot a seed, line at the mean")
+        right.set(xlabel="error %", title="test error: one dot per seed, line at the mean")
         right.set_yticks(range(len(outcomes)), [o.label for o in outcomes])
         right.set_ylim(len(outcomes) - 0.5, -0.5)
         return drawn
@@ -250,10 +256,6 @@ def _curve(axes: Axes, outcome: Outcome, colour: str, style: str) -> None:
     axes.plot(epochs, means, style, color=colour, linewidth=1.6, label=outcome.label, marker="o", markersize=2.5)
     low, high = ([pick(by_epoch[e]) for e in epochs] for pick in (min, max))
     axes.fill_between(epochs, low, high, color=colour, alpha=0.15, linewidth=0)
-
-
-#: PyFunt's ResNet-20, recipe cifar10: one run; its best epoch was chosen on the test set.
-_PYFUNT = {"20": 9.59}
 
 
 def published(config: Config) -> str:

@@ -1,7 +1,7 @@
-"""Images that look like one thing, or like nothing, and are taken for another: gradient descent on the pixels.
+"""Images that fool a network: gradient descent on the pixels of an image, or of noise, towards a target class.
 
-As in the seed: from an image or from noise, until p(target) reaches a confidence, with a pull back to the start. What
-was missing there: a cap on the steps, pixels that stay within 0 ... 255, and how often it succeeds.
+As in the predecessor: until p(target) reaches a confidence, with a pull back to the start. New here: a limit on the
+steps, pixels that stay within 0 ... 255, and the success rate.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ if TYPE_CHECKING:
 
 
 def normal_pixels(seed: int, stream: int, shape: tuple[int, ...]) -> F64:
-    """Deviates of mean 0 and variance 1."""
+    """Normal random numbers with mean 0 and variance 1."""
     return normal.normals(seed, philox.Domain.PICTURES, stream, prod(shape)).reshape(shape)
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """How it is tried. Pixels are on the scale 0 ... 255."""
+    """The parameters of an attempt. Pixels are in units of 0 ... 255."""
 
-    confidence: float = 0.9  #: p(target) that is enough
-    step: float = 1.0  #: how far the fastest pixel moves in one step
+    confidence: float = 0.9  #: success from this p(target) on
+    step: float = 1.0  #: by which the fastest pixel moves in one step
     pull: float = 0.0  #: lambda of lambda / 2 |x - start|^2, added to the loss
-    cap: int = 200  #: steps; then it has failed
+    cap: int = 200  #: most steps; then the attempt has failed
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fooled:
-    """What came of it, image by image."""
+    """The result for each image."""
 
     start: F32  #: (n, h, w, c)
     end: F32
@@ -49,21 +49,21 @@ class Fooled:
 
     @property
     def rate(self) -> float:
-        """Part of the images that reached the confidence."""
+        """The part of the images that reached the confidence."""
         return sum(self.success) / len(self.success)
 
 
 def noise_images(count: int, shape: tuple[int, int, int], seed: int) -> F32:
-    """(count, h, w, c): mid-grey with normal noise of standard deviation 20, the seed's, within 0 ... 255."""
+    """(count, h, w, c): mid-grey with normal noise of standard deviation 20, as in the predecessor, in 0 ... 255."""
     noise = np.stack([normal_pixels(seed, 1_000 + image, shape) for image in range(count)])
     return np.clip(127.5 + 20.0 * noise, 0, 255).astype(np.float32)
 
 
 def fool(network: Frozen, start: F32, targets: I64, attempt: Attempt) -> Fooled:
-    """Descends each image's own -log p(target) until p(target) >= confidence or the cap is reached. Copies `start`."""
+    """Descends -log p(target) of each image until p(target) >= confidence or the limit of steps. Copies `start`."""
     x = start.astype(np.float32, copy=True)
     steps, probabilities = np.zeros(len(x), np.int64), np.zeros(len(x))
-    open_ = np.arange(len(x))  # images that have not got there yet
+    open_ = np.arange(len(x))  # images that have not reached it yet
     for taken in range(attempt.cap + 1):
         logits, slope = network.loss_gradient(x[open_], targets[open_])
         probabilities[open_] = _probabilities(logits)[np.arange(len(open_)), targets[open_]]
@@ -86,7 +86,7 @@ def _probabilities(logits: F32) -> F64:
 
 
 def draw_fooled(fooled: Fooled, before: Sequence[str], after: Sequence[str]) -> Figure:
-    """A row an image: start, what was added (made visible, its strength told), and the end. The seed's three panels."""
+    """One row of three panels per image: start, change (made visible, with its strength), and end."""
     count, grey = len(fooled.start), fooled.start.shape[3] == 1
     with looks():
         drawn = figure(5.4, 0.3 + 1.75 * count)

@@ -1,8 +1,8 @@
-"""A trained network as a function of float pixels that can be differentiated by them: for saliency and fooling.
+"""A trained network as a function of float pixels with a gradient by the pixels: for saliency and fooling.
 
-Training's backward pass goes through the statistics of the batch, and stops before the image, which nobody wants there.
-So the layers are copied with two changes: BatchNorm is the affine map it is at evaluation, and the first convolution
-hands its input gradient on.
+The backward pass of training goes through the statistics of the batch, and stops before the image. So the layers are
+copied with two changes: BatchNorm is the linear function that it is in evaluation, and the first convolution returns
+the gradient of its input.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class FrozenBatchNorm(StandIn):
 
 
 class Frozen:
-    """The network. Pixels are floats (n, h, w, c) on the scale 0 ... 255; `mean` and `std` as in `nn.NetworkModel`."""
+    """The network. Pixels are floats (n, h, w, c) in units of 0 ... 255; `mean` and `std` as in `nn.NetworkModel`."""
 
     def __init__(self, network: Layer, params: F32, buffers: F32, mean: Floats, std: Floats) -> None:
         self._layers = cast(Layer, _frozen(network))
@@ -81,7 +81,7 @@ class Frozen:
 
 
 def _frozen(part: object) -> object:
-    """The same layer, or container of layers, with the two changes of this file everywhere in it."""
+    """The same layer, or container of layers, with the two changes described above."""
     if isinstance(part, BatchNorm):
         return FrozenBatchNorm(part)
     if isinstance(part, tuple):
@@ -89,7 +89,7 @@ def _frozen(part: object) -> object:
     if not is_dataclass(part) or isinstance(part, type | ParamSpec):
         return part
     if type(part).__name__ == "Dropout":
-        return Identity()  # at evaluation it does nothing
+        return Identity()  # does nothing in evaluation
     changed = {
         f.name: new for f in fields(part) if f.init and (new := _frozen(old := getattr(part, f.name))) is not old
     }

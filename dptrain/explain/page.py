@@ -1,4 +1,4 @@
-"""A page that needs no other file: HTML with its pictures inside and no script. What stands on it: cli/report.py."""
+"""One self-contained HTML page: pictures are inside it, and there is no script."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ dd { margin: 0; font-size: 1.35rem; font-variant-numeric: tabular-nums; }
 
 @dataclass(slots=True)
 class Page:
-    """Sections in the order they are added. Every text is escaped."""
+    """A page; sections are shown in the order in which they are added. Every text is escaped."""
 
     title: str
     lead: str
@@ -43,19 +43,19 @@ class Page:
     _names: list[str] = field(default_factory=list)
 
     def section(self, name: str, text: str = "") -> None:
-        """A heading, and a paragraph if there is text."""
+        """Adds a heading, and a paragraph if there is text."""
         self._names.append(name)
         self._parts.append(f'<h2 id="s{len(self._names)}">{escape(name)}</h2>')
         if text:
             self._parts.append(f"<p>{escape(text)}</p>")
 
     def facts(self, facts: Sequence[tuple[str, str]]) -> None:
-        """Figures that should be seen first: (what, value)."""
+        """Adds the most important numbers: (name, value)."""
         cells = "".join(f"<div><dt>{escape(what)}</dt><dd>{escape(value)}</dd></div>" for what, value in facts)
         self._parts.append(f"<dl>{cells}</dl>")
 
     def table(self, table: Table) -> None:
-        """Columns of figures to the right."""
+        """Adds a table; columns of numbers are right-aligned."""
         right = [' class="figure"' if table.is_figures(at) else "" for at in range(len(table.heads))]
 
         def row(kind: str, cells: Sequence[str]) -> str:
@@ -67,18 +67,18 @@ class Page:
         self._parts.append(f'<div class="wide"><table><thead>{head}</thead><tbody>{body}</tbody></table></div>')
 
     def picture(self, drawn: Figure, words: str) -> None:
-        """Inside the page, as PNG; `words` say what is to be seen."""
+        """Adds a picture as PNG; `words` describe it."""
         content = base64.b64encode(render(drawn, "png")).decode()
-        width = round(96 * drawn.get_figwidth())  # CSS pixels of its inches: letters of all pictures have one size
+        width = round(96 * drawn.get_figwidth())  # in CSS pixels, so that the text of all pictures has one size
         source = f"data:image/png;base64,{content}"
         self._parts.append(f'<p><img width="{width}" alt="{escape(words)}" src="{source}"></p>')
 
     def verbatim(self, text: str) -> None:
-        """As it is, in a box."""
+        """Adds a text as it is, in a box."""
         self._parts.append(f"<pre>{escape(text)}</pre>")
 
     def html(self) -> bytes:
-        """The file's content."""
+        """The bytes of the HTML file."""
         links = "".join(f'<a href="#s{at}">{escape(name)}</a>' for at, name in enumerate(self._names, 1))
         lines = [
             "<!doctype html>",

@@ -1,4 +1,4 @@
-"""The filters of a first layer as small images."""
+"""Saliency maps: on which pixels a score depends (SmoothGrad: Smilkov et al. 2017). Also the filters of a first layer."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from dptrain.types import F32, I64, U8, Floats
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SAMPLES = 25  #: noisy copies an image, SmoothGrad; the paper: more than 50 change little
-SPREAD = 0.1  #: of the noise, in parts of the image's range; the paper: 0.1 to 0.2
+SAMPLES = 25  #: noisy copies per image for SmoothGrad; in the paper, more than 50 change little
+SPREAD = 0.1  #: standard deviation of the noise, in parts of the image's range; in the paper, 0.1 to 0.2
 
 
 def gradient(network: Frozen, images: U8, classes: I64) -> F32:
-    """(n, h, w): the largest |d score of the image's class / d pixel| over the channels, as in the seed."""
+    """(n, h, w): the largest |d score of the image's class / d pixel| over the channels, as in the predecessor."""
     return _strongest(_score_gradient(network, images.astype(np.float32), classes))
 
 
 def smooth_gradient(network: Frozen, images: U8, classes: I64, seed: int = 0) -> F32:
-    """(n, h, w): the mean gradient of SAMPLES noisy copies of each image, then as `gradient`."""
+    """(n, h, w): as `gradient`, of the mean gradient over SAMPLES noisy copies of each image."""
     pixels = images.astype(np.float32)
     spans = np.ptp(pixels.reshape(len(pixels), -1), axis=1).reshape(-1, 1, 1, 1)
     total = np.zeros(pixels.shape, np.float64)
@@ -48,7 +48,7 @@ def _score_gradient(network: Frozen, pixels: F32, classes: I64) -> Floats:
 
 
 def draw_saliency(images: U8, maps: Sequence[tuple[str, F32]], titles: Sequence[str]) -> Figure:
-    """A column an image: itself, then a row for each kind of map, then the last map laid over the image."""
+    """One column per image: the image, one row per kind of map, and the last map over the image."""
     count, rows = len(images), len(maps) + 2
     grey = images.shape[3] == 1
     shown = images[..., 0] if grey else images
@@ -68,21 +68,21 @@ def draw_saliency(images: U8, maps: Sequence[tuple[str, F32]], titles: Sequence[
             if maps:
                 axes[-1, column].imshow(_scaled(maps[-1][1][column]), cmap="inferno", vmin=0, vmax=1, alpha=0.6)
             axes[0, column].set_title(titles[column], fontsize=8)
-        bright = "bright: the score of the class above depends much\non this pixel; each map on its own scale"
+        bright = "bright: the score of the class above depends\nstrongly on this pixel; each map has its own scale"
         drawn.supxlabel(bright, fontsize=7, color=OTHER)
         return drawn
 
 
 def _scaled(values: F32) -> F32:
-    """To 0 ... 1, cut at the 99th percentile: one bright pixel would darken the rest. A constant map is 0."""
+    """Scaled to 0 ... 1 and clipped at the 99th percentile, so that one bright pixel does not darken the rest."""
     top = float(np.percentile(values, 99))
     return np.clip(values / top, 0, 1) if top > 0 else np.zeros_like(values)
 
 
 def filter_images(weights: Floats) -> U8:
-    """(k, c, r, s) -> (k, r, s, 3): each filter stretched to 0 ... 255 by itself; a constant one is mid-grey.
+    """(k, c, r, s) -> (k, r, s, 3): each filter is scaled to 0 ... 255 separately; a constant one is mid-grey.
 
-    Three channels are colours. One is grey. Other numbers of channels: their mean, in grey.
+    Three channels are colours. Any other number: their mean, in grey.
     """
     w = np.moveaxis(np.asarray(weights, np.float64), 1, 3)
     if w.shape[3] != 3:
@@ -95,7 +95,7 @@ def filter_images(weights: Floats) -> U8:
 
 
 def draw_filters(weights: Floats, title: str) -> Figure:
-    """All of them in a grid, each with its number."""
+    """A grid of all filters with their numbers."""
     images = filter_images(weights)
     columns = min(len(images), 8)
     rows = -(-len(images) // columns)
@@ -109,5 +109,5 @@ def draw_filters(weights: Floats, title: str) -> Figure:
             axis.imshow(image, interpolation="nearest")
             axis.set_title(str(number), fontsize=6, pad=2)
             axis.set(xticks=[], yticks=[])
-            axis.spines[:].set(visible=True, color=OTHER, linewidth=0.5)  # white weights end somewhere too
+            axis.spines[:].set(visible=True, color=OTHER, linewidth=0.5)  # shows the edges of white filters
         return drawn

@@ -13,7 +13,7 @@ _FIGURES = re.compile(r"[-+\d.,%± ]+(e[-+]?\d+)?")
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Heads and rows of equal length."""
+    """Headers and rows of equal length."""
 
     heads: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -23,13 +23,13 @@ class Table:
         return {"text": self.text, "markdown": self.markdown, "csv": self.csv}[form]()
 
     def text(self) -> str:
-        """Columns aligned with spaces: to the right where all is figures."""
+        """Columns are aligned with spaces; columns of numbers to the right."""
         wide = self._widths()
         lines = [self._aligned(row, wide) for row in (self.heads, *self.rows)]
         return "".join(f"{'  '.join(line).rstrip()}\n" for line in lines)
 
     def markdown(self) -> str:
-        """As GitHub reads it, and aligned for people."""
+        """A table in GitHub's markdown, aligned."""
         clean = Table(self.heads, [[cell.replace("|", "\\|") for cell in row] for row in self.rows])
         wide = [max(3, width) for width in clean._widths()]
         rule = ["-" * (w - 1) + ":" if clean.is_figures(at) else "-" * w for at, w in enumerate(wide)]
@@ -53,6 +53,6 @@ class Table:
         ]
 
     def is_figures(self, column: int) -> bool:
-        """Whether a column holds numbers only: it is set to the right then."""
+        """Whether a column holds numbers only."""
         cells = [row[column] for row in self.rows if row[column]]
         return bool(cells) and all(_FIGURES.fullmatch(cell) for cell in cells)

@@ -1,1 +1,1 @@
-"""Weights and histories of other programs: PyTorch and PyFunt."""
+"""Weights and histories of other programs: PyTorch, and the predecessor PyFunt."""

@@ -1,9 +1,8 @@
-"""The seeds' histories: loss_history.csv, train_acc_history.csv, val_acc_history.csv; read, and written from a run.
+"""The histories of the predecessors, loss_history.csv, train_acc_history.csv and val_acc_history.csv: read, and written
+from a run. Beside each CSV file is the same table as .npy, in float64 and not rounded.
 
-Beside each lies the same table as .npy, float64, not rounded.
-
-Columns and numbers are PyFunt's: "# iteration, n_images, loss", from 1; "# epoch, train_acc" and "# epoch, val_acc".
-Epoch 0 is the accuracy before training (`eval_first`); an epoch without a figure has no line.
+Columns and numbers are those of PyFunt: "# iteration, n_images, loss", from 1; "# epoch, train_acc" and
+"# epoch, val_acc". Epoch 0 is the accuracy before training (`eval_first`); an epoch without a figure has no line.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ HEADS = {LOSS: ("iteration", "n_images", "loss"), TRAIN: ("epoch", "train_acc"),
 
 @dataclass(frozen=True, slots=True)
 class Histories:
-    """Figures of one training; a list may be empty."""
+    """The histories of one training; a list may be empty."""
 
     loss: list[tuple[int, int, float]]  #: (iteration, images seen so far, loss of that batch)
     train: list[tuple[int, float]]  #: (epoch, accuracy)
@@ -39,7 +38,9 @@ class Histories:
 
 
 def from_records(records: Iterable[dict[str, Any]], batch_size: int) -> Histories:
-    """Of a run's metrics.jsonl. Steps whose loss was not finite are left out. No validation split: the test's."""
+    """From the records of metrics.jsonl, without steps whose loss was not finite. If there is no validation split, its
+    accuracies are those of the test split.
+    """
     found = Histories([], [], [])
     tested = []
     for record in records:
@@ -56,12 +57,12 @@ def from_records(records: Iterable[dict[str, Any]], batch_size: int) -> Historie
 
 
 def is_folder_of_histories(path: Path) -> bool:
-    """Has `path` any of the three files?"""
+    """Whether `path` has one of the three files."""
     return any((path / name).is_file() for name in HEADS)
 
 
 def read_histories(folder: Path) -> Histories:
-    """What PyFunt's `export_histories`, or `write_histories`, left in `folder`. Raises DataError: file and line."""
+    """Reads what PyFunt's `export_histories`, or `write_histories`, wrote. Raises DataError with file and line."""
     if not is_folder_of_histories(folder):
         raise DataError(f"{folder} has none of {', '.join(HEADS)}")
     loss = [(int(i), int(n), value) for i, n, value in _rows(folder / LOSS)]
@@ -71,7 +72,7 @@ def read_histories(folder: Path) -> Histories:
 
 
 def write_histories(histories: Histories, folder: Path) -> list[Path]:
-    """The three files and a .npy of each, whole or not at all. Returns the three paths. Raises DataError."""
+    """Writes the three files and a .npy of each, and returns the paths of the three. Raises DataError."""
     rows: dict[str, list[tuple[float, ...]]] = {
         LOSS: [*histories.loss],
         TRAIN: [*histories.train],
@@ -117,5 +118,5 @@ def _rows(path: Path) -> list[list[float]]:
 
 
 def _number(value: float) -> str:
-    """As the seeds wrote them: whole numbers, and six decimals."""
+    """As the predecessors wrote numbers: integers, or six decimals."""
     return str(value) if isinstance(value, int) else f"{value:f}"

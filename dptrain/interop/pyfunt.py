@@ -1,13 +1,14 @@
-"""What PyFunt's model.npy is here: which of our networks has these weights, and under which names.
+"""Weights of PyFunt: reads its model.npy without running anything in it, and translates them to a network of dptrain.
 
-Its ResNet (v0.1b) is ours with block "relu-before" and shortcut "avgpool": its stride-2 convolutions see a frame above
-and to the left only, which for even sides are the same windows. Convolutions are numbered 1 ... 6n+1, hidden affine
-layers and the last one from 6n+3 on (6n+2 is the pooling).
+PyFunt's ResNet (v0.1b) is the one of dptrain with block "relu-before" and shortcut "avgpool". Its stride-2 convolutions
+pad above and on the left only; for even sizes these are the same windows. Convolutions are numbered 1 ... 6n+1, linear
+layers from 6n+3 on (6n+2 is the pooling).
 
-Its ReLU was upside down: min(v, 0) = -relu(-v). Such a network is one with a right ReLU whose maps have the other sign.
-The stem's scale and shift change theirs; behind it a map with the other sign gives a convolution with the other sign,
-normalised values with the other sign, so only the shift of each BatchNorm changes its sign; and so do the last affine
-layer's weights, for the scores to stay. What a convolution adds to every pixel (b) is taken off again by BatchNorm.
+Its ReLU had the wrong sign: min(v, 0) = -relu(-v). Such a network equals one with a correct ReLU whose activations have
+the opposite sign. To translate it, scale and shift of the first BatchNorm change their sign. After it, activations of
+opposite sign give convolutions and normalised values of opposite sign, so only the shift of each BatchNorm changes its
+sign. The weights of the last linear layer change theirs, so that the scores stay. The bias of a convolution (b) has no
+effect: BatchNorm subtracts it again.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from dptrain.pickles import UNSOUND, Foreign, load_admitted
 from dptrain.settings import ModelConfig
 from dptrain.types import Floats
 
-#: dtype name in the pickle -> bytes an element. Nothing else was ever a weight.
+#: dtype name in the pickle -> bytes per element. Weights have no other type.
 _FLOATS = {"f2": 2, "f4": 4, "f8": 8}
 
 
@@ -65,7 +66,7 @@ class _Array:
                 raise pickle.UnpicklingError("it holds an array that is not a plain one of floats")
 
 
-#: All that a dictionary of arrays names, in the spelling of NumPy before and since 2.0, and what it gets instead.
+#: The names in a pickled dictionary of arrays, for NumPy before and since 2.0 -> the class that stands in.
 _ADMITTED: dict[tuple[str, str], type] = {
     ("numpy.core.multiarray", "_reconstruct"): _Array,
     ("numpy._core.multiarray", "_reconstruct"): _Array,
@@ -75,7 +76,7 @@ _ADMITTED: dict[tuple[str, str], type] = {
 
 
 def read_pyfunt(path: Path) -> dict[str, Floats]:
-    """The weights in `path`, by PyFunt's names, in the file's order and types. Raises DataError, naming the file."""
+    """The weights in `path` by PyFunt's names, in the order and types of the file. Raises DataError naming the file."""
     try:
         raw = path.read_bytes()
     except OSError as error:
@@ -86,7 +87,7 @@ def read_pyfunt(path: Path) -> dict[str, Floats]:
         raise DataError(
             f"{path} names {error}, which no dictionary of weights needs: refused, nothing was run"
         ) from error
-    except (*UNSOUND, TokenError) as error:  # NumPy takes a header apart as Python does
+    except (*UNSOUND, TokenError) as error:  # NumPy parses the header as Python
         raise DataError(
             f"{path} is no model.npy of PyFunt, or a damaged one: {' '.join(str(error).split())}"
         ) from error
@@ -103,7 +104,7 @@ def read_pyfunt(path: Path) -> dict[str, Floats]:
 
 
 def _load(raw: bytes) -> object:
-    """What the .npy file holds: the content of its 0-d object array."""
+    """The content of the 0-d object array in the .npy file."""
     file = io.BytesIO(raw)
     version = npy.read_magic(file)
     if version not in ((1, 0), (2, 0)):
@@ -133,27 +134,27 @@ def _text(value: object) -> str:
 
 
 class PyfuntNetwork(NamedTuple):
-    """Ready for a network built from `config`. BatchNorm's running statistics were never saved."""
+    """The weights for a network built from `config`. PyFunt never saved the running statistics of BatchNorm."""
 
     config: ModelConfig
     classes: int
-    tensors: dict[str, Floats]  #: by our names
+    tensors: dict[str, Floats]  #: by dptrain's names
 
 
 def our_network(found: dict[str, Floats], path: Path, *, upside_down: bool = True) -> PyfuntNetwork:
-    """found: as `read_pyfunt` gives it. upside_down: the ReLU it was trained with. Raises DataError naming `path`."""
+    """found: from `read_pyfunt`. upside_down: trained with the wrong ReLU. Raises DataError naming `path`."""
     convolutions = sum(1 for name, array in found.items() if name.startswith("W") and array.ndim == 4)
     n, rest = divmod(convolutions - 1, 6)
     numbers = sorted(int(name[1:]) for name in found if name[:1] == "W" and name[1:].isdecimal())
-    affine = numbers[convolutions:]
+    linear = numbers[convolutions:]
     if (
         n < 1
         or rest
-        or not affine
-        or numbers != [*range(1, convolutions + 1), *range(convolutions + 2, affine[-1] + 1)]
+        or not linear
+        or numbers != [*range(1, convolutions + 1), *range(convolutions + 2, linear[-1] + 1)]
     ):
         raise DataError(
-            f"{path} has {convolutions} convolutions and {len(numbers) - convolutions} affine layers; PyFunt's ResNet "
+            f"{path} has {convolutions} convolutions and {len(numbers) - convolutions} linear layers; PyFunt's ResNet "
             "has 6n+1, and one or more"
         )
     sign = -1.0 if upside_down else 1.0
@@ -164,22 +165,22 @@ def our_network(found: dict[str, Floats], path: Path, *, upside_down: bool = Tru
         out[f"{norm}.weight"] = _get(found, path, f"gamma{number}") * (sign if number == 1 else 1.0)
         out[f"{norm}.bias"] = sign * _get(found, path, f"beta{number}")
     hidden = []
-    for at, number in enumerate(affine[:-1]):
+    for at, number in enumerate(linear[:-1]):
         weights = _get(found, path, f"W{number}").T
         hidden.append(weights.shape[0])
         out[f"hidden.{at}.weight"] = weights
         out[f"hidden.{at}.bias"] = sign * _get(found, path, f"b{number}")
         out[f"hidden.{at}.bn.weight"] = _get(found, path, f"gamma{number}")
         out[f"hidden.{at}.bn.bias"] = sign * _get(found, path, f"beta{number}")
-    out["linear.weight"] = sign * _get(found, path, f"W{affine[-1]}").T
-    out["linear.bias"] = _get(found, path, f"b{affine[-1]}")
+    out["linear.weight"] = sign * _get(found, path, f"W{linear[-1]}").T
+    out["linear.bias"] = _get(found, path, f"b{linear[-1]}")
     filters = out["conv1.weight"].shape[0]
     config = ModelConfig(n=n, filters=filters, hidden=tuple(hidden), block="relu-before", shortcut="avgpool")
     return PyfuntNetwork(config, len(out["linear.bias"]), out)
 
 
 def _names(n: int) -> list[tuple[str, str]]:
-    """Convolution and BatchNorm, in PyFunt's order."""
+    """Names of each convolution and its BatchNorm, in PyFunt's order."""
     blocks = (f"layer{stage}.{block}" for stage in (1, 2, 3) for block in range(n))
     return [("conv1", "bn1"), *((f"{b}.conv{k}", f"{b}.bn{k}") for b in blocks for k in (1, 2))]
 

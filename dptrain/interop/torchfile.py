@@ -1,8 +1,7 @@
-"""Reads the weights in a file that PyTorch wrote, without PyTorch and without running anything that stands in the file.
+"""Reads the weights in a file of PyTorch, without PyTorch and without running anything in the file.
 
-Both formats of `torch.save`: the old one (five pickles, then the raw storages) and the zip archive. The pickle goes
-through an unpickler that admits what a state_dict is made of and refuses everything else by name. Writing, and which
-name means what in our networks, live elsewhere.
+Both formats of `torch.save` are read: the old one (five pickles, then the raw storages) and the zip archive. The
+unpickler allows what a state_dict consists of, and refuses everything else by name.
 
 Source: torch/serialization.py `_legacy_load` and `_load`, torch/_utils.py `_rebuild_*`. Difference: tensors are
 descriptions until the storages are there, and every size, stride and offset is checked against its storage first.
@@ -31,7 +30,7 @@ _MAGIC = 0x1950A86A20F9469CFC6C  #: first pickle of the old format
 _PROTOCOL = 1001  #: second pickle of the old format; PyTorch has never written another
 _ZIP = b"PK\x03\x04"
 
-#: Storage class -> dtype of the bytes. BFloat16 has no NumPy type: its bits become the upper half of a float32.
+#: Storage class -> dtype of the bytes. NumPy has no bfloat16: its bits become the upper half of a float32.
 _DTYPES = {
     "DoubleStorage": "<f8",
     "FloatStorage": "<f4",
@@ -47,7 +46,7 @@ _DTYPES = {
 
 
 class _Storage(NamedTuple):
-    """A stretch of memory as the pickle names it. A tuple: the pickle can make none itself and change none."""
+    """A block of memory that the pickle names. A tuple: the pickle can neither make nor change one."""
 
     key: str
     kind: str  #: a key of _DTYPES
@@ -60,7 +59,7 @@ class _Storage(NamedTuple):
 
 
 class _Tensor(NamedTuple):
-    """A view into a storage, not yet looked at; offset and strides in elements."""
+    """A view into a storage that is not read yet; offset and strides in elements."""
 
     storage: _Storage
     offset: int
@@ -69,14 +68,14 @@ class _Tensor(NamedTuple):
 
 
 class _Unpickler(pickle.Unpickler):
-    """Admits the globals of a state_dict. Hands out bound methods and strings: the pickle can't write to either."""
+    """Allows the globals of a state_dict. It returns bound methods and strings, to which the pickle cannot write."""
 
     def __init__(self, file: BinaryIO) -> None:
         super().__init__(file, encoding="utf-8")
         self.storages: dict[str, _Storage] = {}
 
     def find_class(self, module: str, name: str) -> object:
-        """Raises DataError for what is not on the list; imports nothing."""
+        """Raises DataError for a name that is not allowed; imports nothing."""
         if module == "torch" and name in _DTYPES:
             return name
         match (module, name):
@@ -103,7 +102,7 @@ class _Unpickler(pickle.Unpickler):
         return storage
 
     def _tensor(self, storage: object, offset: object, size: object, stride: object, *_: object) -> _Tensor:
-        """Checks types, and that no element lies outside the storage. What follows the strides serves autograd only."""
+        """Checks types, and that all elements are inside the storage. The further arguments serve autograd only."""
         if not isinstance(storage, _Storage):
             raise DataError(f"a tensor has a {type(storage).__name__} where its storage should be")
         start, shape, strides = _counts("offset", (offset,))[0], _counts("size", size), _counts("stride", stride)
@@ -124,21 +123,21 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _unpickle(file: BinaryIO, size: int) -> tuple[object, dict[str, _Storage]]:
-    """(object, storages it names) of the pickle that starts here; leaves `file` behind it. `size`: the whole file's."""
+    """(object, storages) of the pickle that starts here; moves `file` behind it. `size`: of the whole file."""
     refuse_large_memo(file, size)
     unpickler = _Unpickler(file)
     return unpickler.load(), unpickler.storages
 
 
 def _counts(what: str, values: object) -> tuple[int, ...]:
-    """A tuple (or list) of ints that are not negative, or DataError."""
+    """A tuple (or list) of non-negative ints. Raises DataError for other values."""
     if isinstance(values, tuple | list) and all(type(v) is int and v >= 0 for v in values):
         return tuple(values)
     raise DataError(f"a tensor has {what} {str(values)[:120]}; counts of elements are needed")
 
 
 def _array(tensor: _Tensor, raw: bytes) -> NDArray[np.generic]:
-    """The elements of `tensor`, copied out of its storage's bytes, C order. The checks were made by `_tensor`."""
+    """The elements of `tensor`, copied from the bytes of its storage, C order. `_tensor` has checked them."""
     flat = np.frombuffer(raw, dtype=_DTYPES[tensor.storage.kind])
     if not prod(tensor.shape):
         out = np.empty(tensor.shape, flat.dtype)
@@ -177,7 +176,7 @@ def _read_zip(file: BinaryIO, size: int) -> tuple[object, dict[str, bytes]]:
     """(object, storage key -> bytes) of the format since PyTorch 1.6: NAME/data.pkl, NAME/byteorder, NAME/data/KEY."""
     with zipfile.ZipFile(file) as archive:
         entries = {info.filename: info for info in archive.infolist()}
-        # Stored entries that add up to no more than the file: what is read can't be larger than what was sent.
+        # Uncompressed entries that are together no larger than the file: a small file cannot fill the memory.
         if any(i.compress_type != zipfile.ZIP_STORED for i in entries.values()):
             raise DataError("it has compressed entries; torch.save writes none")
         if sum(info.file_size for info in entries.values()) > size:
@@ -201,7 +200,7 @@ def _read_zip(file: BinaryIO, size: int) -> tuple[object, dict[str, bytes]]:
 
 
 def _state_dict(value: object) -> dict[str, _Tensor]:
-    """The named tensors in what was saved: itself or its "state_dict", without DataParallel's prefix."""
+    """The named tensors of the object or of its "state_dict", without DataParallel's prefix."""
     if isinstance(value, dict) and isinstance(value.get("state_dict"), dict):
         value = value["state_dict"]
     if not isinstance(value, dict) or not value:
@@ -215,13 +214,13 @@ def _state_dict(value: object) -> dict[str, _Tensor]:
 
 
 def read_torch(path: str | Path) -> Arrays:
-    """The state_dict in `path` (.th, .pt, .pth) as arrays of their own, in the file's order and types.
+    """The state_dict in `path` (.th, .pt, .pth) as new arrays, in the order and types of the file.
 
-    Unwraps {"state_dict": ...}, strips DataParallel's "module.", leaves out "num_batches_tracked"; bfloat16 comes as
-    float32, exactly. DataError, in one line, for a file that is damaged or asks for anything else than plain tensors.
+    Unwraps {"state_dict": ...}, removes DataParallel's "module." and leaves out "num_batches_tracked"; bfloat16 becomes
+    float32, exactly. Raises DataError, in one line, for a file that is damaged or names more than plain tensors.
     """
     try:
-        # In memory: a file on disk takes memory for as many bytes as a damaged length asks for before it reads any.
+        # In memory: reading a damaged length from a file on disk would allocate that many bytes first.
         with io.BytesIO(Path(path).read_bytes()) as file:
             size = file.seek(0, 2)
             file.seek(0)

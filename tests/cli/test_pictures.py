@@ -59,7 +59,7 @@ def test_the_table_of_confusion_has_the_accuracy_of_eval(run, here, capsys):
     assert main(["explain", "confusion", str(run), "--table", "csv"]) == 0
     rows = list(csv.DictReader(capsys.readouterr().out.splitlines()[1:]))
     assert sum(int(row["hits"]) for row in rows) == round(accuracy * 1000)
-    assert sum(int(row["samples"]) for row in rows) == 1000
+    assert sum(int(row["images"]) for row in rows) == 1000
 
 
 def test_fooling_tells_how_often_it_succeeds_from_images_and_from_noise(run, here, capsys):

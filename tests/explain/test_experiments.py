@@ -62,7 +62,7 @@ def test_a_solver_is_what_it_is_called_whatever_the_recipe_has():
 @pytest.mark.parametrize(
     ("name", "values", "message"),
     [
-        ("depth", ["0"], "--values 0: n is a whole number from 1 on"),
+        ("depth", ["0"], "--values 0: n must be a whole number, 1 or more"),
         ("depth", ["2", "2"], "given twice"),
         ("pad", ["-1"], "--values -1"),
         ("augmentation", ["1"], "takes no --values"),

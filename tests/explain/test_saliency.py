@@ -109,4 +109,4 @@ def test_the_picture_shows_the_very_pixels():
         np.testing.assert_array_equal(grid[3, column].images[0].get_array(), shown[column])
         assert grid[1, column].images[0].get_array().max() == 0  # a constant map is black, not an error
     assert [grid[0, c].get_title() for c in range(2)] == ["a", "b"]
-    assert drawn.get_supxlabel().startswith("bright: the score of the class above depends much")
+    assert drawn.get_supxlabel().startswith("bright: the score of the class above depends\nstrongly on this pixel")

@@ -97,8 +97,8 @@ def test_scores_are_those_of_pyfunt(hidden, upside_down):
 def test_what_is_no_residual_network_of_pyfunt_is_refused_in_one_line():
     found = weights()
     for change, text in (
-        ({name: a for name, a in found.items() if name != "W13"}, "12 convolutions and 1 affine layers; PyFunt's"),
-        ({name: a for name, a in found.items() if name != "W15"}, "13 convolutions and 0 affine layers"),
+        ({name: a for name, a in found.items() if name != "W13"}, "12 convolutions and 1 linear layers; PyFunt's"),
+        ({name: a for name, a in found.items() if name != "W15"}, "13 convolutions and 0 linear layers"),
         ({name: a for name, a in found.items() if name != "beta4"}, "has no beta4"),
         ({}, "0 convolutions"),
     ):
