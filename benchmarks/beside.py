@@ -22,7 +22,7 @@ from benchmarks.sides import ROUNDS, Ratio, Side, TorchJob, find_python, measure
 from benchmarks.torch_step import shortcut_flags
 from dptrain.cli import bench
 from dptrain.cli.app import guarded
-from dptrain.cli.flags import takes_settings, texts
+from dptrain.cli.flags import takes_settings, with_defaults
 from dptrain.cli.help import Columns
 from dptrain.data import open_dataset
 from dptrain.errors import UsageError
@@ -72,7 +72,7 @@ def torch(  # noqa: PLR0913  # its flags
     One thread per program. With --workers: whole trainings with augmentation, PyTorch's by DistributedDataParallel over
     gloo, with one DataLoader process per training process.
     """
-    given = bench.DEFAULTS | texts(flags)
+    given = with_defaults(bench.DEFAULTS, flags)
     config = resolve(environ=os.environ, flags=given)
     network = {"image": image, "channels": channels, "classes": classes}
     shape = bench.shape_of(config, network, steps, inference=inference)
@@ -103,7 +103,9 @@ def pyfunt(
     **flags: str | bool,
 ) -> int:
     """Compare with PyFunt. benchmarks/pyfunt_step.py describes how to port a checkout. One thread per program."""
-    config = resolve(environ=os.environ, flags={"n": "3", "batch_size": "64", "shortcut": "avgpool"} | texts(flags))
+    config = resolve(
+        environ=os.environ, flags=with_defaults({"n": "3", "batch_size": "64", "shortcut": "avgpool"}, flags)
+    )
     network = {"image": 32, "channels": 3, "classes": 10}
     shape = bench.shape_of(config, network, steps, inference=inference)
     if not (checkout / "res_net.py").is_file():

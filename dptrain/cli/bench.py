@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from dptrain.cli.flags import takes_settings, texts
+from dptrain.cli.flags import takes_settings, with_defaults
 from dptrain.errors import UsageError
 from dptrain.recipefile import resolve
 from dptrain.runs.manifest import cpu, versions
@@ -55,7 +55,7 @@ def bench(  # noqa: PLR0913  # its flags
     **flags: str | bool,
 ) -> int:
     """Measure a training step in one thread: forward, backward, sum of the shards, update. The default is ResNet-20."""
-    given = DEFAULTS | texts(flags)
+    given = with_defaults(DEFAULTS, flags)
     config = resolve(environ=os.environ, flags=given)
     network = {"image": image, "channels": channels, "classes": classes}
     shape = shape_of(config, network, steps, inference=inference)

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from cyclopts import Group, Parameter, Token
 
 from dptrain.errors import UsageError
-from dptrain.recipefile import resolve
+from dptrain.recipefile import OTHER_NAMES, resolve
 from dptrain.rules import Choice, Real, Switch, Whole
 from dptrain.settings import SECTIONS, SETTINGS, DeploymentConfig
 
@@ -46,6 +46,13 @@ def takes_settings(*names: str, **defaults: str) -> Callable[[F], F]:
 def texts(flags: Mapping[str, str | bool]) -> dict[str, str]:
     """What arrived in `**flags`, as text: a switch is "true" or "false"."""
     return {name: str(value).lower() if isinstance(value, bool) else value for name, value in flags.items()}
+
+
+def with_defaults(defaults: Mapping[str, str], flags: Mapping[str, str | bool]) -> dict[str, str]:
+    """As `texts`, over the defaults of a verb: --depth replaces a default of n, as --n does."""
+    found = texts(flags)
+    given = {OTHER_NAMES.get(name, name) for name in found}
+    return {name: text for name, text in defaults.items() if name not in given} | found
 
 
 def silenced(flags: Mapping[str, str | bool], *, quiet: bool) -> dict[str, str]:
@@ -86,7 +93,9 @@ def _flags(name: str, own_default: str | None) -> list[Formal]:
 def _formal(name: str, spellings: Sequence[str], about: str, kind: Any) -> Formal:  # noqa: ANN401  # a type, or Literal
     section = "model" if name == "depth" else SETTINGS[name].section
     parameter = Parameter(name=list(spellings), help=about, group=GROUPS[section], converter=_text, show_default=False)
-    return Formal(name, Formal.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, parameter])
+    return Formal(
+        name, Formal.KEYWORD_ONLY, default=None, annotation=Annotated[kind if kind is bool else kind | None, parameter]
+    )
 
 
 def _text(_: type, tokens: Sequence[Token]) -> str:

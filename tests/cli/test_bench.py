@@ -40,6 +40,14 @@ def test_a_bench_prints_median_and_spread_of_as_many_steps_as_asked_for(capsys):
     assert "batch 8 = 2 x 4" in found["model"]["text"]
 
 
+def test_depth_replaces_the_default_of_n(capsys):
+    without_n = [*TINY[:1], *TINY[3:]]
+    assert main([*without_n, "--depth", "8", "--steps", "5", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["model"]["n"] == 1
+    assert main([*TINY, "--depth", "8"]) == 78
+    assert "depth and n set the same thing: give one of them" in capsys.readouterr().err
+
+
 def test_layers_say_how_their_products_are_made(capsys):
     small = ["--n", "1", "--filters", "8", "--image", "8", "--batch-size", "8", "--shard-size", "4"]
     assert main(["bench", *small, "--layers", "--steps", "5", "--json"]) == 0

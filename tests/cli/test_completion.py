@@ -32,6 +32,7 @@ def script(tmp_path_factory):
         (["train", "--batch"], {"--batch-size"}),
         (["train", "--lr", "0.1", "--optim"], {"--optimizer"}),
         (["train", "--optimizer", "rms"], {"rmsprop"}),
+        (["train", "--nesterov", "--optim"], {"--optimizer"}),
         (["explain", "sal"], {"saliency"}),
         (["eval", "--batch"], set()),
     ],
