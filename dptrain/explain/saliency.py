@@ -1,4 +1,4 @@
-"""Saliency maps: on which pixels a score depends (SmoothGrad: Smilkov et al. 2017). And the filters of a first layer."""
+"""Saliency maps: on which pixels a score depends (SmoothGrad: Smilkov et al. 2017). Filters of a first layer."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ def batch(path: Path, key: str) -> tuple[U8, I64]:
 
 
 def part(path: Path, planes: U8, labels: I64, classes: int) -> Part:
-    """(n, 3072) bytes, a plane a channel -> (n, 32, 32, 3). Raises DataError."""
+    """(n, 3072) bytes, one plane per channel -> (n, 32, 32, 3). Raises DataError."""
     if len(planes) != labels.size or labels.size == 0:
         raise DataError(f"{path} holds {len(planes)} images and {labels.size} labels")
     if labels.max() >= classes:
