@@ -1,4 +1,4 @@
-"""Who waits for the compiler is told so, and that it goes on."""
+"""A message says that kernels are being compiled, and that it continues."""
 
 import io
 import time

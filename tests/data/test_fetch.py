@@ -246,7 +246,7 @@ def test_silence_is_given_up(get, monkeypatch):
         get("silent")
 
 
-def test_nobody_there_is_told(tmp_path, monkeypatch):
+def test_a_server_that_is_not_there_is_reported(tmp_path, monkeypatch):
     monkeypatch.setattr(fetching, "_PAUSE", 0.0)
     with pytest.raises(DataError, match="Connection refused"):
         fetch(Source("a", RIGHT, ()), ("http://127.0.0.1:9/a",), tmp_path, NOBODY)
@@ -264,5 +264,5 @@ def test_the_digest_of_a_single_gz_is_that_of_its_content(get):
         get("packed", file="set.tar.gz")
 
 
-def test_md5_serves_where_nobody_has_published_more(get):
+def test_md5_is_enough_if_no_sha256_is_published(get):
     assert get("good", digest=f"md5:{hashlib.md5(BODY).hexdigest()}").read_bytes() == BODY

@@ -1,4 +1,4 @@
-"""From (step, shard) to images and labels: whoever asks, the same bits."""
+"""From (step, shard) to images and labels: the same bits in every process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fooling images: they reach their target within the cap, or are told as failed; pixels stay pixels."""
+"""Fooling images: they reach their target within the limit of steps, or are reported as failed; pixels stay pixels."""
 
 import numpy as np
 import pytest

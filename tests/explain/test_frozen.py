@@ -59,7 +59,7 @@ def test_the_weights_it_was_given_stay_as_they_are(weights, pictures):
 
 
 class Mute(Convolution):
-    """A first layer of somebody else's that has no gradient of its input, and no switch to ask for one."""
+    """A first layer of another program that has no gradient of its input."""
 
     __slots__ = ()
 

@@ -1,4 +1,4 @@
-"""The seeds' CSV histories: PyFunt's own form is read, ours is the same form, damage names file and line."""
+"""The predecessors' CSV histories: PyFunt's files are read, ours have the same bytes, damage names file and line."""
 
 import numpy as np
 import pytest

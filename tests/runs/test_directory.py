@@ -51,7 +51,7 @@ def test_each_start_has_the_next_term_on_disk_and_in_the_manifest(tmp_path):
 
 
 def test_a_term_that_has_begun_survives_a_power_cut(tmp_path, power):
-    """Two lives with one number could not be told apart by anybody."""
+    """Two starts with one term could not be distinguished."""
     run = make(tmp_path)
     run.close()
     disk = power(run.path)
@@ -83,7 +83,7 @@ def test_a_run_that_is_going_on_is_refused_by_owner(tmp_path):
     assert (run.path / "term").read_text() == "1\n"
 
 
-def test_somebody_elses_directory_is_refused_and_untouched(tmp_path):
+def test_a_directory_of_other_files_is_refused_and_untouched(tmp_path):
     mine = tmp_path / "runs" / "a"
     mine.mkdir(parents=True)
     (mine / "thesis.tex").write_text("x")
