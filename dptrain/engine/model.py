@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from dptrain.engine.arena import Arena
+from dptrain.engine.arena import Arena, Vectors
 from dptrain.engine.passes import Passes
 from dptrain.engine.plan import Plan
-from dptrain.engine.results import Vectors
 from dptrain.engine.weights import Weights
 from dptrain.kernels import loss
 from dptrain.kernels.compiled import aligned_empty

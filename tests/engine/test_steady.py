@@ -12,7 +12,7 @@ from numba.core.dispatcher import Dispatcher
 from dptrain import engine
 from dptrain.cluster.codec import encode
 from dptrain.cluster.messages import NodeDone
-from dptrain.engine.results import Vectors
+from dptrain.engine.arena import Vectors
 from dptrain.nn import initial_params
 from dptrain.settings import ModelConfig
 
