@@ -449,5 +449,5 @@ def _key(params: Params) -> tuple[int, str]:
 
 
 def _same_run(a: Welcome, b: Welcome) -> bool:
-    """Whether what was prepared for one serves the other: only the coordinator's life may differ."""
+    """Whether a preparation for one Welcome serves the other: only the terms may differ."""
     return replace(a, term=b.term) == b
