@@ -17,7 +17,7 @@ from dptrain.settings import ModelConfig
 from dptrain.kernels import isa
 out = {}
 for name, options, size, channels in [
-    ("resnet8-f16", {"n": 1, "filters": 16}, 16, 3),
+    ("resnet8-f16", {"n": 1, "filters": 16}, 32, 3),  # tests/engine compiles it too
     ("resnet8-f8-avgpool", {"n": 1, "filters": 8, "shortcut": "avgpool", "hidden": (12,)}, 12, 1),
     ("plain8-f4", {"n": 1, "filters": 4, "residual": False}, 10, 3),
 ]:
