@@ -44,8 +44,8 @@ def make_state():
 
 
 class Power:
-    """A disk whose power can be cut: a folder then loses everything that was not fsynced. The bytes of a file are safe after
-    an fsync of the file; a name, or its removal, after an fsync of the folder. What was there at first is safe.
+    """A disk whose power can be cut: a folder then loses everything that was not fsynced. The bytes of a file are safe
+    after an fsync of the file; a name, or its removal, after an fsync of the folder. What was there at first is safe.
     """
 
     def __init__(self, patch, folder):
