@@ -19,58 +19,27 @@ from dptrain.atomic import write_atomically
 from dptrain.cluster.events import EpochDone, Evaluated, StepDone
 from dptrain.errors import RunDirectoryError
 
-MOST = 64 * 1024 * 1024  #: bytes that may wait in memory: metrics of a quarter of a million steps
-
-
-class PatientFile:
-    """A file that is only appended to. `write` never raises, `sync` does. Two threads may use it."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.fault = ""  #: why bytes wait in memory; "" if none do
-        self._file = path.open("ab", buffering=0)
-        self._waiting = bytearray()
-        self._lock = threading.Lock()
-
-    def write(self, data: bytes) -> None:
-        """Writes to the file; what cannot be written waits. Beyond MOST waiting bytes, `data` is lost."""
-        with self._lock:
-            if len(self._waiting) + len(data) <= MOST:
-                self._waiting += data
-            self._drain()
-
-    def sync(self) -> None:
-        """Makes everything durable. Raises OSError if that fails."""
-        with self._lock:
-            error = self._drain()
-            if error is not None:
-                raise error
-            os.fsync(self._file.fileno())
-
-    def close(self) -> None:
-        """Tries to write once more, then closes. May be called twice."""
-        with self._lock:
-            if not self._file.closed:
-                self._drain()
-                self._file.close()
-
-    def _drain(self) -> OSError | None:
-        """Writes what waits. A write may take only a part; the rest follows later."""
-        try:
-            while self._waiting:
-                done = self._file.write(self._waiting)
-                del self._waiting[: done or 0]
-        except OSError as error:
-            self.fault = error.strerror or str(error)
-            return error
-        self.fault = ""
-        return None
-
-
 Record: TypeAlias = dict[str, Any]
 
 _TRAFFIC = ("traffic/sent_bytes", "traffic/received_bytes")
 PREFIX = {"validation": "val", "test": "test", "train": "train"}  #: of a split in metric names
+COLUMNS = (
+    "epoch",
+    "step",
+    "train/loss",
+    "train/acc",
+    "val/loss",
+    "val/acc",
+    "val/err",
+    "val/top5",
+    "test/loss",
+    "test/acc",
+    "test/err",
+    "test/top5",
+    "lr",
+    "time/epoch_s",
+)
+MOST = 64 * 1024 * 1024  #: bytes that may wait in memory: metrics of a quarter of a million steps
 
 
 def step_record(report: StepDone, seconds: float) -> Record:
@@ -187,33 +156,6 @@ def read(path: Path) -> list[Record]:
     return records
 
 
-def _line(record: Record) -> bytes:
-    return (json.dumps(record, allow_nan=False) + "\n").encode()
-
-
-def _key(record: Record) -> tuple[str, ...]:
-    """What identifies a record: kind, step and split."""
-    return (record["kind"], str(record["step"]), *(k for k in record if k.endswith("/loss")))
-
-
-COLUMNS = (
-    "epoch",
-    "step",
-    "train/loss",
-    "train/acc",
-    "val/loss",
-    "val/acc",
-    "val/err",
-    "val/top5",
-    "test/loss",
-    "test/acc",
-    "test/err",
-    "test/top5",
-    "lr",
-    "time/epoch_s",
-)
-
-
 def to_csv(records: Iterable[Record]) -> str:
     """summary.csv: one row per epoch. In the header, a slash becomes an underscore; errors are 1 - accuracy."""
     rows: dict[int, Record] = {}
@@ -230,3 +172,57 @@ def to_csv(records: Iterable[Record]) -> str:
                 row[f"{split}/err"] = round(1.0 - row[f"{split}/acc"], 6)
         writer.writerow("" if row.get(column) is None else row[column] for column in COLUMNS)
     return out.getvalue()
+
+
+class PatientFile:
+    """A file that is only appended to. `write` never raises, `sync` does. Two threads may use it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.fault = ""  #: why bytes wait in memory; "" if none do
+        self._file = path.open("ab", buffering=0)
+        self._waiting = bytearray()
+        self._lock = threading.Lock()
+
+    def write(self, data: bytes) -> None:
+        """Writes to the file; what cannot be written waits. Beyond MOST waiting bytes, `data` is lost."""
+        with self._lock:
+            if len(self._waiting) + len(data) <= MOST:
+                self._waiting += data
+            self._drain()
+
+    def sync(self) -> None:
+        """Makes everything durable. Raises OSError if that fails."""
+        with self._lock:
+            error = self._drain()
+            if error is not None:
+                raise error
+            os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Tries to write once more, then closes. May be called twice."""
+        with self._lock:
+            if not self._file.closed:
+                self._drain()
+                self._file.close()
+
+    def _drain(self) -> OSError | None:
+        """Writes what waits. A write may take only a part; the rest follows later."""
+        try:
+            while self._waiting:
+                done = self._file.write(self._waiting)
+                del self._waiting[: done or 0]
+        except OSError as error:
+            self.fault = error.strerror or str(error)
+            return error
+        self.fault = ""
+        return None
+
+
+def _line(record: Record) -> bytes:
+    return (json.dumps(record, allow_nan=False) + "\n").encode()
+
+
+def _key(record: Record) -> tuple[str, ...]:
+    """What identifies a record: kind, step and split."""
+    return (record["kind"], str(record["step"]), *(k for k in record if k.endswith("/loss")))

@@ -119,28 +119,6 @@ def find(target: Path) -> Path:
     raise CheckpointError(f"{target}: no such file or directory; give a run directory or a .safetensors file")
 
 
-def _step(path: Path) -> int:
-    match = _NUMBERED.fullmatch(path.name)
-    return int(match[1]) if match else -1
-
-
-def _same_file(source: Path, target: Path) -> None:
-    """Gives `target` the content of `source`: by a hard link, or by a copy if the file system has no hard links."""
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    temporary.unlink(missing_ok=True)
-    try:
-        try:
-            os.link(source, temporary)
-        except OSError:
-            shutil.copyfile(source, temporary)
-            with temporary.open("rb+") as file:
-                os.fsync(file.fileno())
-        temporary.replace(target)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """The result of one attempt to write a checkpoint."""
@@ -233,3 +211,25 @@ class CheckpointWriter:
         except DptrainError as error:
             return Outcome(step, str(error), task.attempt, error)
         return Outcome(step, attempt=task.attempt)
+
+
+def _step(path: Path) -> int:
+    match = _NUMBERED.fullmatch(path.name)
+    return int(match[1]) if match else -1
+
+
+def _same_file(source: Path, target: Path) -> None:
+    """Gives `target` the content of `source`: by a hard link, or by a copy if the file system has no hard links."""
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)
+    try:
+        try:
+            os.link(source, temporary)
+        except OSError:
+            shutil.copyfile(source, temporary)
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+        temporary.replace(target)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
