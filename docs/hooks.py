@@ -31,6 +31,9 @@ overrides the defaults. A setting that a stronger source makes meaningless is dr
 
 The settings under `[data]`, `[model]` and `[training]` decide the bits of a run: they are its **identity**. The
 settings under `[deployment]` never change the bits.
+
+Flags and `dptrain.fit` accept two more names: `width` is `filters`, and `depth` is the number of layers of a resnet,
+6n + 2, in place of `n`: `--depth 20` is `--n 3`.
 """
 
 _COMMANDS = """# Command line

@@ -53,7 +53,6 @@ def setting(default: _T, rule: Rule, about: str, *, later: bool = False, use: Us
 
 
 _RESIDUAL = Use("network", ("lenet", "vgg"), exclude=True)
-_STEPS, _TABLE = Use("schedule", ("steps",)), Use("schedule", ("table",))
 
 
 def _optimizer(*names: str) -> Use:
@@ -187,7 +186,7 @@ class TrainingConfig:
         (),
         Several(Whole(1, 100_000), 64),
         "schedule steps: epochs at which the learning rate is multiplied by factor",
-        use=_STEPS,
+        use=Use("schedule", ("steps",)),
     )
     factor: float = setting(
         0.1,
@@ -213,7 +212,7 @@ class TrainingConfig:
         Several(Real(0.0, 1e6, above=True), 100_000),
         "schedule table: factors of lr, one per epoch, separated by commas; the last one stays",
         later=True,
-        use=_TABLE,
+        use=Use("schedule", ("table",)),
     )
     bn_momentum: float = setting(
         0.1,
