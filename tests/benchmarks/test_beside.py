@@ -270,7 +270,7 @@ def test_no_file_beside_a_script_hides_a_module_of_python(root):
 )
 def test_an_import_in_the_wrong_direction_breaks_a_contract(root, tmp_path, file, line, contract):
     for folder in ("dptrain", "workers", "launch", "benchmarks"):
-        shutil.copytree(root / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(root / folder, tmp_path / folder, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(root / "pyproject.toml", tmp_path)
     with (tmp_path / file).open("a") as changed:
         changed.write(f"\n{line}\n")
