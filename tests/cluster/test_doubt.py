@@ -191,6 +191,23 @@ def test_a_worker_quarantined_while_it_is_away_is_refused_when_it_comes_back(lea
     assert "this machine computes wrong bits" in named(actions)[0]
 
 
+def test_a_worker_that_is_quarantined_while_it_joins_again_is_rejected_at_once(lead):
+    lead = lead(shards=4)
+    holder, answer, _ = applied(lead, "a", "b", "c")
+    lead.say(holder, altered(answer, gradient=-answer.result.gradient))
+    sound = [name for name in "abc" if name != holder]
+    lead.join(*sound)
+    lead.hello(holder)
+    actions = []
+    while lead.machine.state.step == 1:
+        name, node = next((name, node) for name in sound for node in lead.held(name))
+        actions += lead.done(name, *node)
+    rejected = [a.peer for a in actions if isinstance(a, Send) and isinstance(a.message, Reject)]
+    assert rejected == [holder.encode()]
+    assert lead.machine._members.get(holder.encode()) is None
+    assert lead.machine.counters.quarantined == 1
+
+
 def test_a_step_that_was_applied_with_wrong_bits_is_put_right_and_reported_again(lead):
     lead = lead(shards=4)
     holder, answer, _ = applied(lead, "a", "b", "c", wrongly=True)
