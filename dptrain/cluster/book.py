@@ -1,13 +1,18 @@
-"""The assignments of one round: which worker holds which shards, and which shards are open or done. Decides nothing."""
+"""One round: which worker holds which shards, which shards are open or done, and on which ones workers died."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from dptrain.cluster.tree import Node, children, sibling
+
+DEATHS = 3  #: different workers that died on one shard end the run ...
+WAIT = (
+    10.0  #: ... this many seconds after the last death, unless a worker comes back. No worker gets the shard meanwhile
+)
 
 
 @dataclass(slots=True)
@@ -240,3 +245,50 @@ def _whole(node: Node, wanted: list[bool]) -> Iterator[Node]:
     elif node.size > 1:
         for child in children(node):
             yield from _whole(child, wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """One worker that has died."""
+
+    incarnation: str
+    name: str
+    when: float
+
+
+class Deaths:
+    """Which workers died while they held which shards of one round."""
+
+    def __init__(self) -> None:
+        self._by_shard: dict[int, dict[str, Death]] = {}
+
+    def add(self, shards: Iterable[int], death: Death) -> None:
+        """A worker died while it held these shards."""
+        for shard in shards:
+            self._by_shard.setdefault(shard, {})[death.incarnation] = death
+
+    def forgive(self, incarnation: str) -> None:
+        """The worker was killed from outside, or it lives: no shard was to blame."""
+        for deaths in self._by_shard.values():
+            deaths.pop(incarnation, None)
+
+    @property
+    def suspicious(self) -> tuple[int, ...]:
+        """Shards that a worker died on."""
+        return tuple(sorted(shard for shard, deaths in self._by_shard.items() if deaths))
+
+    def waits(self, shard: int) -> bool:
+        """Whether no worker may get the shard any more: enough have died on it."""
+        return len(self._by_shard.get(shard, ())) >= DEATHS
+
+    def condemned(self, now: float) -> tuple[int, tuple[str, ...]] | None:
+        """A shard on which DEATHS workers died, and their names; None while there is none, or it is too early."""
+        for shard, deaths in sorted(self._by_shard.items()):
+            if len(deaths) >= DEATHS and now >= max(d.when for d in deaths.values()) + WAIT:
+                return shard, tuple(d.name for d in deaths.values())
+        return None
+
+    def done(self, shards: Iterable[int]) -> None:
+        """A worker has computed them and lives."""
+        for shard in shards:
+            self._by_shard.pop(shard, None)

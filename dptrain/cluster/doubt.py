@@ -1,4 +1,4 @@
-"""Doubtful shards, on whose result two workers must agree before it counts; and shards on which workers died.
+"""Doubtful shards: two workers must agree on the result of one before it counts.
 
 A shard is doubtful because it is audited, because a worker found NaN in it, or because two workers found different
 bits. A worker whose result differs from the one that two others agree on computes wrong bits, and is named. Decides
@@ -15,57 +15,6 @@ from typing import Generic, TypeVar
 from dptrain.model import ShardResult, ShardScore
 
 R = TypeVar("R", ShardResult, ShardScore)  #: what a worker finds for a node
-
-DEATHS = 3  #: different workers
-WAIT = 10.0  #: seconds after the last death. No worker gets the shard meanwhile
-
-
-@dataclass(frozen=True, slots=True)
-class Death:
-    """One worker that has died."""
-
-    incarnation: str
-    name: str
-    when: float
-
-
-class Deaths:
-    """Which workers died while they held which shards of one round."""
-
-    def __init__(self) -> None:
-        self._by_shard: dict[int, dict[str, Death]] = {}
-
-    def add(self, shards: Iterable[int], death: Death) -> None:
-        """A worker died while it held these shards."""
-        for shard in shards:
-            self._by_shard.setdefault(shard, {})[death.incarnation] = death
-
-    def forgive(self, incarnation: str) -> None:
-        """The worker was killed from outside, or it lives: no shard was to blame."""
-        for deaths in self._by_shard.values():
-            deaths.pop(incarnation, None)
-
-    @property
-    def suspicious(self) -> tuple[int, ...]:
-        """Shards that a worker died on."""
-        return tuple(sorted(shard for shard, deaths in self._by_shard.items() if deaths))
-
-    def waits(self, shard: int) -> bool:
-        """Whether no worker may get the shard any more: enough have died on it."""
-        return len(self._by_shard.get(shard, ())) >= DEATHS
-
-    def condemned(self, now: float) -> tuple[int, tuple[str, ...]] | None:
-        """A shard on which DEATHS workers died, and their names; None while there is none, or it is too early."""
-        for shard, deaths in sorted(self._by_shard.items()):
-            if len(deaths) >= DEATHS and now >= max(d.when for d in deaths.values()) + WAIT:
-                return shard, tuple(d.name for d in deaths.values())
-        return None
-
-    def done(self, shards: Iterable[int]) -> None:
-        """A worker has computed them and lives."""
-        for shard in shards:
-            self._by_shard.pop(shard, None)
-
 
 MOST = 2  #: results asked of one worker per shard: the second one finds an error that does not come again
 

@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Generic, Self, TypeAlias
 
-from dptrain.cluster.book import Assignment, Book
+from dptrain.cluster.book import Assignment, Book, Deaths
 from dptrain.cluster.codec import params_digest
-from dptrain.cluster.doubt import Deaths, Jury, Opinion, R, audited
+from dptrain.cluster.doubt import Jury, Opinion, R, audited
 from dptrain.cluster.job import Job
 from dptrain.cluster.members import Lease, Pace
 from dptrain.cluster.messages import Assign, Evaluate, EvaluationDone, NodeDone, Params

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from dptrain.cluster.book import Death
 from dptrain.cluster.dispatch import IN_FLIGHT, Dispatch
-from dptrain.cluster.doubt import Death, Opinion, Verdict
+from dptrain.cluster.doubt import Opinion, Verdict
 from dptrain.cluster.events import (
     CoordinatorAction,
     Ended,
