@@ -70,8 +70,8 @@ def names(path):
             yield from (f"{node.name}.{part.name}" for part in node.body if isinstance(part, ast.FunctionDef))
 
 
-def test_every_function_that_the_three_ways_through_the_code_name_exists(root):
-    text = (root / "docs/explanation/three-ways.md").read_text()
+def test_every_function_that_the_four_ways_through_the_code_name_exists(root):
+    text = (root / "docs/explanation/four-ways.md").read_text()
     rows = re.findall(r"^\| [^|`]+ \| `(\S+)` \| `(\S+)` \|", text, re.MULTILINE)
     assert len(rows) > 45
     assert [row for row in rows if not (root / row[0]).is_file() or row[1] not in names(root / row[0])] == []
