@@ -25,3 +25,12 @@ def altered(message, **changes):
 
 def refusals(actions):
     return [a.reason for a in actions if isinstance(a, Ignore)]
+
+
+def assignments(actions):
+    """(peer, first, last, alone) of every Assign, in order."""
+    return [
+        (a.peer.decode(), a.message.first, a.message.last, a.message.alone)
+        for a in actions
+        if isinstance(a, Send) and isinstance(a.message, Assign)
+    ]

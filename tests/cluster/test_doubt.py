@@ -1,24 +1,15 @@
-"""What is computed twice and why: late shards, audited ones, disputed ones; and shards on which workers die."""
+"""What is computed twice and why: late shards, audited ones, disputed ones."""
 
 import numpy as np
 import pytest
 
-from cluster.actions import altered
+from cluster.actions import altered, assignments
 from dptrain.cluster.doubt import audited
-from dptrain.cluster.events import Ended, Gone, Notice, SaveCheckpoint, Send, StepDone, TakenBack, Tell, Tick
-from dptrain.cluster.messages import Assign, Evaluate, Leave, NonFinite, Progress, Reject, WhoAreYou
+from dptrain.cluster.events import Ended, Notice, SaveCheckpoint, Send, StepDone, TakenBack, Tell, Tick
+from dptrain.cluster.messages import Evaluate, NonFinite, Progress, Reject, WhoAreYou
 from simulation.toy import oracle
 
 T = 3  #: the term of conftest's Lead
-
-
-def assigned(actions):
-    """(peer, first, last, alone) of every Assign, in order."""
-    return [
-        (a.peer.decode(), a.message.first, a.message.last, a.message.alone)
-        for a in actions
-        if isinstance(a, Send) and isinstance(a.message, Assign)
-    ]
 
 
 def named(actions):
@@ -44,10 +35,10 @@ def test_the_last_shard_of_a_late_worker_is_computed_by_an_idle_one_too_and_both
     lead.say("a", Progress(T, lead.incarnation("a"), 1, 0, 1))
     lead.say("b", Progress(T, lead.incarnation("b"), 1, 2, 1))
     lead.now += 1.0
-    assert assigned(lead.done("a", 0, 2)) == []
+    assert assignments(lead.done("a", 0, 2)) == []
     assert lead.machine.wake_at(lead.now) == lead.now + 0.5
     lead.now += 0.5
-    assert assigned(lead.feed(Tick())) == [("a", 3, 4, 1), ("b", 3, 4, 1)]
+    assert assignments(lead.feed(Tick())) == [("a", 3, 4, 1), ("b", 3, 4, 1)]
     lead.done("b", 2, 3)
     lead.done("a", 3, 4)
     assert lead.machine.state.step == 2
@@ -61,7 +52,7 @@ def late(lead, *names):
     lead.now += 1.0
     lead.done("a", *((0, 2) if len(names) == 2 else (0, 1)))
     lead.now += 0.5
-    return assigned(lead.feed(Tick()))
+    return assignments(lead.feed(Tick()))
 
 
 def test_a_second_result_with_the_same_bits_is_counted_as_an_audit(lead):
@@ -80,7 +71,7 @@ def test_a_second_result_with_other_bits_starts_the_step_over_and_a_third_worker
     assert named(actions)[0].startswith(
         "workers a and c found different bits in shard 1 of step 2: it is computed again"
     )
-    assert ("b", 1, 2, 1) in assigned(actions)
+    assert ("b", 1, 2, 1) in assignments(actions)
     assert lead.done("b", 2, 4) == []  # it was asked for this before
     actions = lead.done("b", 1, 2)
     assert named(actions)[0].startswith("worker a is quarantined: it found ")
@@ -281,7 +272,7 @@ def test_with_one_worker_the_audit_does_not_hold_the_run_up(lead):
 def test_an_audited_shard_with_a_nan_is_computed_again_by_the_only_worker(lead):
     lead = lead(shards=1, job={"audit": 1.0})
     lead.join("a")
-    assert assigned(lead.say("a", lead.non_finite("a", 0))) == [("a", 0, 1, 1)]
+    assert assignments(lead.say("a", lead.non_finite("a", 0))) == [("a", 0, 1, 1)]
     assert lead.say("a", lead.non_finite("a", 0, attempt=1))[-1] == Ended(
         70, "step 1, shard 0: bn.weight is not finite"
     )
@@ -291,7 +282,7 @@ def test_two_workers_that_disagree_are_asked_again_and_the_one_that_changes_its_
     lead = lead(shards=1, job={"audit": 1.0})
     lead.join("a", "b")
     lead.done("a", 0, 1, **wrong(lead, "a", 0, 1))
-    assert assigned(lead.done("b", 0, 1)) == [("a", 0, 1, 1)]
+    assert assignments(lead.done("b", 0, 1)) == [("a", 0, 1, 1)]
     actions = lead.done("a", 0, 1, attempt=1)
     assert named(actions)[0].startswith("worker a is quarantined")
     assert lead.machine.state.sha256() == oracle(lead.toy).states[1]
@@ -312,85 +303,6 @@ def test_two_workers_that_insist_wait_for_a_third_and_the_coordinator_says_so(le
     actions = lead.done("c", 0, 1)
     assert named(actions)[0].startswith("worker a is quarantined")
     assert lead.machine.state.sha256() == oracle(lead.toy).states[1]
-
-
-# --- poison
-
-
-def die(lead, name):
-    """The worker dies while it holds shards; the cause is unknown."""
-    return lead.feed(Gone(name.encode(), "reset"))
-
-
-def test_a_shard_that_kills_three_workers_stops_the_run_with_its_samples_and_a_checkpoint(lead):
-    lead = lead(shards=2)
-    lead.join("a")
-    lead.join("b")
-    lead.join("c")
-    assert assigned(die(lead, "a")) == [("b", 0, 1, 1), ("c", 1, 2, 1)]
-    lead.done("c", 1, 2)
-    assert assigned(die(lead, "b")) == [("c", 0, 1, 1)]
-    lead.join("d")
-    assert assigned(die(lead, "c")) == []
-    lead.now += 9.9
-    assert not any(isinstance(a, Ended) for a in lead.feed(Tick()))
-    lead.now += 0.1
-    tell, save, *_, finish = lead.feed(Tick())
-    assert finish == Ended(70, "step 1, shard 0: workers a, b, c died computing it")
-    assert tell.report.text == f"{finish.reason}: look at training samples 0, 1, 2, 3, and at the workers' logs"
-    assert save == SaveCheckpoint(best=False)
-
-
-def test_after_a_death_each_shard_is_computed_by_a_worker_that_holds_nothing_else(lead):
-    lead = lead(shards=4)
-    lead.join("a")
-    lead.join("b")
-    assert assigned(die(lead, "a")) == [("b", 0, 1, 1)]
-    assert assigned(lead.done("b", 0, 1)) == [("b", 1, 2, 1)]
-
-
-@pytest.mark.parametrize("how", ["killed", "back", "left"])
-def test_who_was_killed_from_outside_or_comes_back_or_leaves_died_of_no_shard(lead, how):
-    lead = lead(shards=1)
-    for name in "abcd":
-        lead.join(name)
-        if how == "killed":
-            lead.feed(Gone(name.encode(), "reset"))
-            lead.killed(name)
-        elif how == "back":
-            lead.feed(Gone(name.encode(), "reset"))
-            lead.hello(name)
-            lead.feed(Gone(name.encode(), "reset"))
-        else:
-            lead.say(name, Leave(T, lead.incarnation(name), "SIGTERM"))
-        lead.now += 15
-        lead.feed(Tick())
-    assert not lead.machine.ended
-
-
-def test_who_hung_up_before_its_goodbye_was_read_died_of_no_shard(lead):
-    lead = lead(shards=1)
-    for name in "abcd":
-        lead.join(name)
-        die(lead, name)
-        assert lead.say(name, Leave(T, lead.incarnation(name), "it was only the doctor")) == []
-        lead.now += 15
-        lead.feed(Tick())
-    assert not lead.machine.ended
-
-
-# --- no worker
-
-
-def test_without_a_worker_for_as_long_as_was_asked_for_the_run_stops_with_a_checkpoint_to_be_started_again(lead):
-    lead = lead(job={"max_wait": 30.0})
-    lead.feed(Tick())
-    lead.now += 29.9
-    assert not any(isinstance(a, Ended) for a in lead.feed(Tick()))
-    lead.now += 0.1
-    tell, save, finish = lead.feed(Tick())
-    assert (save, finish) == (SaveCheckpoint(best=False), Ended(75, "no worker for 30 s (--max-wait)"))
-    assert tell.report.level == "error"
 
 
 @pytest.mark.parametrize("change", [{"hits": 0}, {"loss": 0.25}])
