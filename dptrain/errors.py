@@ -48,7 +48,7 @@ EXIT_CODES: tuple[tuple[ExitCode, str, str], ...] = (
     (
         ExitCode.FAILED,
         "the run failed",
-        "Three workers died on the same shard, or one worker closed its connection again and again over a shard.",
+        "Three workers died on the same shard, or one worker repeatedly disconnected while it held a shard.",
     ),
     (ExitCode.FAILED, "bug", "An error in dptrain."),
     (
@@ -124,19 +124,19 @@ class UsageError(DptrainError):
 
 
 class MissingArgumentError(UsageError):
-    """The command line lacks what the verb cannot do without."""
+    """The command line lacks a required argument."""
 
     exit_code = ExitCode.USAGE
 
 
 class DataError(DptrainError):
-    """A data set is missing, damaged or not what it says it is."""
+    """A data set is missing or damaged, or its files are of another kind than its name says."""
 
     exit_code = ExitCode.CONFIGURATION
 
 
 class MissingDataError(DataError):
-    """A data set that has a name is not here."""
+    """A named data set is not on this machine."""
 
 
 class CheckpointError(DptrainError):
@@ -152,19 +152,19 @@ class RunDirectoryError(DptrainError):
 
 
 class RefusedError(DptrainError):
-    """The coordinator refused this worker (other version, other data, other numerics): do not start it again."""
+    """The coordinator refused this worker: another version, data set or arithmetic. Do not start it again."""
 
     exit_code = ExitCode.CONFIGURATION
 
 
 class ConnectionLostError(DptrainError):
-    """The other side is gone or never answered; starting again may help."""
+    """The other side has ended or never answered. Starting again may help."""
 
     exit_code = ExitCode.TEMPORARY
 
 
 class TrainingError(DptrainError):
-    """The training cannot go on: its workers failed, or nobody was there."""
+    """The training cannot go on: its workers failed, or no worker came."""
 
     exit_code = ExitCode.TEMPORARY
 
@@ -176,13 +176,13 @@ class DivergedError(DptrainError):
 
 
 class LocalProtocolError(DptrainError):
-    """We tried to do what the protocol forbids: a bug here."""
+    """Our side tried to send what the protocol forbids: a bug in dptrain."""
 
     exit_code = ExitCode.FAILED
 
 
 class RemoteProtocolError(DptrainError):
-    """A peer sent what the protocol forbids: the peer is dropped, state does not change."""
+    """A peer sent what the protocol forbids. The peer is ignored from then on, and no state changes."""
 
     exit_code = ExitCode.FAILED
 

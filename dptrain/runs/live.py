@@ -69,11 +69,11 @@ class LiveReporter:
             self._next = now + 1 / _REFRESH
             self._live.update(_block(progress, now, self._console.width), refresh=True)
 
-    def closing(self, ending: texts.Ending, progress: Progress, now: float) -> None:
+    def closing(self, summary: texts.Summary, progress: Progress, now: float) -> None:
         """After the last report."""
         self.close()
-        lines = texts.closing_lines(ending, progress, now - progress.started)
-        self._console.print(Text(lines[0], style="bold green" if ending.test else "yellow"))
+        lines = texts.closing_lines(summary, progress, now - progress.started)
+        self._console.print(Text(lines[0], style="bold green" if summary.test else "yellow"))
         for line in lines[1:]:
             self._console.print(Text(line))
 

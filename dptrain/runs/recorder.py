@@ -58,7 +58,7 @@ class Recorder:
         command = texts.resuming(str(directory.path), facts.config.deployment)
         predict = texts.predicting(str(directory.path), facts.config.deployment)
         complete = any("test/acc" in r for r in self._table)
-        self._ending = texts.Ending(str(directory.path), command, predict, complete_before=complete)
+        self._summary = texts.Summary(str(directory.path), command, predict, complete_before=complete)
         self.failure = ""  #: the last error that was reported
         self.begun = False  #: the coordinator has reported its start
 
@@ -85,7 +85,7 @@ class Recorder:
             case Evaluated():
                 self._tabulate(metrics.evaluation_record(report))
                 if report.split == "test":
-                    self._ending.test, self._ending.complete_before = report, False
+                    self._summary.test, self._summary.complete_before = report, False
             case WorkerJoined() | WorkerLost() | WorkerSilent() | Notice():
                 self._write_log(texts.event_line(report, self._noun))
                 if isinstance(report, Notice) and report.level == "error":
@@ -153,10 +153,10 @@ class Recorder:
 
         Raises RunDirectoryError if the last checkpoint could not be written.
         """
-        self._ending.failed = self.failure if failed else ""
+        self._summary.failed = self.failure if failed else ""
         for outcome in self._writer.close():
             self._outcome(outcome)
-        self._reporter.closing(self._ending, self._progress, self._clock())
+        self._reporter.closing(self._summary, self._progress, self._clock())
         self.abort()
         if self._unsaved:
             raise RunDirectoryError(f"the end of the run is not saved: {self._unsaved}")

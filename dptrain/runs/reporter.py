@@ -26,7 +26,7 @@ from dptrain.cluster.events import (
 from dptrain.runs import texts
 from dptrain.runs.live import LiveReporter
 from dptrain.runs.progress import Progress
-from dptrain.runs.texts import Banner, Ending
+from dptrain.runs.texts import Banner, Summary
 
 
 class QuietReporter:
@@ -38,7 +38,7 @@ class QuietReporter:
     def tell(self, report: Report, progress: Progress, now: float) -> None:
         """After `progress` has taken the report in."""
 
-    def closing(self, ending: Ending, progress: Progress, now: float) -> None:
+    def closing(self, summary: Summary, progress: Progress, now: float) -> None:
         """After the last report."""
 
     def close(self) -> None:
@@ -89,9 +89,9 @@ class PlainReporter:
         sys.stdout.write("".join(f"{line}\n" for line in lines))
         sys.stdout.flush()
 
-    def closing(self, ending: texts.Ending, progress: Progress, now: float) -> None:
+    def closing(self, summary: texts.Summary, progress: Progress, now: float) -> None:
         """After the last report."""
-        self.lines(texts.closing_lines(ending, progress, now - progress.started))
+        self.lines(texts.closing_lines(summary, progress, now - progress.started))
 
     def close(self) -> None:
         """Has nothing to close."""
@@ -145,15 +145,15 @@ class JsonReporter:
             level, fields = report.level, {"msg": report.text}
         self._write(level, _EVENTS[type(report)], fields)
 
-    def closing(self, ending: Ending, progress: Progress, now: float) -> None:
+    def closing(self, summary: Summary, progress: Progress, now: float) -> None:
         """After the last report."""
-        fields = {"step": progress.step, "path": ending.path, "elapsed_s": now - progress.started}
-        if ending.complete_before:
+        fields = {"step": progress.step, "path": summary.path, "elapsed_s": now - progress.started}
+        if summary.complete_before:
             self._write("info", "finished", fields)
-        elif ending.test:
-            self._write("info", "finished", fields | {"test/acc": ending.test.accuracy})
+        elif summary.test:
+            self._write("info", "finished", fields | {"test/acc": summary.test.accuracy})
         else:
-            self._write("error" if ending.failed else "info", "stopped", fields)
+            self._write("error" if summary.failed else "info", "stopped", fields)
 
     def close(self) -> None:
         """Has nothing to close."""

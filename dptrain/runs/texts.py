@@ -146,7 +146,7 @@ def event_line(report: WorkerJoined | WorkerLost | WorkerSilent | Notice, who: s
 
 
 @dataclass(slots=True)
-class Ending:
+class Summary:
     """How a run ended, according to its reports."""
 
     path: str  #: run directory
@@ -157,20 +157,20 @@ class Ending:
     failed: str = ""  #: the error that ended it: resuming would fail again
 
 
-def closing_lines(ending: Ending, progress: Progress, elapsed: float) -> list[str]:
+def closing_lines(summary: Summary, progress: Progress, elapsed: float) -> list[str]:
     """The result, and the commands that use it."""
-    test, path = ending.test, ending.path
-    if ending.complete_before:
-        return ["the run is complete: nothing was left to do", f"predict: {ending.predict} IMAGE..."]
+    test, path = summary.test, summary.path
+    if summary.complete_before:
+        return ["the run is complete: nothing was left to do", f"predict: {summary.predict} IMAGE..."]
     if test is None:
         stopped = f"stopped at step {progress.step:,} of {progress.total_steps:,} after {duration(elapsed)}"
-        return [stopped, f"run directory {path}" if ending.failed else f"continue: {ending.command}"]
+        return [stopped, f"run directory {path}" if summary.failed else f"continue: {summary.command}"]
     return [
         f"test accuracy {test.accuracy:.4f}  loss {test.loss:.4f}  error {100 * (1 - test.accuracy):.2f} %  "
         f"({test.samples:,} images)  in {duration(elapsed)}",
         *_traffic_lines(progress),
         f"checkpoints {path}/checkpoints",
-        f"predict: {ending.predict} IMAGE...",
+        f"predict: {summary.predict} IMAGE...",
     ]
 
 

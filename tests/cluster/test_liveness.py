@@ -1,6 +1,10 @@
 """Workers that go, are silent, come back; leases. Events in, whole lists of actions out."""
 
+import inspect
+import re
+
 from cluster.actions import assigned
+from dptrain.cluster import events, messages
 from dptrain.cluster.dispatch import Dispatch
 from dptrain.cluster.events import Child, Gone, Notice, Send, Tell, Tick, WorkerLost, WorkerSilent
 from dptrain.cluster.messages import Leave, Ping, Progress
@@ -223,3 +227,13 @@ def test_looking_for_work_to_give_changes_nothing(lead):
     look.wake_at()
     lead.machine.wake_at(lead.now + 100.0)
     assert everything() == before
+
+
+def test_the_protocol_and_the_machines_have_five_words_for_ends_a_wish_and_a_report():
+    """Leave, Stop, Reject (messages), Gone (event), Ended (action); StopRequested is the wish, WorkerLost a report."""
+    ends = re.compile("Leave|Stop|Reject|Gone|End|Exit|Finish|Lost|Drop|Quit|Close|Abort|Die|Death|Forget|Bye|Over")
+    kinds = {name for module in (messages, events) for name, kind in vars(module).items() if inspect.isclass(kind)}
+    assert {name for name in kinds if ends.search(name)} == {
+        *("Leave", "Stop", "Reject", "Gone", "Ended"),
+        *("StopRequested", "WorkerLost"),
+    }
