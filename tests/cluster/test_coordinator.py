@@ -50,7 +50,7 @@ def test_a_stop_saves_what_is_applied_and_ends_at_once(lead, signal, code):
     assert lead.feed(StopRequested(signal)) == lead.canary("a") == []
 
 
-def test_after_the_end_it_waits_for_members_to_answer_and_tells_who_comes_only_now(lead):
+def test_after_the_end_it_waits_for_members_to_answer_and_sends_stop_to_new_workers(lead):
     lead = lead(shards=2)
     assert not lead.machine.parting(lead.now)
     lead.join("a")

@@ -42,7 +42,7 @@ def test_after_a_death_each_shard_is_computed_by_a_worker_that_holds_nothing_els
 
 
 @pytest.mark.parametrize("how", ["killed", "back", "left"])
-def test_who_was_killed_from_outside_or_comes_back_or_leaves_died_of_no_shard(lead, how):
+def test_a_worker_that_was_killed_from_outside_or_comes_back_or_leaves_did_not_die_of_a_shard(lead, how):
     lead = lead(shards=1)
     for name in "abcd":
         lead.join(name)
@@ -60,7 +60,7 @@ def test_who_was_killed_from_outside_or_comes_back_or_leaves_died_of_no_shard(le
     assert not lead.machine.ended
 
 
-def test_who_hung_up_before_its_goodbye_was_read_died_of_no_shard(lead):
+def test_a_worker_that_hung_up_before_its_leave_was_read_did_not_die_of_a_shard(lead):
     lead = lead(shards=1)
     for name in "abcd":
         lead.join(name)

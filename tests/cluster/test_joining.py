@@ -66,7 +66,7 @@ def test_a_worker_with_other_data_or_other_arithmetic_is_refused_with_both_diges
     assert all(word in reason for word in words)
 
 
-def test_an_augmenter_that_asks_is_told_the_run_and_does_not_become_a_member(lead):
+def test_an_augmenter_that_asks_gets_the_run_and_does_not_become_a_member(lead):
     lead = lead()
     lead.feed(Tick())
     assert lead.say("g", AskConfig(PROTOCOL)) == [Send(b"g", WELCOME)]
@@ -105,7 +105,7 @@ def test_another_process_on_a_known_connection_is_dropped(lead):
     assert refusals(actions) == ["said Hello a second time, under another incarnation"]
 
 
-def test_a_member_that_is_gone_cannot_be_struck_and_the_error_tells_its_last_messages():
+def test_a_member_that_is_gone_cannot_be_struck_and_the_error_shows_its_last_messages():
     members = Membership()
     member = members.add(b"a", Hello(PROTOCOL, "a" * 32, "a", 7, "toy-v1", "toy"))
     member.hear("Canary", 1.0)

@@ -12,7 +12,7 @@ from dptrain.cluster.messages import Leave, Ping, Progress
 T = 3  #: the term of conftest's Lead
 
 
-def test_what_a_lost_worker_held_is_given_to_the_others_and_told(lead):
+def test_what_a_lost_worker_held_is_given_to_the_others_and_reported(lead):
     lead = lead(shards=2)
     lead.join("a")
     lead.join("b")
@@ -39,14 +39,14 @@ def test_why_a_worker_started_here_has_ended_is_reported_once_whichever_channel_
     assert [member.name for member in lead.machine._members.all()] == ["b"]
 
 
-def test_a_worker_that_leaves_is_told_with_its_reason(lead):
+def test_a_worker_that_leaves_is_reported_with_its_reason(lead):
     lead = lead(shards=2)
     lead.join("a")
     leave = Leave(T, lead.incarnation("a"), "SIGTERM")
     assert lead.say("a", leave) == [Tell(WorkerLost("a", "left: SIGTERM", (0, 1), 0))]
 
 
-def test_why_a_worker_left_before_it_was_admitted_is_told(lead):
+def test_why_a_worker_left_before_it_was_admitted_is_reported(lead):
     lead = lead(shards=2)
     lead.hello("a")
     text = "worker a left before it was admitted: there is no data set mnist here"

@@ -119,7 +119,7 @@ def bests(toy):
     return {step for step, split, _, _, best in oracle(toy).scores if best}
 
 
-def test_a_whole_run_tells_saves_and_ends_in_this_order():
+def test_a_whole_run_reports_saves_and_ends_in_this_order():
     toy = Toy(steps_per_epoch=2, epochs=3)
     solo = Solo(toy).join().run()
     expected = oracle(toy)
@@ -217,7 +217,7 @@ def test_a_run_that_is_complete_ends_at_once_and_writes_nothing():
 
 
 @pytest.mark.parametrize("validation", [0, 20])
-def test_a_run_resumed_from_any_of_its_checkpoints_tells_the_same_story(validation):
+def test_a_run_resumed_from_any_of_its_checkpoints_reports_the_same_steps(validation):
     toy = Toy(validation=validation)
     whole = Solo(toy, checkpoint_every=1).join().run()
     assert len(whole.checkpoints) > toy.total_steps
@@ -230,7 +230,7 @@ def test_a_run_resumed_from_any_of_its_checkpoints_tells_the_same_story(validati
 
 @settings(max_examples=60, deadline=None)
 @given(st.data())
-def test_a_run_interrupted_anywhere_any_number_of_times_tells_the_same_story(data):
+def test_a_run_interrupted_anywhere_any_number_of_times_reports_the_same_steps(data):
     toy = Toy(shards=data.draw(st.integers(1, 5)), steps_per_epoch=data.draw(st.integers(1, 3)), epochs=2)
     whole = Solo(toy).join().run()
     story, state = [], None

@@ -101,7 +101,7 @@ def test_a_refusal_ends_with_78_and_the_reason(newcomer):
     assert newcomer.feed(Tick()) == []
 
 
-def test_what_cannot_be_prepared_is_told_in_one_plain_line_and_ends_the_process_for_good(newcomer):
+def test_a_failed_preparation_is_reported_in_one_line_and_ends_the_process_for_good(newcomer):
     newcomer.feed(Connected())
     [prepare] = newcomer.told(newcomer.welcome)
     failure = Failure("no such file:\n\t/data\x1b[31m/x")
@@ -328,7 +328,7 @@ def test_a_shard_that_is_not_finite_is_named_and_not_sent(hand, field, place, te
     assert nodes([rest]) == [(0, 1)]
 
 
-def test_finite_shards_with_an_infinite_sum_are_sent_as_they_are_and_nobody_is_blamed(hand):
+def test_finite_shards_with_an_infinite_sum_are_sent_as_they_are_and_no_shard_is_blamed(hand):
     p = hand.params(0)
     hand.told(p)
     hand.told(order(p, 0, 2, 0, 4))

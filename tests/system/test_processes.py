@@ -59,7 +59,7 @@ IDLE = "workers will only score and replace others"
         (2, 4, 1, ["2 workers on 1 core: they start slowly and share the cores"]),
     ],
 )
-def test_workers_that_make_nothing_faster_are_told_at_the_start(workers, shards, cores, told):
+def test_workers_that_make_nothing_faster_are_reported_at_the_start(workers, shards, cores, told):
     assert surplus(workers, shards, cores) == told
 
 
