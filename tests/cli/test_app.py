@@ -168,7 +168,7 @@ def test_a_ctrl_c_in_a_callback_that_lets_nothing_out_still_ends_the_command():
     assert (done.returncode, done.stdout.split("\n"), done.stderr) == (0, ["goes on", "ends", ""], "")
 
 
-def test_an_exception_nobody_caught_prints_its_traceback_and_ends_with_70():
+def test_an_uncaught_exception_prints_its_traceback_and_ends_with_70():
     script = """if True:
         import dptrain.cli
         from dptrain.__main__ import command

@@ -92,7 +92,7 @@ def test_bad_input_is_one_line(arguments, code, message, capsys):
 CHECK = ["check", "--dataset", "shapes32", "--filters", "8"]
 
 
-def test_check_looks_at_loss_gradients_and_evaluation_and_learns_images_by_heart(capsys, tmp_path, monkeypatch):
+def test_check_looks_at_loss_gradients_and_evaluation_and_overfits_images(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main([*CHECK, "--images", "50", "--passes", "60", "--augment", "crop:4,flip"]) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -72,7 +72,7 @@ def _one_line(err):
     return err.startswith("dptrain: error: ") and err.count("\n") == 1
 
 
-def test_get_fetches_verifies_and_opens_and_asks_nobody_the_second_time(served, home, capsys):
+def test_get_fetches_verifies_and_opens_and_opens_no_connection_the_second_time(served, home, capsys):
     folder, url = served
     command = ["data", "get", "mnist", "--mirror", url, "--data-dir", str(home)]
     assert main(command) == 0
@@ -286,7 +286,7 @@ def test_two_processes_that_get_at_once_take_turns(served, home, monkeypatch):
     assert max(most) == 1
 
 
-def test_preview_draws_a_row_a_sample_with_the_original_first(tmp_path, capsys, monkeypatch):
+def test_preview_draws_one_row_per_image_with_the_original_first(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     flags = ["--dataset", "shapes32", "--augment", "window:16:24,flip", "--rows", "3", "--variants", "2"]
     assert main(["data", "preview", *flags]) == 0

@@ -29,7 +29,7 @@ def peer(greeting):
         thread.join()
 
 
-def test_a_sound_machine_is_told_so_and_a_data_set_that_is_not_here_is_no_fault(tmp_path, capsys):
+def test_on_a_sound_machine_all_is_fine_and_a_missing_data_set_is_no_fault(tmp_path, capsys):
     assert main(["doctor", "--data-dir", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == "all fine"
@@ -74,14 +74,16 @@ def test_a_data_set_is_said_to_be_where_it_lies_and_is_not_decoded(tmp_path):
         ([], "portable", "in use: portable, set by the environment"),
     ],
 )
-def test_the_instructions_in_use_are_told_with_who_chose_them(flags, variable, words, tmp_path, monkeypatch, capsys):
+def test_the_instruction_set_in_use_is_reported_with_what_chose_it(
+    flags, variable, words, tmp_path, monkeypatch, capsys
+):
     monkeypatch.setenv("DPTRAIN_ISA", variable or "auto")
     monkeypatch.setattr(isa, "level", lambda: flags[1] if flags else variable or isa.available()[0])
     assert main(["doctor", "--data-dir", str(tmp_path), *flags]) == 0
     assert f"{words.format(best=isa.available()[0])}\n" in capsys.readouterr().out
 
 
-def test_nobody_listening_is_told_as_such():
+def test_an_address_without_a_listener_is_reported_as_such():
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))  # bound, but not listening: refused, and nobody else gets the port
         resolve, connect = checks.connection("127.0.0.1", server.getsockname()[1])

@@ -32,7 +32,7 @@ def test_a_closed_output_is_no_error(tmp_path):
 
 
 @pytest.mark.timeout(240)
-def test_when_nobody_reads_any_more_the_run_ends_with_a_checkpoint(tmp_path):
+def test_when_the_reader_of_the_output_ends_the_run_ends_with_a_checkpoint(tmp_path):
     process = dptrain("train", *TINY, "--runs", tmp_path, "--name", "a", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     while "step" not in process.stdout.readline():
         assert process.poll() is None, process.stderr.read()

@@ -62,7 +62,7 @@ def test_the_table_of_confusion_has_the_accuracy_of_eval(run, here, capsys):
     assert sum(int(row["images"]) for row in rows) == 1000
 
 
-def test_fooling_tells_how_often_it_succeeds_from_images_and_from_noise(run, here, capsys):
+def test_fooling_prints_how_often_it_succeeds_from_images_and_from_noise(run, here, capsys):
     flags = ["--count", "4", "--show", "2", "--confidence", "0.3", "--step", "8", "--cap", "30"]
     assert main(["explain", "fool", str(run), *flags]) == 0
     told = capsys.readouterr()
@@ -120,7 +120,7 @@ def test_the_report_of_a_network_that_makes_no_mistake_says_so(here):
     assert "None: all test images are classified right." in text
 
 
-def test_histories_are_written_in_the_seeds_columns_and_plotted_beside_the_run(run, here, capsys):
+def test_histories_are_written_in_the_predecessors_columns_and_plotted_beside_the_run(run, here, capsys):
     assert main(["history", str(run), "--out", "out"]) == 0
     losses = (here / "out" / "loss_history.csv").read_text().splitlines()
     assert losses[0] == "# iteration, n_images, loss"
@@ -137,7 +137,7 @@ def test_filters_of_a_pyfunt_model_are_drawn(here):
     assert is_picture(here / "filters.png")
 
 
-def test_a_submission_has_a_row_an_image_and_the_classes_that_predict_names(run, here, capsys):
+def test_a_submission_has_one_row_per_image_and_the_classes_that_predict_names(run, here, capsys):
     folder = here / "images"
     folder.mkdir()
     for number, pixels in enumerate(open_dataset("shapes32", "").test_images[:3]):
@@ -216,7 +216,7 @@ def test_an_experiment_that_was_stopped_goes_on_with_the_run_it_was_stopped_in(h
     assert (folder / "8-layers-seed4" / "term").read_text() == "2\n"
 
 
-def test_a_variant_that_diverged_is_told_as_such_and_not_trained_again(here, capsys, monkeypatch):
+def test_a_variant_that_diverged_is_reported_as_such_and_not_trained_again(here, capsys, monkeypatch):
     command = [
         "experiment",
         "depth",
@@ -243,7 +243,7 @@ def test_a_variant_that_diverged_is_told_as_such_and_not_trained_again(here, cap
     assert again.out == first.out
 
 
-def test_a_training_that_fails_otherwise_ends_the_experiment_and_is_not_told_as_diverged(here, capsys, monkeypatch):
+def test_a_training_that_fails_otherwise_ends_the_experiment_and_is_not_reported_as_diverged(here, capsys, monkeypatch):
     monkeypatch.setattr("dptrain.cli.train.run", lambda *_, **__: 70)  # of a bug, or a shard nobody survives
     assert main(["experiment", "depth", "--values", "1,3", "--seeds", "1", *FLAGS]) == 70
     err = capsys.readouterr().err
@@ -262,7 +262,7 @@ def test_a_training_that_fails_otherwise_ends_the_experiment_and_is_not_told_as_
         (["depth", "--precision", "bf16"], "precision = 'bf16': must be fp32"),
     ],
 )
-def test_a_variant_that_cannot_be_built_is_told_before_the_first_one_is_trained(
+def test_a_variant_that_cannot_be_built_is_reported_before_the_first_one_is_trained(
     here, capsys, monkeypatch, arguments, message
 ):
     monkeypatch.setattr("dptrain.cli.train.run", lambda *_, **__: pytest.fail("a variant was trained"))
@@ -335,6 +335,6 @@ def test_images_to_explain_come_from_each_class_in_turn():
     assert classified_right(None, Scores(labels, probabilities), "").tolist() == [0, 3, 5, 1, 4, 6]
 
 
-def test_a_class_that_is_not_there_is_told_with_those_that_are(run, here, capsys):
+def test_an_unknown_class_is_reported_with_the_known_ones(run, here, capsys):
     assert main(["explain", "saliency", str(run), "--of", "bird"]) == 78
     assert "there is no class 'bird': there are disc, ring, " in capsys.readouterr().err

@@ -11,7 +11,7 @@ from dptrain.cli.app import build_app
 from dptrain.cli.help import PREDECESSORS, translated
 
 
-def test_the_seeds_command_line_is_understood_with_a_note(capsys):
+def test_the_predecessors_command_line_is_understood_with_a_note(capsys):
     old = "--n_size 5 --n_starting_filters 8 -np 3 -lr=0.05 -mom 0.8 -wd 0 -reg 1e-4 -nep 30 -bs 96 --n_train 1000"
     assert main(["train", *old.split(), "--print-config"]) == 0
     out, err = capsys.readouterr()
@@ -25,7 +25,7 @@ def test_the_seeds_command_line_is_understood_with_a_note(capsys):
     assert lines[0] == "dptrain: note: --n_size is called --n here"
 
 
-def test_the_presets_of_the_seeds_take_their_options(capsys):
+def test_the_presets_of_the_predecessors_take_their_options(capsys):
     assert main(["train", "--recipe", "mnist", "--n_size", "5", "--n_starting_filters", "16", "--print-config"]) == 0
     given = tomllib.loads(capsys.readouterr().out)
     assert (given["model"]["n"], given["model"]["filters"], given["training"]["epochs"]) == (5, 16, 60)

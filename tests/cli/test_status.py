@@ -52,7 +52,7 @@ def test_a_run_under_way_and_its_pace(run, capsys, monkeypatch):
     assert said(capsys)["step"] == "3 of 1,000  epoch 2  loss 0.5000  acc 0.750  67 images/s"
 
 
-def test_a_run_without_a_step_for_long_is_told_so_with_the_log(run, capsys):
+def test_a_run_without_a_step_for_long_is_reported_as_such(run, capsys):
     write(run, {**STEP, "step": 1, "throughput/samples_per_s": 1.0})
     for file in ("metrics.jsonl", "run.json"):
         os.utime(run.path / file, (1e9, 1e9))

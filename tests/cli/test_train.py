@@ -109,7 +109,7 @@ def test_resuming_a_run_that_does_not_exist_starts_it_and_says_so(tmp_path, dptr
     assert dptrain("train", *start, "--name", "still", "--quiet", timeout=110).err == ""
 
 
-def test_a_quiet_run_says_nothing_and_its_files_tell_the_first_accuracy_and_the_bytes_of_a_step(
+def test_a_quiet_run_prints_nothing_and_its_files_have_the_first_accuracy_and_the_bytes_of_a_step(
     whole, tmp_path, dptrain
 ):
     flags = [*TINY, "--epochs", "2", "--name", "still", "--workers", "2"]
@@ -153,7 +153,7 @@ def test_another_seed_is_another_run_and_verify_says_from_which_step_on(whole, t
     assert second == "the configurations differ: seed: 0 -> 1"
 
 
-def test_sigterm_leaves_a_checkpoint_and_says_how_to_continue_and_nobody_else_gets_in(tmp_path, dptrain):
+def test_sigterm_leaves_a_checkpoint_and_says_how_to_continue_and_other_processes_are_locked_out(tmp_path, dptrain):
     command = [sys.executable, "-m", "dptrain", "train", *TINY, "--epochs", "500", "--name", "a", "--workers", "1"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         begun = any("images/s" in line for line in process.stdout)
@@ -183,7 +183,7 @@ def test_a_port_that_is_taken_is_one_line_and_no_run_directory_stays(tmp_path, d
     assert list((tmp_path / "runs").iterdir()) == []
 
 
-def test_a_coordinator_or_worker_that_cannot_begin_is_told_what_is_missing(tmp_path, capsys, monkeypatch):
+def test_a_coordinator_or_worker_that_cannot_begin_says_what_is_missing(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for arguments, message in (
         (["coordinator", "--bind", "tcp://0.0.0.0:0"], "--insecure"),
