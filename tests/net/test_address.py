@@ -42,7 +42,7 @@ def test_what_is_no_address_is_refused_with_what_would_be_one(text):
 
 
 @pytest.mark.parametrize("text", ["tcp://host:0", "tcp://*:5555"])
-def test_nobody_can_connect_to_any_port_or_any_host(text):
+def test_an_address_to_connect_to_needs_a_host_and_a_port(text):
     with pytest.raises(UsageError, match="a host and a port"):
         connect_address(text, insecure=True)
 

@@ -101,7 +101,7 @@ def test_what_is_no_message_to_a_coordinator_drops_the_peer(links, frames):
 
 
 @BOTH
-def test_whoever_sends_a_frame_that_is_too_large_is_disconnected_before_we_read_it(links, bind):
+def test_a_peer_that_sends_a_too_large_frame_is_disconnected_before_the_frame_is_read(links, bind):
     router = links.router(bind)
     bad = links.stranger(router)
     bad.send_multipart(encode(links.hello("bad")))

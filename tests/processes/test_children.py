@@ -19,7 +19,7 @@ from dptrain.processes.stopping import INCARNATION, LAUNCHER, Interrupted
 
 
 @pytest.mark.parametrize("code", [-9, -11, -15, 1, 70, 75])
-def test_a_death_a_bug_and_a_temporary_trouble_are_followed_by_another_life(code):
+def test_a_process_that_died_or_failed_is_started_again(code):
     assert Restarts().delay(code, 100.0) == pytest.approx(0.1)
 
 
@@ -136,7 +136,7 @@ def test_a_kill_is_seen_at_once_and_followed_by_another_life_with_another_incarn
         assert incarnation("w0") != first
 
 
-def test_a_signal_between_the_start_of_a_process_and_its_watch_leaves_nobody_behind(spec, monkeypatch):
+def test_a_signal_between_the_start_of_a_process_and_its_watch_leaves_no_process_behind(spec, monkeypatch):
     started = []
 
     def interrupted(pid):
@@ -173,7 +173,7 @@ def test_a_worker_that_dies_too_often_is_given_up(spec, links):
         assert children.failure[0] == 75
 
 
-def test_an_augmenter_that_ends_by_itself_is_started_again_and_a_worker_that_was_told_to_is_not(spec, links):
+def test_an_augmenter_that_ends_by_itself_is_started_again_and_a_worker_that_was_stopped_is_not(spec, links):
     clock, lines = Clock(), "print('up')"
     augmenter, worker = spec(lines, "a0", worker=False), spec(lines)
     with Children([augmenter, worker], clock) as children:
@@ -193,7 +193,7 @@ def test_the_run_goes_on_while_one_worker_is_left(spec, links):
         assert children.failure is None
 
 
-def test_nothing_is_left_after_stop_not_even_who_ignores_sigterm(spec, links):
+def test_no_process_is_left_after_stop_not_even_one_that_ignores_sigterm(spec, links):
     specs = [spec(SLEEP), spec(STUBBORN, "w1")]
     before = links.descriptors()
     children = Children(specs)
@@ -285,7 +285,7 @@ def test_what_is_started_waits_for_the_word_and_a_later_life_has_it_already(tmp_
         links.until(lambda: children.exits() or one.log.read_text().count("began") == 2 or time.sleep(0.01))
 
 
-def test_who_waits_for_a_word_that_never_comes_ends_with_the_launcher(tmp_path):
+def test_a_process_that_waits_for_a_message_that_never_comes_ends_with_the_launcher(tmp_path):
     command = [sys.executable, "-c", WAITING.format(then="")]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (1, "up\n", "dptrain: the launcher has gone\n")

@@ -153,7 +153,7 @@ def test_a_worker_that_leaves_is_heard_although_nothing_can_be_sent_to_it_any_mo
     assert recorder.lost() == ["left: bye"]
 
 
-def test_nobody_is_waited_for_longer_than_two_seconds(links):
+def test_the_coordinator_waits_for_its_workers_at_most_two_seconds(links):
     router = links.router()
     newcomer(links, router)
     recorder = Recorder()
@@ -164,7 +164,7 @@ def test_nobody_is_waited_for_longer_than_two_seconds(links):
     assert Notice("info", "the test: stopping; a checkpoint of the applied steps is written") in recorder.told
 
 
-def test_who_asks_for_an_end_a_second_time_ends_the_waiting(links, monkeypatch):
+def test_a_second_request_to_stop_ends_the_waiting(links, monkeypatch):
     monkeypatch.setattr("dptrain.cluster.coordinator.PARTING", 1e9)
     router = links.router()
     newcomer(links, router)
@@ -173,7 +173,7 @@ def test_who_asks_for_an_end_a_second_time_ends_the_waiting(links, monkeypatch):
     assert machine.parting(time.monotonic()), "it has not waited to the end"
 
 
-def test_who_says_hello_as_the_run_ends_is_told_although_nobody_else_was_there(links, monkeypatch):
+def test_a_worker_that_says_hello_as_the_run_ends_gets_stop_even_if_it_is_the_only_one(links, monkeypatch):
     router = links.router()
     dealer = links.dealer(router)
     dealer.send(Hello(PROTOCOL, ME, "w0", 7, NUMERICS, "toy"))

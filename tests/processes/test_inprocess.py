@@ -63,7 +63,7 @@ def test_a_dropped_peer_is_not_listened_to(hub, worker, links):
     assert hub.poll(0) == []
 
 
-def test_a_hub_that_closes_tells_its_workers_after_its_last_words_and_whoever_comes_later(hub, worker, links):
+def test_a_hub_that_closes_delivers_its_last_messages_then_gone_also_to_workers_that_come_later(hub, worker, links):
     worker.send(links.hello())
     hub.send(hub.poll(0)[0].peer, Stop(1, "done"))
     hub.close()
@@ -96,7 +96,7 @@ class Idle:
         pass
 
 
-def test_a_worker_that_was_told_to_stop_does_not_complain_that_the_connection_is_gone(hub, caplog):
+def test_a_worker_that_got_stop_does_not_report_the_closed_connection(hub, caplog):
     flag = StopFlag()
     ended, _ = run_worker(Worker(Hello(PROTOCOL, "0" * 32, "w0", 7, "toy", "toy")), LastWords(hub), Idle(), flag, 10.0)
     flag.close()
@@ -116,7 +116,7 @@ def test_a_worker_whose_run_is_over_before_it_was_admitted_does_not_complain_eit
     assert caplog.records == []
 
 
-def test_a_worker_that_nobody_answers_says_so_once_and_who_knows_why(hub, caplog, monkeypatch):
+def test_a_worker_without_an_answer_logs_once_which_command_explains_why(hub, caplog, monkeypatch):
     monkeypatch.setattr("dptrain.processes.worker_loop.HINT", 0.1)
     flag, worker = StopFlag(), Worker(Hello(PROTOCOL, "0" * 32, "w0", 7, "toy", "toy"), give_up=1.0)
     ended, _ = run_worker(worker, InProcessLink(hub), Idle(), flag, 10.0)

@@ -17,7 +17,7 @@ from dptrain.processes.stopping import ECHO, Interrupted, StopFlag, StopSignals
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-def test_a_signal_wakes_the_poll_and_is_told_once_by_its_name(number, code):
+def test_a_signal_wakes_the_poll_and_is_reported_once_by_its_name(number, code):
     with StopSignals() as stop:
         assert stop.take() is None
         os.kill(os.getpid(), number)
@@ -49,7 +49,7 @@ def test_the_same_signal_at_once_again_is_the_same_wish(monkeypatch):
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_before_anybody_polls_interrupts_what_is_being_prepared_and_later_it_does_not(number, code):
+def test_a_signal_before_the_first_poll_interrupts_the_preparation_and_a_later_one_does_not(number, code):
     with StopSignals(preparing=True) as stop:
         with pytest.raises(Interrupted) as caught:
             os.kill(os.getpid(), number)

@@ -75,7 +75,7 @@ def test_what_is_no_checkpoint_is_refused(tmp_path, junk):
         load(path)
 
 
-def test_a_missing_file_is_told(tmp_path):
+def test_a_missing_file_is_reported(tmp_path):
     with pytest.raises(CheckpointError, match="cannot be read: No such file"):
         load(tmp_path / "no.safetensors")
 

@@ -144,7 +144,7 @@ def test_what_is_to_be_resumed(tmp_path):
         ("run.json", "{}", r"run\.json is damaged"),
     ],
 )
-def test_a_damaged_file_is_told_by_name_and_the_lock_given_back(tmp_path, file, content, message):
+def test_a_damaged_file_is_named_and_the_lock_released(tmp_path, file, content, message):
     run = make(tmp_path)
     run.close()
     good = (run.path / file).read_text()
@@ -155,7 +155,7 @@ def test_a_damaged_file_is_told_by_name_and_the_lock_given_back(tmp_path, file, 
     assert directory.reopen(run.path, {}).term > 1
 
 
-def test_a_damaged_configuration_is_told_by_name(tmp_path):
+def test_a_damaged_configuration_is_reported_with_its_file_and_key(tmp_path):
     run = make(tmp_path)
     (run.path / "config.toml").write_text("[training]\nlr = -1\n")
     with pytest.raises(RunDirectoryError, match=r"config\.toml cannot be used: lr = -1"):

@@ -75,7 +75,7 @@ def test_what_was_written_before_the_stop_at_this_very_step_is_not_written_twice
     assert read(path) == whole
 
 
-def test_a_line_cut_short_by_a_crash_is_dropped_and_other_damage_is_told_by_line(tmp_path):
+def test_a_line_cut_short_by_a_crash_is_dropped_and_other_damage_is_reported_with_its_line(tmp_path):
     path = tmp_path / "m.jsonl"
     write(path, list(records(2))[:2])
     with path.open("a") as file:
@@ -88,7 +88,7 @@ def test_a_line_cut_short_by_a_crash_is_dropped_and_other_damage_is_told_by_line
         read(path)
 
 
-def test_the_summary_has_a_row_an_epoch_with_errors(tmp_path):
+def test_the_summary_has_one_row_per_epoch_with_errors(tmp_path):
     rows = list(csv.DictReader(io.StringIO(to_csv(records(6)))))
     assert [(r["epoch"], r["val_acc"], r["val_err"], r["test_err"]) for r in rows] == [
         ("1", "0.75", "0.25", "0.2"),

@@ -193,7 +193,7 @@ def test_a_resumed_run_leaves_the_files_of_an_uninterrupted_one(start, make_stat
     assert rows(comp) == rows(ref)
 
 
-def test_a_full_disk_is_told_and_does_not_stop_the_training_and_its_end_is_told_too(
+def test_a_full_disk_is_reported_and_does_not_stop_the_training_and_its_end_is_reported_too(
     start, make_state, monkeypatch, capsys
 ):
     recorder, run = start()
@@ -280,7 +280,7 @@ def test_a_checkpoint_holds_the_state_as_it_was_however_training_goes_on(start, 
     assert found.state(state.params_layout, state.buffers_layout).sha256() == wanted
 
 
-def test_plain_lines_have_no_control_characters_and_come_once_an_interval(start, make_state, capsys, facts):
+def test_plain_lines_have_no_control_characters_and_come_once_per_interval(start, make_state, capsys, facts):
     reporter = PlainReporter(1.5)
     recorder, _ = start(reporter=reporter, clock=Clock(0.5))
     reporter.banner(Banner(facts, "runs/a", 1, threads=1, isa="avx2"))
@@ -348,7 +348,7 @@ def test_a_run_that_was_led_for_workers_from_elsewhere_says_so_and_is_continued_
     assert line == "run     coordinator only, workers connect from elsewhere  isa avx2  tcp://127.0.0.1:5599"
 
 
-def test_the_live_display_shows_bars_figures_and_a_row_a_worker_and_gives_the_terminal_back(start, make_state, facts):
+def test_the_live_display_shows_bars_figures_and_one_row_per_worker_and_restores_the_terminal(start, make_state, facts):
     terminal = io.StringIO()
     screen = {"file": terminal, "force_terminal": True, "width": 120, "height": 30, "_environ": {"TERM": "xterm"}}
     reporter = LiveReporter(Console(**screen, highlight=False))

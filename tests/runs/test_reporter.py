@@ -64,7 +64,7 @@ def test_before_the_first_step_the_live_display_is_as_high_as_later():
     assert len(shown(Progress(0.0), 80)) == 2
 
 
-def test_who_is_not_needed_is_idle_and_only_who_gives_no_sign_of_life_is_said_to_be_silent(progress):
+def test_a_worker_without_work_is_idle_and_only_one_without_a_sign_of_life_is_reported_as_silent(progress):
     for number in range(3, 50):
         progress.update(step(number, "w0"), number / 100)
     progress.update(WorkerSilent("w1", 5.0, "shard 3 of step 50"), 0.5)
@@ -75,7 +75,7 @@ def test_who_is_not_needed_is_idle_and_only_who_gives_no_sign_of_life_is_said_to
 
 
 @pytest.mark.parametrize("kind", [LiveReporter, PlainReporter])
-def test_the_threads_of_one_process_are_not_told_to_be_workers(kind, facts, progress, capsys):
+def test_the_threads_of_one_process_are_not_called_workers(kind, facts, progress, capsys):
     screen = console(120)
     reporter = LiveReporter(screen) if kind is LiveReporter else PlainReporter(1e9)
     alone = replace(facts, config=replace(facts.config, deployment=DeploymentConfig(workers=0)))
