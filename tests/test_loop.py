@@ -101,7 +101,7 @@ def test_under_class_weights_gradient_and_loss_are_divided_by_them_and_statistic
     assert replace(course, step_weight=lambda step: 0.0).step_count(3, 4) == 1.0
 
 
-def test_a_rule_is_told_how_many_updates_went_before():
+def test_an_update_rule_gets_the_number_of_earlier_updates():
     """Adam's means begin at 0 and are corrected for it, less with every update."""
     toy = Toy()
     state, rule = toy.state(), make_optimizer(TrainingConfig(optimizer="adam"), PARAMS)

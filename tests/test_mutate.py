@@ -23,7 +23,7 @@ def test_the_line_to_break_stands_once_and_the_tests_that_must_notice_exist(muta
         assert name in functions, test
 
 
-def test_the_heart_is_broken_in_thirty_places_or_more():
+def test_the_important_files_are_broken_in_thirty_places_or_more():
     places = [mutation.path for mutation in mutate.MUTATIONS]
     assert len(places) >= 30
     for part in (
@@ -38,7 +38,7 @@ def test_the_heart_is_broken_in_thirty_places_or_more():
         assert any(path.startswith(f"dptrain/{part}") for path in places), part
 
 
-def test_what_nobody_notices_is_told_and_the_tree_is_left_as_it_is(monkeypatch, capsys):
+def test_a_broken_line_that_no_test_notices_is_reported_and_the_tree_stays_unchanged(monkeypatch, capsys):
     place, known = "dptrain/cluster/tree.py", ("tests/cluster/test_tree.py::test_known_trees",)
     before = (ROOT / place).read_text()
     noticed = mutate.MUTATIONS[0]._replace(tests=known)

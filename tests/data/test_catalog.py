@@ -120,7 +120,7 @@ def test_the_folder_tells_mnist_from_fashion_mnist(tmp_path, write_idx, noise):
     assert fashion.classes[0] == "T-shirt/top"
 
 
-def test_debians_fashion_mnist_is_found_without_being_told(tmp_path, write_idx):
+def test_debians_fashion_mnist_is_found_without_a_setting(tmp_path, write_idx):
     write_idx(fashion_mnist.DEBIAN)
     assert open_dataset("fashion-mnist", "").name == "fashion-mnist"
     with pytest.raises(DataError):

@@ -19,7 +19,7 @@ def _part(n, stream=0):
     return Part((words >> 24).astype(np.uint8).reshape(n, 7, 7, 3), np.arange(n) % 2)
 
 
-def test_mean_and_deviation_are_those_of_the_training_images_a_channel():
+def test_mean_and_standard_deviation_are_those_of_the_training_images_per_channel():
     train = _part(1203)
     d = assemble("x", AB, train, _part(3, 1))
     pixels = train.images.reshape(-1, 3).astype(np.longdouble)
@@ -47,7 +47,7 @@ def test_figures_do_not_depend_on_the_order_of_images_but_the_name_does():
     assert a.sha256 != b.sha256
 
 
-def test_a_constant_channel_gets_deviation_one_because_it_is_divided_by():
+def test_a_constant_channel_gets_standard_deviation_one_because_it_is_divided_by():
     d = assemble("x", AB, Part(np.full((4, 2, 2, 1), 200, np.uint8), np.arange(4) % 2), _one_channel())
     assert d.mean.tolist() == [200.0]
     assert d.std.tolist() == [1.0]

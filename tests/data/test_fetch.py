@@ -186,7 +186,7 @@ def test_the_next_mirror_is_asked_when_one_fails(get, server):
     assert kinds == ["404", "wrong", *["503"] * 4, "good"]
 
 
-def test_each_address_is_told_when_it_is_asked_and_why_it_is_asked_again(get, server):
+def test_each_address_is_reported_when_it_is_asked_and_why_it_is_asked_again(get, server):
     get("404", "503", "good")
     first, second, *again, last = get.asked
     assert (first, second, last) == tuple(f"{server.url}/{kind}/set.bin" for kind in ("404", "503", "good"))
@@ -205,7 +205,7 @@ def test_each_address_is_told_when_it_is_asked_and_why_it_is_asked_again(get, se
         ("huge", "it announces 1,125,899,906,842,624 bytes; at most"),
     ],
 )
-def test_what_cannot_be_had_is_told_with_address_path_and_digest(get, server, tmp_path, kind, words):
+def test_a_failed_download_is_reported_with_address_path_and_digest(get, server, tmp_path, kind, words):
     with pytest.raises(DataError) as e:
         get(kind)
     for word in (words, f"{server.url}/{kind}/set.bin", str(tmp_path / "down"), RIGHT):

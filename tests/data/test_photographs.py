@@ -52,7 +52,7 @@ def test_a_folder_of_classes_holds_a_tenth_out_and_says_so(tmp_path, caplog):
     assert again.sha256 == d.sha256
 
 
-def test_a_class_that_the_held_out_tenth_lacks_is_told_by_its_name(tmp_path, caplog):
+def test_a_class_that_the_held_out_tenth_lacks_is_named(tmp_path, caplog):
     _classes(tmp_path / "pets", (("cat", 20), ("cow", 2), ("dog", 20)))
     d = open_dataset("folder:pets:4x4x1", str(tmp_path))
     assert set(d.test_labels.tolist()) == {0, 2}
@@ -62,7 +62,7 @@ def test_a_class_that_the_held_out_tenth_lacks_is_told_by_its_name(tmp_path, cap
     ]
 
 
-def test_a_class_of_which_the_held_out_tenth_leaves_none_to_train_on_is_told_by_its_name(tmp_path, caplog):
+def test_a_class_of_which_the_held_out_tenth_leaves_none_to_train_on_is_named(tmp_path, caplog):
     _classes(tmp_path / "pets", (("cat", 6), ("cow", 1), ("dog", 3)))
     d = open_dataset("folder:pets:4x4x1", str(tmp_path))
     assert d.test_labels.tolist() == [1]

@@ -82,7 +82,7 @@ def test_groups_that_leave_nothing_to_train_on_are_refused():
         split(_grouped([7]), 1)
 
 
-def test_a_validation_split_without_whole_classes_is_told_with_their_names(small, caplog):
+def test_a_validation_split_that_lacks_classes_is_reported_with_their_names(small, caplog):
     parts = split(small(50), 5)  # of the classes 0, 7, 0, 1, 2
     assert caplog.messages == [
         "small: the validation set (5 images) has none of 'd', 'e', 'f', 'g', 'i', 'j': "
@@ -91,7 +91,7 @@ def test_a_validation_split_without_whole_classes_is_told_with_their_names(small
     assert set(small(50).train_labels[parts.validation]) == {0, 1, 2, 7}
 
 
-def test_classes_of_which_validation_leaves_none_to_train_on_are_told(caplog):
+def test_classes_of_which_validation_leaves_none_to_train_on_are_named(caplog):
     labels = np.array([1, 0, 0, 0, 0])
     dataset = assemble("rare", ("a", "b"), *2 * [Part(np.zeros((5, 4, 4, 1), np.uint8), labels)])
     parts = split(dataset, 2)

@@ -15,7 +15,7 @@ def shapes():
     return open_dataset("shapes32", "")
 
 
-def test_a_channel_has_the_mean_and_deviation_of_the_data_set(shapes):
+def test_a_channel_has_the_mean_and_standard_deviation_of_the_data_set(shapes):
     standard = find_standard(shapes, Pipeline(), "channel")
     assert standard == (tuple(shapes.mean.tolist()), tuple(shapes.std.tolist()))
 

@@ -154,7 +154,7 @@ def test_a_refused_archive_removes_the_folders_that_were_made_for_it_and_no_othe
     ]
 
 
-def test_archives_are_told_by_name(tmp_path):
+def test_archives_are_recognized_by_name(tmp_path):
     assert [is_archive(tmp_path / n) for n in ("a.tar.gz", "a.ZIP", "a.tgz", "a.gz", "a.csv")] == [True] * 3 + [
         False
     ] * 2

@@ -71,7 +71,7 @@ def test_a_solver_is_what_it_is_called_whatever_the_recipe_has():
         ("block", ["odd"], "there is no block 'odd'"),
     ],
 )
-def test_values_that_make_no_sense_are_told(name, values, message):
+def test_values_that_make_no_sense_are_refused(name, values, message):
     with pytest.raises(UsageError, match=message):
         variants(name, BASE, values)
 
@@ -89,7 +89,7 @@ def test_mean_and_spread_are_those_of_a_sample():
     assert mean_and_spread([4.0]) == (4.0, 0.0)
 
 
-def test_the_table_tells_seeds_spread_failures_and_what_others_reached():
+def test_the_table_shows_runs_standard_deviation_failures_and_published_errors():
     outcomes = [
         Outcome("20 layers", 269722, [result(0, 0.09), result(1, 0.11)], [2], "paper 8.75"),
         Outcome("plain", 0, [result(0, 0.1)]),
@@ -110,7 +110,7 @@ def test_the_table_tells_seeds_spread_failures_and_what_others_reached():
     assert table.rows[2] == ["none", "", "0", "", "", "", ""]
 
 
-def test_the_figure_has_a_curve_a_variant_and_a_dot_a_seed():
+def test_the_figure_has_one_curve_per_variant_and_one_dot_per_seed():
     outcomes = [Outcome("a", 1, [result(0, 0.1), result(1, 0.3)]), Outcome("b", 1, [result(0, 0.2)])]
     left, right = draw_outcome(outcomes, "t", "validation").axes
     assert [line.get_label() for line in left.lines] == ["a", "b"]
@@ -120,7 +120,7 @@ def test_the_figure_has_a_curve_a_variant_and_a_dot_a_seed():
     assert [t.get_text() for t in right.get_yticklabels()] == ["a", "b"]
 
 
-def test_published_errors_are_told_for_the_networks_they_are_of():
+def test_published_errors_are_shown_only_for_the_networks_they_belong_to():
     theirs = {"dataset": "cifar10", "n": 3}
     assert published(build(theirs)) == "paper 8.75, gcr 8.29, PyFunt 9.59"
     for other in ({"n": 1}, {"dataset": "mnist"}, {"samples": 5000}, {"filters": 8}, {"residual": False}):

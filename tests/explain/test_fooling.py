@@ -34,7 +34,7 @@ def test_an_image_that_is_there_already_is_left_alone(network, pictures):
     np.testing.assert_array_equal(fooled.end, start)
 
 
-def test_the_cap_ends_it_and_the_failure_is_told(network, pictures):
+def test_the_cap_ends_it_and_the_failure_is_reported(network, pictures):
     start = pictures[:2].astype(np.float32)
     targets = (network.logits(start).argmax(axis=1) + 1) % 5
     fooled = fool(network, start, targets, Attempt(confidence=0.999999, step=0.01, cap=3))
@@ -70,7 +70,7 @@ def test_noise_is_counted_and_stays_within_pixels():
     assert one.std() == pytest.approx(20, rel=0.1)
 
 
-def test_the_picture_has_the_seeds_three_panels_and_tells_a_failure(network, pictures):
+def test_the_picture_has_the_predecessors_three_panels_and_marks_a_failure(network, pictures):
     fooled = fool(network, pictures[:1].astype(np.float32), np.array([1]), Attempt(confidence=0.999999, cap=1))
     drawn = draw_fooled(fooled, ["bird"], ["cat (failed)"])
     titles = [axes.get_title() for axes in drawn.axes]

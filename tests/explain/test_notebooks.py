@@ -59,7 +59,7 @@ def test_a_notebook_says_how_it_is_started_and_uses_the_package_as_the_page_abou
     assert "from dptrain" not in code
 
 
-def test_a_cell_that_fails_is_told_and_nothing_is_written(root, tmp_path):
+def test_a_cell_that_fails_is_reported_and_no_notebook_is_written(root, tmp_path):
     cell = {"cell_type": "code", "id": "a", "metadata": {}, "source": "1 / 0", "execution_count": None, "outputs": []}
     bad = {"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
     (tmp_path / "bad.ipynb").write_text(json.dumps(bad))

@@ -121,7 +121,7 @@ def test_the_grid_of_mistakes_has_truth_upper_left_guess_lower_left_and_second_g
     assert second[1] < 0
 
 
-def test_the_confusion_matrix_has_a_row_a_truth_and_a_column_a_guess():
+def test_the_confusion_matrix_has_one_row_per_true_class_and_one_column_per_guess():
     matrix = confusion_matrix(np.array([0, 0, 0, 2]), np.array([0, 1, 1, 2]), 3)
     assert matrix.tolist() == [[1, 2, 0], [0, 0, 0], [0, 0, 1]]
     a, b, c = class_rows(matrix, ["a", "b", "c"])

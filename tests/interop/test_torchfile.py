@@ -311,7 +311,7 @@ def test_other_byte_orders_are_refused(read):
         (HEAD + pickle.dumps({"lr": 0.1}, 2) + pickle.dumps([], 2), "entry 'lr' holds a float"),
     ],
 )
-def test_what_is_not_a_state_dict_is_told_apart(content, complaint, read):
+def test_a_file_that_is_not_a_state_dict_is_recognized(content, complaint, read):
     with pytest.raises(DataError, match=complaint):
         read(content)
 

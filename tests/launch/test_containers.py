@@ -63,7 +63,7 @@ def test_a_service_is_watched_stopped_gently_and_has_no_more_rights_than_it_need
     assert "container_name" not in service, "a service with a fixed name cannot be scaled"
 
 
-def test_who_needs_the_coordinator_waits_until_it_is_healthy(compose):
+def test_services_that_need_the_coordinator_wait_until_it_is_healthy(compose):
     for role in ("worker", "augmenter"):
         assert compose["services"][role]["depends_on"]["coordinator"]["condition"] == "service_healthy"
 
@@ -92,7 +92,7 @@ def test_every_volume_is_declared_and_a_place_the_image_prepares(compose, instru
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_every_role_has_its_own_keys_and_nobody_elses_and_cannot_change_them(compose, role):
+def test_every_role_has_its_own_keys_and_no_others_and_cannot_change_them(compose, role):
     service = compose["services"][role]
     assert service["environment"]["DPTRAIN_KEYS"] == "/keys"
     assert "DPTRAIN_INSECURE" not in service["environment"]
@@ -123,7 +123,7 @@ def test_what_the_image_copies_exists_and_is_not_ignored(root, instructions):
     assert [s for s in sources if s.split("/")[0] not in admitted] == []
 
 
-def test_the_image_runs_as_somebody_without_rights_and_starts_dptrain(instructions):
+def test_the_image_runs_as_an_unprivileged_user_and_starts_dptrain(instructions):
     users = [rest for kind, rest in instructions if kind == "USER"]
     assert users
     assert users[-1] not in ("root", "0")

@@ -15,7 +15,7 @@ def test_an_address_that_is_listened_to_is_healthy():
         assert health.main([address]) == 0
 
 
-def test_an_address_nobody_listens_to_is_unhealthy_and_named(capsys):
+def test_an_address_without_a_listener_is_unhealthy_and_named(capsys):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     assert health.main([f"tcp://127.0.0.1:{port}"]) == 1

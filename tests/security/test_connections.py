@@ -29,7 +29,7 @@ def test_a_stranger_that_says_nothing_is_cut_after_the_deadline_and_a_worker_is_
     assert connections.overdue(1e9) == []
 
 
-def test_a_connection_that_sends_rubbish_is_cut_although_nobody_has_told_yet_that_it_is_there(connections):
+def test_a_connection_that_sends_rubbish_is_cut_even_if_its_opening_is_not_reported_yet(connections):
     """The guard's thread may be behind the one that reads messages."""
     assert connections.condemn(5, first=True) is None
     assert connections.condemn(6, first=False) is None  # more of what one sent that is gone
@@ -60,7 +60,7 @@ def test_what_is_read_of_a_connection_that_has_gone_says_nothing_about_the_next_
     assert {cut.fd for cut in connections.overdue(60.0)} == {7, 8}
 
 
-def test_a_worker_whose_hello_is_read_before_anybody_told_of_it_is_known(connections):
+def test_a_worker_whose_hello_is_read_before_its_opening_is_reported_is_known(connections):
     connections.reading(0.0)
     connections.heard(5, 100)
     assert connections.accepted(5, "a", 0.0) is None
@@ -70,7 +70,7 @@ def test_a_worker_whose_hello_is_read_before_anybody_told_of_it_is_known(connect
     assert [cut.fd for cut in connections.overdue(1e9)] == [5]
 
 
-def test_nobody_is_late_while_nobody_reads(connections):
+def test_no_connection_is_overdue_before_the_coordinator_reads(connections):
     connections.accepted(5, "a", 0.0)
     assert connections.overdue(1e6) == []
     connections.reading(1e6)
@@ -78,7 +78,7 @@ def test_nobody_is_late_while_nobody_reads(connections):
     assert len(connections.overdue(1e6 + HELLO_DEADLINE)) == 1
 
 
-def test_who_fills_the_places_of_strangers_loses_his_own_oldest(connections):
+def test_an_address_that_fills_the_places_of_strangers_loses_its_own_oldest(connections):
     connections.accepted(1, "worker", 0.0)
     cuts = [connections.accepted(10 + n, "flood", 0.1 + n) for n in range(MOST_UNKNOWN + 50)]
     gone = [cut for cut in cuts if cut]
@@ -104,7 +104,7 @@ def test_there_is_a_limit_in_all(connections):
     assert connections.accepted(MOST, "late", 0.0) is None
 
 
-def test_an_address_may_open_a_burst_and_then_a_few_a_second(connections):
+def test_an_address_may_open_a_burst_and_then_a_few_per_second(connections):
     def open_one(fd, now):
         cut = connections.accepted(fd, "fast", now)
         connections.closed(fd)
@@ -115,7 +115,7 @@ def test_an_address_may_open_a_burst_and_then_a_few_a_second(connections):
     assert connections.accepted(1, "other", 0.0) is None
 
 
-def test_who_sends_on_and_on_without_a_message_is_cut_and_who_sends_messages_is_not(connections):
+def test_a_connection_that_sends_on_without_a_complete_message_is_cut_and_one_with_messages_is_not(connections):
     for fd, known in ((1, False), (2, True), (3, False), (4, True)):
         connections.accepted(fd, "a", 0.0)
         if known:

@@ -172,7 +172,7 @@ def test_a_revoked_key_opens_no_new_connection_without_a_restart_and_others_go_o
 
 @pytest.mark.parametrize("garbage", GARBAGE.values(), ids=GARBAGE)
 @pytest.mark.parametrize("keyed", [True, False])
-def test_garbage_on_the_port_costs_its_sender_the_connection_and_nobody_else_a_message(port, garbage, keyed):
+def test_garbage_on_the_port_costs_its_sender_the_connection_and_other_peers_no_message(port, garbage, keyed):
     router = port.listen(keyed=keyed)
     worker, peer = port.admitted(keyed=keyed)
     before = port.stranger()
@@ -217,7 +217,7 @@ def test_a_peer_that_finished_the_handshake_and_says_nothing_is_cut_off(port, sa
 
 
 @pytest.mark.parametrize("frames", [[b"junk"], encode(Ping(1)), encode(Welcome(1, "a", "{}", "b", "c"))])
-def test_whoever_sends_what_is_no_message_is_cut_off_for_real(port, frames):
+def test_a_peer_that_sends_an_invalid_message_is_disconnected(port, frames):
     port.listen(keyed=False)
     worker, peer = port.admitted(keyed=False)
     bad = port.dealer()

@@ -97,7 +97,7 @@ def test_a_worker_with_a_key_gets_as_far_as_the_canary_and_leaves_the_run_as_it_
         ("nowhere", "keys", "no such directory"),
     ],
 )
-def test_who_has_no_right_key_is_told_at_which_step_he_stops_and_why(coordinator, keys, name, text):
+def test_a_process_without_the_right_key_learns_which_stage_failed_and_why(coordinator, keys, name, text):
     address, folder = coordinator
     *_, last = steps(address, folder / keys if keys else "")
     assert last[:2] == (name, False)
