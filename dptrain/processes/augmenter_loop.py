@@ -53,7 +53,7 @@ class Prefetch:
         return list(self._ready)
 
     def take(self, step: int, shard: int) -> U8 | None:
-        """The images, prepared now where they are not yet; None where there is no such shard or it is not ours."""
+        """The images, prepared now if they are not yet. None: there is no such shard, or it is another augmenter's."""
         sampler = self._source.sampler
         if not 0 <= step < self._total_steps or not 0 <= shard < sampler.shards(step) or not self._is_ours(step, shard):
             return None
