@@ -83,7 +83,6 @@ class Flip(Operation):
     domain: ClassVar[int] = philox.Domain.AUGMENT_FLIP
 
     def apply(self, images: U8, words: U32, out: U8) -> None:
-        """See Operation."""
         augment.flip(images, words, out)
 
 
@@ -95,7 +94,6 @@ class FlipVertical(Operation):
     domain: ClassVar[int] = philox.Domain.AUGMENT_FLIP_VERTICAL
 
     def apply(self, images: U8, words: U32, out: U8) -> None:
-        """See Operation."""
         augment.flip_vertical(images, words, out)
 
 
@@ -119,7 +117,6 @@ class Crop(Operation):
             )
 
     def apply(self, images: U8, words: U32, out: U8) -> None:
-        """See Operation."""
         augment.crop(images, words, self.pad, self.fill, out)
 
     def still(self, images: U8, view: str) -> U8:
@@ -160,7 +157,6 @@ class CutWindow(Operation):
         return self.height, self.width, shape[2]
 
     def apply(self, images: U8, words: U32, out: U8) -> None:
-        """See Operation."""
         augment.crop(images, words, self.pad, self.fill, out)
 
     def still(self, images: U8, view: str) -> U8:
@@ -202,7 +198,6 @@ class Rotate(Operation):
     fill: int = 0
 
     def apply(self, images: U8, words: U32, out: U8) -> None:
-        """See Operation."""
         warp.rotate(images, words, self.degrees, self.fill, out)
 
 
@@ -219,7 +214,6 @@ class Elastic(Operation):
     fill: int = 0
 
     def apply(self, images: U8, words: U32, out: U8) -> None:
-        """See Operation."""
         warp.elastic(images, words, self.alpha, warp.gaussian(self.sigma), self.fill, out)
 
 
@@ -234,7 +228,6 @@ class Contrast(Operation):
     percent: int = 20
 
     def apply(self, images: U8, words: U32, out: U8) -> None:
-        """See Operation."""
         augment.contrast(images, words, self.percent, out)
 
 
@@ -254,7 +247,6 @@ class Tint(Operation):
             raise UsageError(f"augmentation tint: images have {shape[2]} channels; it takes at most 4")
 
     def apply(self, images: U8, words: U32, out: U8) -> None:
-        """See Operation."""
         augment.tint(images, words, self.amount, out)
 
 
@@ -324,7 +316,6 @@ class Noise(Operation):
             raise UsageError("augmentation noise:0:0:0: one of the three must be more than 0")
 
     def apply(self, images: U8, words: U32, out: U8) -> None:
-        """See Operation."""
         augment.noise(images, words, (self.salt, self.gaussian, self.speckle), out)
 
 
@@ -348,7 +339,6 @@ class Cutout(Operation):
             )
 
     def apply(self, images: U8, words: U32, out: U8) -> None:
-        """See Operation."""
         augment.cutout(images, words, self.side, self.fill, out)
 
 

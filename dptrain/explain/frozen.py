@@ -27,7 +27,7 @@ class FrozenBatchNorm(StandIn):
     of: BatchNorm
 
     def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:
-        """See the class. Its own gradients are not written: nothing is learned here."""
+        """Its own gradients are not written: nothing is learned here."""
         name = self.of.name
         variance = run.buffers[f"{name}.running_var"].astype(np.float64)
         scale = run.params.get(f"{name}.weight", np.ones(1)) / np.sqrt(variance + EPSILON)

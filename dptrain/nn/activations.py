@@ -109,5 +109,5 @@ class Reshape:
     buffers: tuple[ParamSpec, ...] = ()
 
     def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:
-        """See the class. Raises ValueError for a shape of another size."""
+        """Raises ValueError for a shape of another size."""
         return x.reshape(x.shape[0], *self.shape), lambda dy, gradients: dy.reshape(x.shape)

@@ -45,7 +45,7 @@ class BatchNorm:
         return (ParamSpec(f"{self.name}.running_mean", shape), ParamSpec(f"{self.name}.running_var", shape))
 
     def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:
-        """See the class. The backward pass exists in training only."""
+        """The backward pass exists in training only."""
         gamma: Floats | float = run.params[f"{self.name}.weight"] if self.affine else 1.0
         beta: Floats | float = run.params[f"{self.name}.bias"] if self.affine else 0.0
         dtype, flat = x.dtype, x.reshape(x.shape[0], -1, self.channels)

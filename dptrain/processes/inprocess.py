@@ -143,7 +143,6 @@ class InProcessLink:
             self._peer = None
 
     def close(self, flush: float = 0.0) -> None:
-        """As `shut`, for good."""
         self.shut(flush)
         self._wakeup.close()
 

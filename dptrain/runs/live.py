@@ -38,7 +38,6 @@ class LiveReporter:
         self._noun = "worker"
 
     def banner(self, banner: texts.Banner) -> None:
-        """Before the first report."""
         self._noun = texts.noun(banner.facts.config.deployment)
         for line in banner.lines():
             self._console.print(Text(line))
@@ -49,7 +48,6 @@ class LiveReporter:
         self._live.update(Text(text, style="dim", no_wrap=True), refresh=True)
 
     def tell(self, report: Report, progress: Progress, now: float) -> None:
-        """After `progress` has taken the report in."""
         match report:
             case StepDone() | TakenBack() | Notice(final=True):  # a notice comes before a step taken back
                 pass
@@ -70,7 +68,6 @@ class LiveReporter:
             self._live.update(_block(progress, now, self._console.width), refresh=True)
 
     def closing(self, summary: texts.Summary, progress: Progress, now: float) -> None:
-        """After the last report."""
         self.close()
         lines = texts.closing_lines(summary, progress, now - progress.started)
         self._console.print(Text(lines[0], style="bold green" if summary.test else "yellow"))

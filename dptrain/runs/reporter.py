@@ -54,12 +54,10 @@ class PlainReporter:
         self._noun = "worker"
 
     def banner(self, banner: texts.Banner) -> None:
-        """Before the first report."""
         self._noun = texts.noun(banner.facts.config.deployment)
         self.lines(banner.lines())
 
     def tell(self, report: Report, progress: Progress, now: float) -> None:
-        """After `progress` has taken the report in."""
         elapsed = now - progress.started
         match report:
             case RunStarted():
@@ -90,7 +88,6 @@ class PlainReporter:
         sys.stdout.flush()
 
     def closing(self, summary: texts.Summary, progress: Progress, now: float) -> None:
-        """After the last report."""
         self.lines(texts.closing_lines(summary, progress, now - progress.started))
 
     def close(self) -> None:
@@ -119,11 +116,9 @@ class JsonReporter:
         self._head = {"role": "coordinator", "host": socket.gethostname(), "run": run}
 
     def banner(self, banner: Banner) -> None:
-        """Before the first report."""
         self._write("info", "banner", {"identity": banner.facts.identity, "lines": banner.lines(), "path": banner.path})
 
     def tell(self, report: Report, progress: Progress, now: float) -> None:
-        """After `progress` has taken the report in."""
         fields: dict[str, Any] = asdict(report)
         level = "warning" if isinstance(report, WorkerLost | WorkerSilent) else "info"
         if isinstance(report, StepDone):
@@ -146,7 +141,6 @@ class JsonReporter:
         self._write(level, _EVENTS[type(report)], fields)
 
     def closing(self, summary: Summary, progress: Progress, now: float) -> None:
-        """After the last report."""
         fields = {"step": progress.step, "path": summary.path, "elapsed_s": now - progress.started}
         if summary.complete_before:
             self._write("info", "finished", fields)
