@@ -1,4 +1,4 @@
-"""What the tests of the coordinator read off a list of its actions, and change in a message."""
+"""Helpers for the coordinator's tests: they read lists of actions, and change messages."""
 
 from dataclasses import fields, replace
 

@@ -1,4 +1,4 @@
-"""The book of assignments, and the lease: who computes what, for how long."""
+"""The book of assignments, and the lease: which worker computes which shard, and for how long."""
 
 import pytest
 from hypothesis import given, settings

@@ -1,4 +1,4 @@
-"""The coordinator's clock and its end. Events in, whole lists of actions out. What lies between: the files beside."""
+"""The coordinator's clock and its end. Events in, whole lists of actions out. Other files test the work in between."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What is computed twice and why: late shards, audited ones, disputed ones."""
+"""Shards that are computed twice: late, audited and disputed ones."""
 
 import numpy as np
 import pytest
@@ -159,7 +159,7 @@ def test_a_result_of_an_applied_step_with_other_bits_takes_it_back_and_the_wrong
     gradient = answer.result.gradient.copy()
     gradient.view(np.uint32)[0] ^= np.uint32(1)
     actions = lead.say(holder, altered(answer, gradient=gradient))
-    at = actions.index(Tell(TakenBack(1)))  # what was told and saved of step 2 goes before anything else happens
+    at = actions.index(Tell(TakenBack(1)))  # records and checkpoint of step 2 are removed first
     assert actions[at + 1] == SaveCheckpoint(best=False)
     assert named(actions)[0].startswith(f"workers a and {holder} found different bits in shard 1 of step 2, which is")
     assert lead.machine.counters.disputed == 1

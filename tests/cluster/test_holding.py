@@ -1,4 +1,4 @@
-"""What a worker holds: every shard is sent once, in nodes as large as what it was asked for allows."""
+"""The results that a worker holds: every shard is sent once, in the largest nodes that its assignments allow."""
 
 import numpy as np
 from hypothesis import given, settings

@@ -1,4 +1,4 @@
-"""Who takes part in a run: greetings, refusals, second connections. Events in, whole lists of actions out."""
+"""How workers join a run: greetings, refusals, second connections. Events in, whole lists of actions out."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Workers that go, are silent, come back; leases. Events in, whole lists of actions out."""
+"""Workers that leave, are silent or come back; leases. Events in, whole lists of actions out."""
 
 import inspect
 import re

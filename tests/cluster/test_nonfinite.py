@@ -1,4 +1,4 @@
-"""NaN and infinity, by whom they are found, and whom that costs what. Events in, whole lists of actions out."""
+"""NaN and infinity: which process finds them, and what happens then. Events in, whole lists of actions out."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""The tree: one order of addition, however the nodes come in."""
+"""The tree: one order of addition, in whatever order the nodes arrive."""
 
 from dataclasses import dataclass
 from itertools import permutations

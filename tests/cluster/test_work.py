@@ -1,4 +1,4 @@
-"""Who computes what, and which answers count. Events in, whole lists of actions out."""
+"""Which worker computes which shard, and which answers count. Events in, whole lists of actions out."""
 
 from dataclasses import replace
 
