@@ -1,4 +1,4 @@
-"""What people get wrong, typed into a real process: one line that says what and what to do, exit code, nothing left."""
+"""Users' mistakes, typed into a real process: one line with the cause and the remedy, the exit code, no files left."""
 
 import gzip
 import json
@@ -143,7 +143,7 @@ def test_a_network_that_does_not_fit_into_memory_is_one_line(tmp_path):
 
 
 class _Call:
-    """Pickled, it asks whoever unpickles it to make a file."""
+    """Unpickling it would make a folder."""
 
     def __reduce__(self):
         return os.mkdir, ("owned",)

@@ -1,4 +1,4 @@
-"""check, gradcheck, describe: what a user can ask of a network before training it."""
+"""check, gradcheck, describe: what a user can learn about a network before training it."""
 
 import numpy as np
 import pytest
@@ -117,7 +117,7 @@ def test_check_says_what_does_not_learn_and_what_starts_wrong(capsys):
 
 
 def test_check_finds_a_parameter_without_a_gradient(tmp_path, capsys):
-    """The seed's last block got none, and nobody noticed."""
+    """The last block of PyFunt got no gradient, and no test noticed it."""
     (tmp_path / "stuck.py").write_text(
         "from dptrain.nn import build_network\n"
         "from dptrain.nn.containers import Sequential\n"

@@ -1,4 +1,4 @@
-"""`dptrain data`: list, get, add, preview. The server is one of the standard library over a folder made here."""
+"""`dptrain data`: list, get, add, preview. The server is that of the standard library; it serves a folder made here."""
 
 from __future__ import annotations
 

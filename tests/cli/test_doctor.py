@@ -13,7 +13,7 @@ from dptrain.kernels import isa
 
 @contextmanager
 def peer(greeting):
-    """A server on the loopback that sends `greeting` to whoever connects first; yields its port."""
+    """A server on the loopback that sends `greeting` to the first client; yields its port."""
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen()
@@ -85,7 +85,7 @@ def test_the_instruction_set_in_use_is_reported_with_what_chose_it(
 
 def test_an_address_without_a_listener_is_reported_as_such():
     with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))  # bound, but not listening: refused, and nobody else gets the port
+        server.bind(("127.0.0.1", 0))  # bound, but not listening: refused, and no other process gets the port
         resolve, connect = checks.connection("127.0.0.1", server.getsockname()[1])
     assert resolve.ok
     assert not connect.ok
@@ -100,7 +100,7 @@ def test_only_a_zeromq_peer_is_taken_for_a_coordinator(greeting, ok):
     assert [finding.ok for finding in findings] == [True, True, ok]
 
 
-def test_a_name_that_does_not_resolve_is_told():
+def test_a_name_that_does_not_resolve_is_reported():
     (finding,) = checks.connection("no-such-host.invalid", 5555)
     assert not finding.ok
     assert finding.text.startswith("no-such-host.invalid: ")

@@ -1,4 +1,4 @@
-"""Weights from elsewhere become a checkpoint; BatchNorm's statistics are measured anew: `import` and `reestimate`."""
+"""Weights from elsewhere become a checkpoint; BatchNorm's statistics are measured again: `import` and `reestimate`."""
 
 from __future__ import annotations
 

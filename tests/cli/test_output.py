@@ -1,4 +1,4 @@
-"""Where the output goes nowhere: closed, full, or nobody reads it."""
+"""Output that cannot be written: stdout is closed, the device is full, or the reader has ended."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Pictures, report, histories, submissions and experiments as people ask for them, of a real small run."""
+"""The commands that make pictures, reports, histories, submissions and experiments, on a small real run."""
 
 import csv
 import json
@@ -244,7 +244,7 @@ def test_a_variant_that_diverged_is_reported_as_such_and_not_trained_again(here,
 
 
 def test_a_training_that_fails_otherwise_ends_the_experiment_and_is_not_reported_as_diverged(here, capsys, monkeypatch):
-    monkeypatch.setattr("dptrain.cli.train.run", lambda *_, **__: 70)  # of a bug, or a shard nobody survives
+    monkeypatch.setattr("dptrain.cli.train.run", lambda *_, **__: 70)  # a failed run
     assert main(["experiment", "depth", "--values", "1,3", "--seeds", "1", *FLAGS]) == 70
     err = capsys.readouterr().err
     assert "diverged" not in err

@@ -1,4 +1,4 @@
-"""The seeds' options mean what they meant, and say what they are called now."""
+"""The predecessors' options have their old meaning, and a note gives their names in dptrain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The whole job as people start it: train, stop, resume, eval, predict, verify; real processes, real files."""
+"""The commands a user runs in turn: train, stop, resume, eval, predict, verify; real processes, real files."""
 
 import json
 import re
@@ -121,7 +121,7 @@ def test_a_quiet_run_prints_nothing_and_its_files_have_the_first_accuracy_and_th
     assert [r for r in _without_timings(run) if r["step"]] == _without_timings(whole[0])
     vector = 4 * int(json.loads((run / "run.json").read_text())["model"].split()[1].replace(",", ""))
     steps = [record for record in records if record["kind"] == "step"]
-    # To two workers, for each step and each scoring; the next weights leave before a step is told.
+    # To two workers, for each step and each scoring; the next weights are sent before a step is reported.
     scorings = sum(record["kind"] == "eval" for record in records)
     sent = sum(record["traffic/sent_bytes"] for record in steps) / vector
     assert 2 * len(steps) < sent < 2.5 * (len(steps) + scorings)

@@ -1,4 +1,4 @@
-"""Evaluation from five places: the mean of the probabilities, and only where training crops."""
+"""Evaluation with five crops: the mean of the probabilities, and only if training crops."""
 
 from __future__ import annotations
 
