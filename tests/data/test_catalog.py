@@ -1,4 +1,4 @@
-"""Finding data sets: by name, in the folders that are promised, with errors that say where was looked."""
+"""Finding data sets by name, in the documented folders; errors list the folders that were searched."""
 
 from __future__ import annotations
 

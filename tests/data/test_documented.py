@@ -1,4 +1,4 @@
-"""docs/reference/data.md has every data set, as its descriptor says it, and every operation of augmentation."""
+"""docs/reference/data.md has every data set with the words of its descriptor, and every augmentation operation."""
 
 from __future__ import annotations
 

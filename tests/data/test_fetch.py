@@ -1,4 +1,4 @@
-"""Fetching over http from a server made here: it resumes, retries, verifies, and refuses what leads elsewhere."""
+"""Fetching over http from a local server: it resumes, retries, verifies, and refuses unsafe redirections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Image files: turned, converted and resized; what is no image, too large or cut short is refused in one line."""
+"""Image files: turned, converted and resized; other, too large or truncated files are refused in one line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""IDX files: what is right is read, what is wrong is named in one line."""
+"""IDX files: sound files are read; the fault of a damaged one is named in one line."""
 
 from __future__ import annotations
 

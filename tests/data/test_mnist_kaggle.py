@@ -1,4 +1,4 @@
-"""Kaggle's digits: a table of a label and 784 values."""
+"""Kaggle's digits: a table with one label and 784 values per row."""
 
 from __future__ import annotations
 

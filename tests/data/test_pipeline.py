@@ -1,4 +1,4 @@
-"""Augmentation specs, and the promise that how samples are grouped makes no difference."""
+"""Augmentation specs, and the promise that the result does not depend on how images are grouped."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def _every():
 
 
 def test_the_bits_of_every_operation_are_those_of_the_first_day():
-    """The SHA-256 of what each one makes of the same images. Whoever changes one changes the bits of published runs."""
+    """The SHA-256 of the output of each operation. Changing one changes the bits of published runs."""
     x, ids = _images(64, side=12), np.arange(64)
     made = {}
     for spec in FIRST_DAY:

@@ -1,4 +1,4 @@
-"""Every epoch uses every sample once, whatever is asked in whichever order."""
+"""Every epoch uses every image once, in whatever order the shards are asked for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The procedural set: the same bits for ever, and classes that differ in form only."""
+"""The computed set `shapes32`: its bits never change, and its classes differ in form only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is subtracted from pixels: a mean a channel, or, as in PyDatSet, the mean image and one deviation of all."""
+"""Normalisation: one mean per channel; or, as in PyDatSet, the mean image and one standard deviation of all pixels."""
 
 from __future__ import annotations
 

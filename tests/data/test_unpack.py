@@ -1,4 +1,4 @@
-"""Archives from elsewhere: unpacked as a whole or not at all, and never beyond the folder."""
+"""Foreign archives: unpacked completely or not at all, and never outside the folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The allow-list unpickler: official batches come in, nothing runs."""
+"""The allow-list unpickler: official batches are read, no code runs."""
 
 from __future__ import annotations
 
