@@ -1,4 +1,4 @@
-"""`launch/soak.sh VERB ...`: disturbs real runs for as long as one likes, and says what came of it."""
+"""`launch/soak.sh VERB ...`: disturbs real runs for as long as you like, and prints the results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who acts in a simulated history: worker processes, lives of the coordinator, connections between them. Data only."""
+"""The actors of a simulated history: worker processes, lives of the coordinator, their connections. Data only."""
 
 from __future__ import annotations
 

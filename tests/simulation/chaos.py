@@ -22,8 +22,8 @@ from simulation.recipe import FLAGS, differences, other_hashes
 class Losses:
     """Sees steps and blows in the order in which they happen.
 
-    A blow without a name, or a second one before the next step, leaves nobody to say which of them cost the time: such
-    losses are not reckoned.
+    If a blow has no name, or a second one follows before the next step, it is not known which of them cost the time:
+    such losses are not counted.
     """
 
     def __init__(self) -> None:
@@ -51,11 +51,11 @@ class Losses:
         self._step, self._since, self._waiting, self.moving = step, now, [], True
 
     def blow(self, now: float, name: str) -> None:
-        """Somebody was hit; `name`: whose death this is, "" where it is nobody's."""
+        """A process was hit. `name`: the process that died of it; "": none did."""
         self._waiting.append((now, name))
 
     def reckoned(self) -> dict[str, list[float]]:
-        """Name -> seconds, one figure a death that nothing else fell into."""
+        """Name -> seconds, one figure per death that no other blow overlapped."""
         return self._found
 
 

@@ -23,7 +23,7 @@ class Simulation(World):
         self.play()
 
     def relief(self) -> None:
-        """From here on nothing goes wrong, and somebody is there (who still lives may be about to leave)."""
+        """From here on no fault happens, and a new worker is there (those that still live may be about to leave)."""
         self.disk.full = False
         for process in self.processes:
             process.dark_until = [min(self.now, until) for until in process.dark_until]
@@ -40,7 +40,7 @@ class Simulation(World):
         self.at(self.now + self.up_to(2 * self.scenario.every), self._fault)
 
     def strike(self, kind: str) -> None:
-        """One fault, of somebody drawn by lot."""
+        """One fault of a process drawn at random."""
         self.note("fault", kind)
         if kind in WORKER_FAULTS:
             living = [p for p in self.processes if p.alive]
@@ -53,7 +53,7 @@ class Simulation(World):
             self.disk.full = True
             self.at(self.now + self.up_to(20.0), self._room)
         elif kind == "rot":
-            if not self.over:  # nobody reads it again
+            if not self.over:  # no later life reads it
                 self.disk.rot()
         elif self.life is not None and self.life.alive:
             self._hurt_coordinator(self.life, kind)

@@ -1,4 +1,4 @@
-"""Hammers a reader with files made of sound ones for some time, and keeps those it does not answer as documented.
+"""Fuzzes a reader with mutations of sound files, and keeps those that it does not answer as documented.
 
 A finding is: any exception but the documented one, or that one in more than one line; memory that grows by more than
 `GROWTH`, or an answer to not getting more than `ROOM`; more than `SLOW` seconds of computing for one file. A file that
@@ -22,7 +22,7 @@ from simulation.targets import Target
 GROWTH = 64 << 20  #: bytes of resident memory
 LOSS = 2 << 10  #: beside it, a file: CPython's unpickler loses itself in one of twenty unsound pickles, 1 KB a file
 SLOW = 1.0  #: seconds of this process; a stopped process takes none
-ROOM = 2 << 30  #: bytes of address space beyond what there is: who asks for more is found, and harms nobody
+ROOM = 2 << 30  #: bytes of address space beyond the present ones; a reader that asks for more gets MemoryError
 HANG = 10  #: such seconds after which a file is given up
 MOST_KINDS = 20  #: of findings that are kept: more of them would say nothing new
 
@@ -112,7 +112,7 @@ def _address_space() -> int:
 
 
 def _where(error: BaseException) -> str:
-    """The innermost line of Python, which tells one bug from another."""
+    """The innermost line of Python, which identifies a bug."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
     return f"{Path(frame.filename).name}:{frame.lineno}"
 

@@ -1,4 +1,4 @@
-"""`dptrain ...` as real processes of one run: started under a mark all their descendants bear, found by it, ended."""
+"""Real `dptrain` processes of one run. All their descendants inherit a mark, by which they are found and ended."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
-MARK = "RUN_MARK"  #: environment variable; children inherit it, whoever adopts them
+MARK = "RUN_MARK"  #: environment variable; children inherit it, even when another process adopts them
 ROLES = {"dptrain.workers.gradient": "worker", "dptrain.workers.augmenter": "augmenter"}
 
 
@@ -97,7 +97,7 @@ def _take_terminal() -> None:
 
 
 def hit(pid: int, number: int) -> bool:
-    """Sends a signal; whether there was anybody to get it."""
+    """Sends a signal; returns whether the process existed."""
     try:
         os.kill(pid, number)
     except ProcessLookupError:
@@ -106,7 +106,7 @@ def hit(pid: int, number: int) -> bool:
 
 
 def free_port() -> int:
-    """Of the loopback; somebody else may take it meanwhile."""
+    """A free port of the loopback; another process may take it meanwhile."""
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         return int(server.getsockname()[1])

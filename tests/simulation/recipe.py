@@ -1,4 +1,4 @@
-"""What is trained while it is disturbed, and the undisturbed run it is compared with."""
+"""The training that the disturbances hit, and the undisturbed run that it is compared with."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LIMIT = 600.0  #: seconds for the undisturbed run: kernels may have to be compil
 
 
 def undisturbed(folder: Path, name: str, *flags: object, limit: float = LIMIT) -> Path:
-    """The run directory of a run in one process that nobody disturbed."""
+    """The run directory of an undisturbed run in one process."""
     group = Group(folder)
     try:
         process = group.start("train", *FLAGS, *flags, "--name", name, "--workers", 0, name=name)

@@ -1,4 +1,4 @@
-"""What does a worker cost that is ten times slower? Real processes; the slow one is stopped nine tenths of the time."""
+"""How much does a worker that is ten times slower cost? Real processes; it is stopped nine tenths of the time."""
 
 from __future__ import annotations
 

@@ -202,7 +202,7 @@ def storm(folder, frames, seed=0, tell=print):
 
 
 def in_calm(folder, step):
-    """The run directory of the same training up to `step`, in one process that nobody can reach."""
+    """The run directory of the same training up to `step`, in one process that listens on no port."""
     words = ["--workers", "0", "--name", "calm", "--max-steps", str(step)]
     train = [sys.executable, "-m", "dptrain", "train", *RECIPE, *words]
     subprocess.run(train, cwd=folder, check=True, capture_output=True)

@@ -1,4 +1,4 @@
-"""What is fuzzed: each reader of bytes that may come from elsewhere, sound files for it, and what it may raise."""
+"""The targets of the fuzzer: each reader of foreign bytes, sound files for it, and the errors that it may raise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run has left behind, read from outside: its state hashes, its records, its files, its sockets."""
+"""Reads what a run has left behind: its state hashes, its records, its files, its sockets."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _records(path: Path) -> list[dict[str, Any]]:
 
 
 def unfinished(folder: Path) -> list[str]:
-    """Files that were being written when somebody died, and sockets."""
+    """Files that were being written when a process died, and sockets."""
     return sorted(
         str(path.relative_to(folder))
         for path in folder.rglob("*")
