@@ -1,4 +1,4 @@
-"""A guarded port and those who come to it: workers with keys, without, with wrong ones, and strangers of every kind."""
+"""A guarded port and its clients: workers with keys, without keys, with wrong keys, and strangers of every kind."""
 
 import logging
 import socket

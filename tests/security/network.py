@@ -1,4 +1,4 @@
-"""Hosts as network namespaces, and the wires between them in user space: late, lossy, narrow, cut, one-way, noisy.
+"""Hosts as network namespaces, with links in user space that delay, lose, narrow, cut (also one way) and add noise.
 
 Each host has one TUN device; what it sends is read here, and handed to the host it is for, or not, by the rules of that
 direction. So the hosts' own TCP meets the faults, packet by packet, and the kernel needs neither netem nor nftables.

@@ -1,4 +1,4 @@
-"""What libzmq 4.3.5 ends its process for, when a peer wants it to: the coordinator's socket gives no occasion.
+"""Messages by which a peer can abort a process with libzmq 4.3.5: the coordinator's socket options prevent all of them.
 
 Each attack is on a process of its own, which would die with SIGABRT.
 """

@@ -1,4 +1,4 @@
-"""Which connections are cut: too many, too fast, too silent, too fat; and never a worker's for a stranger's sake."""
+"""Connections are cut if they are too many, too fast, silent or too large; a worker's is never cut for a stranger."""
 
 import pytest
 

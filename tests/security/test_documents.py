@@ -1,4 +1,4 @@
-"""The tests and commands that the two documents of guarantees name are there."""
+"""Every test and command that protocol.md and security.md name exists."""
 
 import re
 from pathlib import Path

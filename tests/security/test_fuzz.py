@@ -1,4 +1,4 @@
-"""Every reader of foreign bytes, for a moment, and the hammer itself; for longer: `launch/soak.sh fuzz TARGET`."""
+"""Fuzzes every reader of foreign bytes briefly, and tests the fuzzer; for longer: `launch/soak.sh fuzz TARGET`."""
 
 import struct
 import time

@@ -1,4 +1,4 @@
-"""A guarded port with real sockets: who gets in, who does not and reads why, and that nobody suffers for a stranger."""
+"""A guarded port with real sockets: peers with keys get in, others learn why not, and strangers harm no worker."""
 
 import os
 import re
@@ -41,7 +41,7 @@ def node_done():
     return NodeDone(1, "a" * 32, 0, 0, 1, 0, "0" * 16, 0.1, ShardResult(gradient, statistics, 1.5, 2, 4))
 
 
-# --- who gets in
+# --- peers that are admitted
 
 
 def test_a_worker_whose_key_is_listed_takes_part(port):
@@ -79,7 +79,7 @@ def test_without_keys_there_is_one_socket_for_all(port):
     assert port.talks(*port.admitted(keyed=False))
 
 
-# --- who does not: a line on both sides
+# --- peers that are refused: one line on both sides
 
 
 def test_a_key_that_is_not_listed_is_refused(port, said):
@@ -167,7 +167,7 @@ def test_a_revoked_key_opens_no_new_connection_without_a_restart_and_others_go_o
     assert port.talks(*port.admitted("worker-3")), "a key made since the start is listed"
 
 
-# --- who cannot stall
+# --- peers that try to stall the coordinator
 
 
 @pytest.mark.parametrize("garbage", GARBAGE.values(), ids=GARBAGE)
@@ -240,8 +240,8 @@ def test_a_message_of_endless_frames_ends_with_its_connection_and_not_with_our_m
     before_it = descriptors()
     before, frame = _resident(), b"\x03" + struct.pack(">Q", 4000) + bytes(4000)  # long, and more to come
     bad.settimeout(2)
-    with suppress(OSError):  # it is reset, or nobody reads any more
-        for _ in range(1 << 18):  # 1 GB, if nobody stops it
+    with suppress(OSError):  # the connection is reset, or is not read any more
+        for _ in range(1 << 18):  # 1 GB, if it is not stopped
             bad.sendall(frame)
     port.until(lambda: descriptors() < before_it or port.router.poll(0.05))
     assert "without a dptrain message" in port.until(said)[0]
@@ -269,7 +269,7 @@ def _resident():
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-# --- who cannot read
+# --- processes that listen on the wire
 
 
 @pytest.mark.parametrize("keyed", [True, False])

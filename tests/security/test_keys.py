@@ -1,4 +1,4 @@
-"""Key directories: what is made, who may read it, what is refused, and what revoking leaves."""
+"""Key directories: the files that are made, their modes, what is refused, and what is left after revoking."""
 
 import os
 import re

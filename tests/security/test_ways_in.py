@@ -1,4 +1,4 @@
-"""`dptrain doctor --connect` at a real coordinator: the steps up to the canary, and where each stranger stops."""
+"""`dptrain doctor --connect` at a real coordinator: the stages up to the canary, and where each stranger fails."""
 
 import os
 import shutil
@@ -104,7 +104,7 @@ def test_a_process_without_the_right_key_learns_which_stage_failed_and_why(coord
     assert text in last[2]
 
 
-def test_a_network_from_a_file_is_built_only_where_this_host_is_told_to(coordinator):
+def test_a_network_from_a_file_is_built_only_if_this_host_allows_the_file(coordinator):
     address, folder = coordinator
     *_, last = steps(address, folder / "keys" / "worker-1")
     assert last[:2] == ("data", False)

@@ -1,4 +1,4 @@
-"""The decision who is let in: exactly who shows a listed key of the right role, and nobody else whatever they say."""
+"""Authentication: a process is admitted if it has a listed key of the right role, and only then."""
 
 from hypothesis import assume, given
 from hypothesis import strategies as st
