@@ -26,7 +26,7 @@ class Slow:
         return Failure("slow")
 
     def prefetch(self, task):
-        """Nobody prepares anything."""
+        """Does nothing: no shard is prepared ahead."""
 
 
 @pytest.mark.parametrize("patience", [60.0, inf])

@@ -1,4 +1,4 @@
-"""The coordinator's loop over real sockets: what has come in is heard before an end, and the last word arrives."""
+"""The coordinator's loop over real sockets: it reads messages that have arrived before it ends, and delivers Stop."""
 
 import os
 import signal
@@ -55,7 +55,7 @@ link.close()
 
 
 class Recorder:
-    """What was told."""
+    """The reports of a run."""
 
     def __init__(self):
         self.told = []
@@ -140,7 +140,7 @@ def test_a_peer_that_was_busy_hears_of_the_end_although_not_all_it_said_is_read(
 
 
 def test_a_worker_that_leaves_is_heard_although_nothing_can_be_sent_to_it_any_more(links, monkeypatch):
-    """It has hung up before its first words are read: the answer to them finds nobody."""
+    """It closes its connection before its Hello is read, so the answer cannot be delivered."""
     router = links.router()
     dealer = newcomer(links, router)
     dealer.send(Leave(1, ME, "bye"))

@@ -1,4 +1,4 @@
-"""How a process that the coordinator starts ends: the exit code, and what it writes to stderr."""
+"""The exit code of a process that the coordinator starts, and what it writes to stderr."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The in-process link behaves as the sockets do."""
+"""The in-process link behaves like the sockets."""
 
 import os
 import threading

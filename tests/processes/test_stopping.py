@@ -1,4 +1,4 @@
-"""Signals and other wishes to stop."""
+"""Signals and other requests to stop."""
 
 import os
 import signal
