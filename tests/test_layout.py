@@ -1,4 +1,4 @@
-"""The shape of the house: sizes of files, twins of kernels, docstrings, a table that names the folders there are."""
+"""The layout of the code: sizes of files, twins of kernels, docstrings, and the table of folders."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""The plain loop, by its parts: the tree of sums, one update, the order of a run."""
+"""The parts of the plain loop: the tree of sums, one update, the order of a run."""
 
 from dataclasses import replace
 from pathlib import Path

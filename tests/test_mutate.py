@@ -1,4 +1,4 @@
-"""tools/mutate.py breaks lines by their text: a line that was rewritten must not drop out of its list unseen."""
+"""tools/mutate.py breaks lines by their text: a rewritten line must not drop out of its list unnoticed."""
 
 import ast
 import importlib.util

@@ -1,4 +1,4 @@
-"""What no file may do, found by reading the source. Each rule is shown a line that breaks it."""
+"""Rules for every source file, checked by reading it. Each rule is tested with a line that breaks it."""
 
 import ast
 import re

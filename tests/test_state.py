@@ -1,4 +1,4 @@
-"""The hash of a state: what the promise of the same bits is held to."""
+"""The hash of a state, by which the promise of the same bits is checked."""
 
 import numpy as np
 import pytest

@@ -55,13 +55,13 @@ def make_photographs(root: Path, drivers: int, each: int) -> int:
 def drivers_apart(data: Path, drivers: int, each: int) -> str:
     """One line with the drivers of each part. Raises SystemExit if a driver is in two parts."""
     found = open_dataset("sfddd", str(data))
-    assert found.train_groups is not None, "the table says who drives"
+    assert found.train_groups is not None, "the table names the drivers"
     parts = split(found, -1)
     trained, validated = (set(found.train_groups[part].tolist()) for part in (parts.train, parts.validation))
     if trained & validated:
         raise SystemExit(f"drivers {sorted(trained & validated)} are trained on and validated on")
     tested = set(range(drivers)) - trained - validated
-    if len(found.test_labels) != 10 * each * len(tested):  # photographs of somebody who is trained on, too
+    if len(found.test_labels) != 10 * each * len(tested):  # a tested driver is also trained on
         raise SystemExit(f"{len(found.test_labels)} to test: not {10 * each} each of {sorted(tested)}")
     return f"drivers: {len(trained)} to train, {len(validated)} to validate, {len(tested)} to test; none in two parts"
 

@@ -20,7 +20,7 @@ from dptrain.state import TrainingState
 from dptrain.workers.coordinator import Life, train
 from dptrain.workers.parts import Parts, open_parts
 
-_BATCH, _SHARD = 50, 25  #: the seeds' batch; two shards, so that two threads have work
+_BATCH, _SHARD = 50, 25  #: the predecessors' minibatch; two shards, so that two threads have work
 _ENOUGH = 0.99  #: accuracy
 
 

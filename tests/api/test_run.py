@@ -1,4 +1,4 @@
-"""`import dptrain` trains, scores, predicts and draws what the command line does, and refuses as clearly."""
+"""`import dptrain` trains, scores, predicts and draws what the command line does, and its errors are as clear."""
 
 import json
 import re
@@ -17,7 +17,7 @@ from dptrain.kernels import isa
 
 pytestmark = pytest.mark.system
 
-#: As tests/cli/test_pictures.py: 9 steps an epoch of a network whose kernels are compiled already.
+#: As tests/cli/test_pictures.py: 9 steps per epoch of a network whose kernels are already compiled.
 SMALL = {"dataset": "shapes32", "validation": 500, "filters": 4, "batch_size": 500, "shard_size": 125}
 OTHER = next(level for level in ("portable", "avx2") if level != isa.level())
 QUIET = {"log_format": "quiet", "workers": 0}

@@ -1,4 +1,4 @@
-"""benchmarks/beside.py: the programs alternate, their ratio is that of the turns, bad input is one line."""
+"""benchmarks/beside.py: the programs alternate, the ratio is computed per turn, bad input is one line."""
 
 import json
 import os

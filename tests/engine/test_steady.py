@@ -1,4 +1,4 @@
-"""After the first shards an engine allocates nothing that counts, and compiles nothing."""
+"""After the first shards an engine allocates no large arrays, and compiles nothing."""
 
 import gc
 import tracemalloc

@@ -1,4 +1,4 @@
-"""A small network with weights and running statistics that are not those of the beginning."""
+"""A small network whose weights and running statistics are not the initial ones."""
 
 import numpy as np
 import pytest

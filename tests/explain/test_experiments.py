@@ -1,4 +1,4 @@
-"""Experiments: what they vary, that every configuration is allowed, and what is made of the results."""
+"""Experiments: what they vary, that every configuration is allowed, and how results are summarised."""
 
 from typing import get_args
 

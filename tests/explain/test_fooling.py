@@ -1,4 +1,4 @@
-"""Fooling images: they reach their target within the limit of steps, or are reported as failed; pixels stay pixels."""
+"""Fooling images: they reach their target in time or are reported as failed; pixels stay between 0 and 255."""
 
 import numpy as np
 import pytest

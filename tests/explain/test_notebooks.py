@@ -1,4 +1,4 @@
-"""The notebooks run from a fresh kernel; what is committed of them came from runs, and tells no machine's paths."""
+"""The notebooks run from a fresh kernel. Their committed outputs come from complete runs and show no local paths."""
 
 import json
 import os

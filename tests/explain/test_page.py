@@ -1,4 +1,4 @@
-"""The page: complete in itself, and nothing in it is taken for markup."""
+"""The HTML report: one self-contained file, in which all text is escaped."""
 
 import base64
 import re

@@ -1,4 +1,4 @@
-"""What is drawn, in figures; that it can be drawn without a display; and that it is the same every time."""
+"""Pictures: the numbers they show, that they need no display, and that they are the same every time."""
 
 import subprocess
 import sys

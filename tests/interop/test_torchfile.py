@@ -1,4 +1,4 @@
-"""PyTorch's files without PyTorch: sound ones come out bit for bit, all others end in one DataError and run nothing."""
+"""PyTorch's files without PyTorch: sound files are read bit for bit; all others raise one DataError and run no code."""
 
 import hashlib
 import io

@@ -1,4 +1,4 @@
-"""Our own exp and log against NumPy's, in units in the last place."""
+"""dptrain's exp and log against NumPy's, in units in the last place."""
 
 import math
 

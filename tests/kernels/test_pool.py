@@ -1,4 +1,4 @@
-"""Pooling: compiled against the reference; frames, overlaps, ties; gradients are arrays of their own."""
+"""Pooling: compiled against the reference; padding, overlaps, ties; gradients are separate arrays."""
 
 import numpy as np
 import pytest

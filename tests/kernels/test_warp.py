@@ -1,4 +1,4 @@
-"""Rotation and elastic distortion against the NumPy reference, byte for byte, and against what they should mean."""
+"""Rotation and elastic distortion against the NumPy reference, byte for byte, and their geometry."""
 
 from __future__ import annotations
 

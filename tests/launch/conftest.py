@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import pytest
 
-#: Run inside the namespaces; what it makes there nobody outside sees, and it goes with them. /run: names of `ip netns`.
+#: Runs inside the namespaces. What it makes is not visible outside and ends with them. /run: names of `ip netns`.
 SETUP = """
 set -e
 mount -t tmpfs none /run

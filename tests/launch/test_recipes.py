@@ -1,4 +1,4 @@
-"""Every shipped recipe: the same settings as ever, complete when printed, an augmentation that fits its images."""
+"""Every shipped recipe: unchanged settings, complete when printed, an augmentation that fits its images."""
 
 from __future__ import annotations
 

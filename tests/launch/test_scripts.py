@@ -1,4 +1,4 @@
-"""The shell scripts a newcomer starts: what they make of their arguments, what they say when something is missing."""
+"""The shell scripts that a new user starts: how they treat arguments, and what they print if something is missing."""
 
 import os
 import stat

@@ -1,4 +1,4 @@
-"""What may be bound and connected to."""
+"""Which addresses may be bound and connected to."""
 
 import pytest
 

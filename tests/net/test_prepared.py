@@ -1,4 +1,4 @@
-"""Both ends of the way from an augmenter to a worker, over real sockets."""
+"""Both ends of the connection from an augmenter to a worker, over real sockets."""
 
 import time
 from contextlib import closing

@@ -1,4 +1,4 @@
-"""ROUTER and DEALER over ipc and tcp: what arrives, what does not, and who pays for it."""
+"""ROUTER and DEALER over ipc and tcp: which messages arrive, which do not, and which connection is closed for it."""
 
 import os
 import socket
@@ -249,7 +249,7 @@ def test_a_poll_returns_at_once_when_a_watched_descriptor_is_readable(links):
     os.close(writer)
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to become somebody else")
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to become another user")
 def test_another_user_of_this_machine_cannot_connect_to_an_abstract_socket(links):
     router = links.router()
     links.acquainted(router)

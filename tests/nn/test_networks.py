@@ -1,4 +1,4 @@
-"""Networks by name and from files: what is built, what is refused, what a run's identity says of it."""
+"""Networks by name and from files: what is built, what is refused, and what a run's identity says about it."""
 
 import re
 import sys

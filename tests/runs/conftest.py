@@ -1,4 +1,4 @@
-"""A small run: facts and a state whose every number is different. And a disk whose power can be cut."""
+"""A small run: facts, and a state in which every number is different. And a disk whose power can be cut."""
 
 import os
 import stat

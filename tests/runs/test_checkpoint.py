@@ -1,4 +1,4 @@
-"""One checkpoint file: exact there and back; not a byte of it may change unnoticed."""
+"""One checkpoint file: it is read back exactly, and a change of any byte is found."""
 
 from dataclasses import fields, replace
 

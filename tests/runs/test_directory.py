@@ -1,4 +1,4 @@
-"""The run directory: whole or not there, one coordinator at a time, a term for each."""
+"""The run directory: complete or absent, one coordinator at a time, one term per coordinator."""
 
 import fcntl
 import json

@@ -64,7 +64,7 @@ def step_report(step):
 
 
 def play(recorder, make_state, first, last):
-    """Steps first .. last of a run, as the coordinator tells them."""
+    """Steps first .. last of a run, as the coordinator reports them."""
     recorder.tell(RunStarted(first - 1, STEPS, EPOCH, 1))
     recorder.tell(WorkerJoined("w0", 11, "avx2", 1))
     for step in range(first, last + 1):

@@ -1,4 +1,4 @@
-"""What a terminal shows of a run: its height whatever its width, who computes, who does not."""
+"""The live display of a run: its height for any width, and the state of each worker."""
 
 import io
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Which checkpoints a run keeps, and which of them is trusted after a crash."""
+"""Which checkpoints a run keeps, and which of them is used after a crash."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A network that is no ResNet, from a file of the user's, trains under the same machines: the same bits."""
+"""A network from the user's own file, not a ResNet, trains in the same way and with the same bits."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""A training that must reach an accuracy: the embedded photographs of clothes, for a short time."""
+"""A training that must reach an accuracy: the embedded photographs of clothes, in a short training."""
 
 from __future__ import annotations
 

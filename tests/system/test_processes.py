@@ -1,4 +1,4 @@
-"""Who outlives whom, who is the cause of what, and which exit code says so; real processes."""
+"""Which processes end with which others, which one is named as the cause, and the exit codes; real processes."""
 
 import shutil
 import signal

@@ -1,4 +1,4 @@
-"""Promise 1 with real processes: the state after every step has the same SHA-256, whatever the run is made of."""
+"""G1 with real processes: the state after every step has the same SHA-256 in every deployment."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM at any instant: a checkpoint, the right exit code, nobody and nothing half-done left behind."""
+"""Ctrl-C and SIGTERM at any instant: a checkpoint, the right exit code, no process or unfinished file left."""
 
 import os
 import signal
