@@ -11,7 +11,7 @@ weights. After an epoch the validation split is scored; at the end the best weig
     for done in train(*parts, first_state(parts)):
         print(done.phase, done.state.step, done.loss, done.state.sha256())
 
-The coordinator and its workers compute this loop together, with the functions below: after every step the state has the
+The coordinator and its workers compute this loop together, with the functions below. After every step the state has the
 same bits, for any number of workers and whichever of them die (tests/system/test_loop.py).
 """
 
@@ -52,7 +52,7 @@ def train(
     state: TrainingState,
     course: Course | None = None,
 ) -> Iterator[Done]:
-    """Continues from `state`, in place, to the end of the run. Raises DivergedError. course: None: of `config`."""
+    """Continues from `state`, in place, to the end of the run. course: None for that of `config`."""
     course = course or make_course(config, source, criterion)
     optimizer = make_optimizer(config.training, model.params)
     learning_rate = make_schedule(config.training, source.sampler.steps_per_epoch, course.steps)
@@ -96,7 +96,7 @@ def update(state: TrainingState, optimizer: Optimizer, total: ShardResult, rate:
     operation rounds to float32 once per element; then the optimizer has its own order. Raises DivergedError.
     """
     share, count = course.statistics_share(state.step), course.step_count(state.step, total.samples)
-    if fault := total.not_finite(state.params_layout, state.buffers_layout):
+    if fault := total.not_finite(state.params_layout, state.buffers_layout):  # a sum of finite shards may overflow
         raise DivergedError(f"step {state.step + 1}: the sum over all shards is not finite in {fault}")
     with np.errstate(over="ignore", invalid="ignore"):  # what overflows is found below, by name
         mean = np.divide(total.statistics, np.float32(total.samples))
@@ -105,7 +105,7 @@ def update(state: TrainingState, optimizer: Optimizer, total: ShardResult, rate:
         np.add(state.buffers, mean, out=state.buffers)
         gradient = np.divide(total.gradient, np.float32(count))
         optimizer.update(state.params, gradient, state.optimizer, rate, state.step)
-    if fault := state.not_finite():
+    if fault := state.not_finite():  # and so may an update with a finite sum
         raise DivergedError(f"step {state.step + 1}: {fault} is not finite after the update")
     state.step += 1
     state.epoch_loss += total.loss * (total.samples / count)
