@@ -93,7 +93,7 @@ WORKERS = 3  #: there are at most so many beside the veteran
 PAUSE = 2.0  #: mean seconds between two events
 SETTLED = 300  #: steps until the run keeps as many checkpoints as it ever will, the best one included
 LIMIT = 600.0  #: seconds until then
-#: Seconds at the end in which the veteran is not paused: after the run's end it would look for the coordinator for a minute.
+#: Seconds at the end in which the veteran is not paused. After the end it would look for the coordinator for a minute.
 AWAKE = 45.0
 
 
