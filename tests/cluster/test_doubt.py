@@ -288,7 +288,7 @@ def test_two_workers_that_disagree_are_asked_again_and_the_one_that_changes_its_
     assert lead.machine.state.sha256() == oracle(lead.toy).states[1]
 
 
-def test_two_workers_that_insist_wait_for_a_third_and_the_coordinator_says_so(lead):
+def test_two_workers_that_repeat_different_results_wait_for_a_third_and_the_coordinator_says_so(lead):
     lead = lead(shards=1, job={"audit": 1.0})
     lead.join("a", "b")
     bad = wrong(lead, "a", 0, 1)

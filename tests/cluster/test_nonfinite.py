@@ -33,7 +33,7 @@ def test_a_nan_that_a_second_worker_finds_too_ends_the_run(lead):
     assert not any(isinstance(a, SaveCheckpoint) for a in actions)
 
 
-def test_a_nan_that_only_one_worker_finds_costs_it_its_place_by_name_and_the_run_goes_on(lead):
+def test_a_nan_that_only_one_worker_finds_quarantines_it_by_name_and_the_run_goes_on(lead):
     lead = lead(shards=2)
     lead.join("a", "b", "c")
     lead.say("a", lead.non_finite("a", 1))

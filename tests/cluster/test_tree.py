@@ -117,7 +117,7 @@ def test_a_shard_that_is_there_cannot_come_again_and_nothing_changes(node):
     assert tree.free(2, 4)
 
 
-def test_what_is_no_node_is_refused():
+def test_a_range_that_is_no_node_is_refused():
     with pytest.raises(ValueError, match=r"\[1, 3\) is no node of the tree over 4 shards"):
         Tree(4).add(1, 3, Sum(np.ones(1)))
 

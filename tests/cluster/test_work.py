@@ -151,7 +151,7 @@ def test_work_before_admission_costs_the_connection(lead):
     assert lead.done("a", 0, 1) == [Ignore(b"a", "sent NodeDone before it was admitted")]
 
 
-def test_what_comes_late_or_twice_is_counted_and_changes_nothing(lead):
+def test_late_and_repeated_results_are_counted_and_change_nothing(lead):
     lead = lead(shards=2)
     lead.join("a")
     first, stale = lead.node("a", 0, 1), lead.non_finite("a", 0)

@@ -381,7 +381,7 @@ def test_who_are_you_leads_to_a_new_connection_and_no_second_preparation(hand):
     assert hand.computed(GradientTask(0, 0, p.params)) == []
 
 
-def test_another_run_is_prepared_anew(hand):
+def test_another_run_is_prepared_from_the_start(hand):
     hand.feed(Gone(THE_COORDINATOR, "reset"))
     hand.feed(Connected())
     other = replace(hand.welcome, identity="other")
@@ -426,7 +426,7 @@ def test_a_later_life_of_the_coordinator_gives_no_orders_before_it_has_welcomed_
     assert task.params is p.params
 
 
-def test_fifteen_silent_seconds_cost_the_connection_sixty_the_process(newcomer):
+def test_a_worker_reconnects_after_15_silent_seconds_and_ends_after_60(newcomer):
     assert newcomer.feed(Connected()) == [HELLO]
     history = []
     for second in range(1, 61):
@@ -477,7 +477,7 @@ def test_a_link_that_is_down_cannot_be_lost_again(hand):
     assert hand.feed(Arrived(Ping(T))) == []
 
 
-def test_back_off_doubles_to_five_seconds_and_starts_anew_after_a_welcome(newcomer):
+def test_back_off_doubles_to_five_seconds_and_starts_again_after_a_welcome(newcomer):
     def failure():
         newcomer.feed(Connected())
         [action] = newcomer.feed(Gone(THE_COORDINATOR, "reset"))

@@ -49,7 +49,7 @@ def test_each_fault_alone_changes_no_bit(kind):
 
 
 @pytest.mark.parametrize("workers", range(1, 7))
-def test_without_faults_the_story_does_not_depend_on_the_number_of_workers(workers):
+def test_without_faults_the_history_does_not_depend_on_the_number_of_workers(workers):
     simulation = simulate(Scenario(workers=workers), seed=workers)
     steps = [r for r in simulation.reports if isinstance(r, StepDone)]
     scores = [(r.step, r.split, r.loss, r.accuracy, r.best) for r in simulation.reports if isinstance(r, Evaluated)]

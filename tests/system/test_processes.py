@@ -76,7 +76,7 @@ def digits(tmp_path):
     return folder
 
 
-def test_a_worker_that_cannot_start_stops_the_run_and_is_named_with_what_it_said(runs, digits):
+def test_a_worker_that_cannot_start_stops_the_run_and_is_named_with_its_error(runs, digits):
     """The data vanish after the coordinator has read them: the workers find nothing."""
     process = runs.start(
         *("train", "--dataset", "mnist", "--data-dir", digits, "--validation", 16, "--filters", 4, "--workers", 2),

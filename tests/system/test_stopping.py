@@ -78,7 +78,7 @@ def test_a_signal_while_kernels_are_compiled_does_not_wait_for_them(runs, interr
     assert traces.unfinished(runs.folder / "runs") == []
 
 
-def test_a_second_ctrl_c_waits_for_nothing_and_what_was_saved_stays_whole(runs, reference):
+def test_a_second_ctrl_c_waits_for_nothing_and_saved_checkpoints_stay_intact(runs, reference):
     """The workers are paused, so that a patient end would take seconds."""
     process = runs.train("a", *CREW)
     runs.until_step("a", 12)
