@@ -274,7 +274,7 @@ def test_eval_refuses_other_data_than_the_checkpoint_was_trained_on(run, here, c
     assert "was trained on tiny abababababab, but the data set here is 93a7a429e415" in err
 
 
-def test_predict_names_what_is_no_image_and_goes_on_with_the_others(run, here, capsys):
+def test_predict_names_files_that_are_no_images_and_goes_on_with_the_others(run, here, capsys):
     (here / "notes.txt").write_text("no image")
     Image.new("RGB", (40, 20), (200, 10, 10)).save(here / "a.png")
     folder = here / "folder"

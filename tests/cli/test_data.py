@@ -86,7 +86,7 @@ def test_get_fetches_verifies_and_opens_and_opens_no_connection_the_second_time(
     assert capsys.readouterr().out == out
 
 
-def test_get_continues_with_what_a_stopped_one_left(served, home):
+def test_get_continues_an_interrupted_download(served, home):
     folder, url = served
     (home / "downloads").mkdir(parents=True)
     whole = (folder / f"{IDX[0]}.gz").read_bytes()
@@ -308,7 +308,7 @@ def _left(home):
     return sorted(p.relative_to(home).as_posix() for p in home.rglob("*") if p.name not in ("downloads", ".lock"))
 
 
-def test_what_a_killed_add_left_in_any_folder_is_removed_by_the_next_one(home, tmp_path):
+def test_leftovers_of_a_killed_add_in_any_folder_are_removed_by_the_next_one(home, tmp_path):
     for place in ("", "sfddd/", "pets/"):
         (home / f"{place}.unpacking-abc" / "set").mkdir(parents=True)
     (tmp_path / "driver_imgs_list.csv").write_text("subject,classname,img\n")

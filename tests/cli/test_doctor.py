@@ -56,7 +56,7 @@ def test_a_damaged_data_set_is_a_fault(tmp_path, capsys):
     assert findings["cifar10"].ok
 
 
-def test_a_data_set_is_said_to_be_where_it_lies_and_is_not_decoded(tmp_path):
+def test_a_data_set_is_reported_with_its_folder_and_is_not_decoded(tmp_path):
     folder = tmp_path / "mnist"
     folder.mkdir()
     for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):

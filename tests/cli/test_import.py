@@ -49,7 +49,7 @@ def pyfunt(classes=10, filters=4):
     return found | {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
 
 
-def test_statistics_measured_anew_are_the_means_over_the_training_shards(run, capsys):
+def test_statistics_measured_again_are_the_means_over_the_training_shards(run, capsys):
     assert main(["reestimate", str(run)]) == 0
     assert capsys.readouterr().out == f"{run}/reestimated.safetensors: statistics of 256 images, weights of step 2\n"
     trained = load_trained(run)

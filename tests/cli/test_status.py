@@ -97,7 +97,7 @@ def test_looking_takes_no_lock_so_that_a_start_meanwhile_succeeds(run):
     assert not looking.is_locked(run.path / "nothing")
 
 
-def test_what_is_no_run_directory_is_refused(tmp_path, capsys, monkeypatch):
+def test_a_path_that_is_no_run_directory_is_refused(tmp_path, capsys, monkeypatch):
     assert main(["status", str(tmp_path)]) == 78
     monkeypatch.chdir(tmp_path)
     assert main(["status"]) == 78

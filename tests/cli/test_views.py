@@ -107,7 +107,7 @@ def test_eval_averages_five_crops_on_demand(trained, capsys, criterion, mean, lo
         assert found["acc"] == (scores.argmax(1) == data.test_labels).mean()
 
 
-def test_eval_refuses_five_crops_of_what_is_never_cropped(trained, capsys):
+def test_eval_refuses_five_crops_if_training_never_crops(trained, capsys):
     run = trained("whole", "flip")
     capsys.readouterr()
     assert main(["eval", str(run), "--five"]) == 78
