@@ -99,7 +99,7 @@ def test_the_manifest_is_json_and_complete():
         (Part(np.zeros((2, 7, 8, 3), np.uint8), np.array([0, 1])), "(7, 8, 3), test images (7, 7, 3)"),
     ],
 )
-def test_what_cannot_be_a_data_set_is_refused(train, words):
+def test_arrays_that_cannot_be_a_data_set_are_refused(train, words):
     with pytest.raises(DataError) as e:
         assemble("x", AB, train, _part(4))
     assert words in str(e.value)

@@ -42,7 +42,7 @@ def test_the_data_set_has_600_and_100_images_a_class():
     assert len(d.classes) == 10
 
 
-def test_the_licence_lies_beside_it():
+def test_the_licence_is_beside_the_file():
     text = (EMBEDDED / "LICENSE.fashion-mnist").read_text()
     assert "Copyright (c) 2017 Zalando SE" in text
     assert "Permission is hereby granted, free of charge" in text

@@ -133,13 +133,13 @@ def test_a_file_arrives_whole_and_alone(get, tmp_path, kind):
     assert get.seen[-1] == ("set.bin", len(BODY), 0 if kind == "unsized" else len(BODY))
 
 
-def test_what_is_here_and_right_is_not_fetched_again(get, server):
+def test_a_file_with_the_right_digest_is_not_fetched_again(get, server):
     get("good")
     get("good")
     assert len(server.asked) == 1
 
 
-def test_what_is_here_and_wrong_is_fetched_again(get, tmp_path):
+def test_a_file_with_a_wrong_digest_is_fetched_again(get, tmp_path):
     (tmp_path / "down").mkdir()
     (tmp_path / "down" / "set.bin").write_bytes(b"half of an earlier try")
     assert get("good").read_bytes() == BODY

@@ -108,7 +108,7 @@ def test_a_damaged_file_is_refused_in_one_line_that_names_it(tmp_path, content, 
     assert "\n" not in str(e.value)
 
 
-def test_what_has_more_than_8_bits_is_refused_rather_than_cut_off(tmp_path):
+def test_an_image_with_more_than_8_bits_is_refused_and_not_truncated(tmp_path):
     Image.fromarray(np.full((6, 8), 40_000, np.uint16)).save(tmp_path / "deep.png")
     with pytest.raises(DataError, match="more than 8 bits per value"):
         read_images([Picture(tmp_path / "deep.png")], SHAPE)

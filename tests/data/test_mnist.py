@@ -61,7 +61,7 @@ def test_an_unreadable_file_is_refused_by_name(tmp_path):
         read_idx(tmp_path / "labels", 1)
 
 
-def test_what_unpacks_to_far_too_much_is_refused_before_it_fills_the_memory(tmp_path, monkeypatch):
+def test_a_file_that_unpacks_to_far_too_much_is_refused_before_it_fills_the_memory(tmp_path, monkeypatch):
     monkeypatch.setattr(mnist, "_MOST_BYTES", 100_000)
     bomb = tmp_path / "bomb.gz"
     bomb.write_bytes(gzip.compress(RAW + bytes(10_000_000)))

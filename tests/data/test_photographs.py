@@ -117,7 +117,7 @@ def test_a_folder_of_the_working_directory_is_pointed_at(tmp_path, monkeypatch):
         open_dataset("folder:pets", str(tmp_path / "home"))
 
 
-def test_a_link_to_nothing_among_the_pictures_is_named_with_what_it_leads_to(tmp_path):
+def test_a_broken_link_among_the_pictures_is_named_with_its_target(tmp_path):
     _classes(tmp_path / "pets")
     (tmp_path / "pets" / "dog" / "99.png").symlink_to("../gone.png")
     with pytest.raises(DataError) as e:

@@ -83,7 +83,7 @@ def test_specs_become_operations_in_order():
         (["crop:2", "flip", "crop:4"], "'crop' is given twice"),
     ],
 )
-def test_an_impossible_spec_is_refused_with_what_would_do(specs, words):
+def test_an_impossible_spec_is_refused_with_the_allowed_form(specs, words):
     with pytest.raises(UsageError) as e:
         Pipeline.parse(specs, SHAPE)
     assert words in str(e.value)
@@ -158,7 +158,7 @@ def _every():
     return Pipeline.parse((*EVERY, "flip", "crop:1"), (6, 6, 3)).fit(_images(30))
 
 
-def test_the_bits_of_every_operation_are_those_of_the_first_day():
+def test_the_bits_of_every_operation_never_change():
     """The SHA-256 of the output of each operation. Changing one changes the bits of published runs."""
     x, ids = _images(64, side=12), np.arange(64)
     made = {}
@@ -211,7 +211,7 @@ def test_five_views_of_a_padded_crop_are_its_outermost_crops():
     np.testing.assert_array_equal(crop.still(x, "lower right"), framed[:, 4:, 4:])
 
 
-def test_specs_leave_out_what_has_a_default():
+def test_specs_omit_default_values():
     assert Pipeline.parse(["noise", "window:8:9"], SHAPE).operations == (Noise(5, 26, 10), CutWindow(8, 9, 0, 0))
     assert Pipeline.parse(["noise:0:20"], SHAPE).operations == (Noise(0, 20, 10),)
 

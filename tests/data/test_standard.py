@@ -28,7 +28,7 @@ def test_the_mean_image_is_pydatsets(shapes):
     np.testing.assert_allclose(std, np.full(3, pixels.std()), rtol=1e-12)
 
 
-def test_where_images_are_cut_the_mean_is_that_of_what_evaluation_sees(shapes):
+def test_if_images_are_cropped_the_mean_is_that_of_the_evaluation_windows(shapes):
     pipeline = Pipeline.parse(("window:24:20:2",), shapes.image_shape)
     mean, _ = find_standard(shapes, pipeline, "mean-image")
     seen = pipeline.still(shapes.train_images)

@@ -122,7 +122,7 @@ def test_a_damaged_archive_is_refused_in_one_line_and_adds_nothing(tmp_path, mak
     assert not (tmp_path / "into").exists()
 
 
-def test_what_a_killed_unpacking_left_is_removed_by_the_next_one_and_nothing_else(tmp_path):
+def test_leftovers_of_a_killed_unpacking_are_removed_by_the_next_one_and_nothing_else(tmp_path):
     into = tmp_path / "into"
     (into / ".unpacking-abc" / "set").mkdir(parents=True)
     (into / ".unpacking-abc" / "set" / "half").write_text("x")
