@@ -123,7 +123,7 @@ def test_ruff_refuses_a_line_that_breaks_a_rule(copy, family):
 
 
 @pytest.mark.parametrize("folder", ["dptrain/nn", "workers", "launch", "benchmarks", "tools", "tests"])
-def test_ruff_refuses_what_is_not_formatted_in_every_folder(copy, folder):
+def test_ruff_refuses_unformatted_code_in_every_folder(copy, folder):
     with copy.broken(f"{folder}/broken.py", '"""Not formatted."""\nx = {  "a":1 }\n'):
         code, said = copy.run(command("ruff format"))
     assert code == 1

@@ -127,7 +127,7 @@ def test_a_batch_of_eight_shards_is_gradient_accumulation_over_eight_sub_batches
     np.testing.assert_allclose(state.params, by_hand.params, rtol=1e-6, atol=1e-7)
 
 
-def test_what_is_not_finite_is_named_by_its_step_and_array():
+def test_a_value_that_is_not_finite_is_named_by_its_step_and_array():
     toy, huge = Toy(), np.full(PARAMS.size, 3e38, np.float32)
     state, (optimizer, _) = toy.state(), toy.rules()
     both = [replace(result(state, 0), gradient=huge)] * 2

@@ -38,7 +38,7 @@ def test_images_are_mixed_in_the_network_that_runs_layer_by_layer(digest):
     assert digest(TOOL, "b2", *by_layer) != digest(TOOL, "none", *by_layer)
 
 
-def test_what_is_no_bug_is_refused_with_those_there_are(tmp_path):
+def test_an_unknown_bug_is_refused_with_the_list_of_bugs(tmp_path):
     told = subprocess.run([sys.executable, TOOL, "b99"], cwd=tmp_path, capture_output=True, text=True)
     assert (told.returncode, told.stderr) == (
         64,

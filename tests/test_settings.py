@@ -225,7 +225,7 @@ def test_the_cifar_recipe_is_that_of_the_torch_script():
         ({"threads": "2"}, "threads = 2 is used only with workers = 0, but workers = 2"),
     ],
 )
-def test_what_cannot_be_is_refused_with_key_value_and_what_is_allowed(flags, message):
+def test_an_impossible_setting_is_refused_with_key_value_and_what_is_allowed(flags, message):
     with pytest.raises(UsageError) as error:
         resolve(flags=flags)
     assert message in str(error.value)

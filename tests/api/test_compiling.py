@@ -43,7 +43,7 @@ def test_a_log_gets_one_line_and_another_one_every_few_seconds(cache, said):
     assert said().count("s, 2 so far") <= 2 + seconds / 0.05, "a line each look"
 
 
-def test_what_can_be_shown_in_place_moves_and_is_taken_away_in_the_end(cache, said):
+def test_a_note_shown_in_place_moves_and_is_removed_at_the_end(cache, said):
     shown = []
     with compiling.word_about_compiling(shown.append):
         compiled(cache, 0, lambda: shown)

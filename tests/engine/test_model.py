@@ -127,7 +127,7 @@ def test_scores_equal_nns_and_do_not_depend_on_batch_mates(case):
     assert scores.tobytes() == alone.tobytes()
 
 
-def test_what_came_before_leaves_no_trace(case):
+def test_a_result_does_not_depend_on_earlier_shards(case):
     """Shards of other sizes, other weights, scoring: the next shard's bits are those of a fresh engine."""
     model, _, image, samples = case
     params = parameters(model)

@@ -40,7 +40,7 @@ def test_a_notebook_runs_from_its_first_cell_to_its_last(root, tmp_path, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_committed_notebook_has_what_came_out_of_a_whole_run(root, name):
+def test_a_committed_notebook_has_the_outputs_of_a_complete_run(root, name):
     text = (root / "notebooks" / f"{name}.ipynb").read_text()
     found = cells(root / "notebooks" / f"{name}.ipynb")
     assert [cell["execution_count"] for cell in found] == list(range(1, len(found) + 1))

@@ -60,7 +60,7 @@ def test_a_single_epoch_has_one_tick_and_its_dot_is_whole():
     assert errors.get_ylim()[1] > 0.77
 
 
-def test_several_runs_lie_over_each_other_in_two_panels_with_one_legend():
+def test_several_runs_share_two_panels_and_one_legend():
     curves = [Curve("a", [(1, 2.0), (2, 1.0)], [(1, 0.5)], [(1, 0.25)]), Curve("b", [(1, 3.0)], [], [(1, 0.75)])]
     drawn = draw_curves(curves, 1)
     left, right = drawn.axes

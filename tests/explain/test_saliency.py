@@ -96,7 +96,7 @@ def test_smoothgrad_is_the_mean_over_noisy_copies_and_the_same_every_time(networ
     np.testing.assert_allclose(without, gradient(network, pictures[:2], classes), rtol=1e-4, atol=1e-9)
 
 
-def test_the_picture_shows_the_very_pixels():
+def test_the_picture_shows_the_pixels_that_the_map_belongs_to():
     shown = images()
     maps = [
         ("gradient", np.zeros((2, 4, 4), np.float32)),

@@ -26,7 +26,7 @@ def test_pyfunts_files_are_read(tmp_path):
     )
 
 
-def test_what_is_written_has_pyfunts_bytes(tmp_path):
+def test_written_histories_have_pyfunts_bytes(tmp_path):
     (tmp_path / "theirs").mkdir()
     as_pyfunt_wrote_them(tmp_path / "theirs", [2.3, 2.25], [0.1, 0.5], [0.1, 0.4], 64)
     write_histories(read_histories(tmp_path / "theirs"), tmp_path / "ours")
@@ -34,7 +34,7 @@ def test_what_is_written_has_pyfunts_bytes(tmp_path):
         assert (tmp_path / "ours" / name).read_bytes() == (tmp_path / "theirs" / name).read_bytes()
 
 
-def test_beside_each_table_lies_its_binary_form_not_rounded(tmp_path):
+def test_each_table_is_also_written_as_npy_without_rounding(tmp_path):
     write_histories(Histories([(1, 64, 1 / 3), (2, 128, 2.25)], [(0, 1 / 7)], []), tmp_path)
     assert np.load(tmp_path / "loss_history.npy").tolist() == [[1, 64, 1 / 3], [2, 128, 2.25]]
     assert np.load(tmp_path / "train_acc_history.npy").tolist() == [[0, 1 / 7]]

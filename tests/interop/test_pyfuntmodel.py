@@ -117,7 +117,7 @@ def test_a_foreign_name_that_would_break_the_line_is_quoted(tmp_path):
         ([np.zeros(1)], "of shape"),
     ],
 )
-def test_what_holds_anything_else_than_floats_is_refused(tmp_path, content, message):
+def test_a_model_with_arrays_other_than_floats_is_refused(tmp_path, content, message):
     np.save(tmp_path / "model", content)
     with pytest.raises(DataError, match=message) as caught:
         read_pyfunt(tmp_path / "model.npy")

@@ -94,7 +94,7 @@ def test_scores_are_those_of_pyfunt(hidden, upside_down):
     np.testing.assert_allclose(got, pyfunt(found, x, upside_down=upside_down), rtol=1e-3, atol=1e-4)
 
 
-def test_what_is_no_residual_network_of_pyfunt_is_refused_in_one_line():
+def test_a_model_that_is_no_residual_network_of_pyfunt_is_refused_in_one_line():
     found = weights()
     for change, text in (
         ({name: a for name, a in found.items() if name != "W13"}, "12 convolutions and 1 linear layers; PyFunt's"),

@@ -113,7 +113,7 @@ def test_keys_are_made_before_the_coordinator_starts_each_on_its_roles_volume(co
     assert {role: open_keyring(str(tmp_path / role), role).public for role in ROLES} == found
 
 
-def test_what_the_image_copies_exists_and_is_not_ignored(root, instructions):
+def test_the_files_that_the_image_copies_exist_and_are_not_ignored(root, instructions):
     admitted = {line[1:] for line in (root / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     sources = [
         s for kind, rest in instructions if kind == "COPY" and "--from" not in rest for s in shlex.split(rest)[:-1]

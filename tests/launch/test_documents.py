@@ -69,7 +69,7 @@ def examples(text):
 
 @pytest.mark.system
 @pytest.mark.parametrize("document", [page for page in PAGES if "<!-- run -->" in text_of(page)])
-def test_what_a_document_says_can_be_run_can_be(tmp_path, document):
+def test_the_examples_of_a_document_run(tmp_path, document):
     files, blocks = examples(text_of(document))
     for name, content in files.items():
         (tmp_path / name).write_text(content)

@@ -14,7 +14,7 @@ def test_ipc_gets_a_name_of_its_own_every_time():
 
 
 @pytest.mark.parametrize("text", ["tcp://127.0.0.1:0", "tcp://127.8.8.8:65535", "tcp://[::1]:5555", "ipc://@a-name.1"])
-def test_what_only_this_machine_can_reach_needs_no_consent(text):
+def test_an_address_that_only_this_machine_can_reach_needs_no_keys(text):
     assert bind_address(text, insecure=False) == text
 
 
@@ -34,7 +34,7 @@ def test_what_other_machines_can_reach_is_refused_unless_the_network_is_trusted(
 
 
 @pytest.mark.parametrize("text", ["", "tcp://", "tcp://a", "tcp://a:70000", "udp://a:1", "ipc:///tmp/x", "a:5555"])
-def test_what_is_no_address_is_refused_with_what_would_be_one(text):
+def test_an_invalid_address_is_refused_with_an_example_of_a_valid_one(text):
     with pytest.raises(UsageError, match="tcp://ADDRESS:PORT"):
         bind_address(text, insecure=True)
     with pytest.raises(UsageError, match="tcp://HOST:PORT"):

@@ -91,7 +91,7 @@ def test_the_router_counts_the_bytes_of_all_it_sends_and_receives(links):
 
 
 @pytest.mark.parametrize("frames", [[b""], [b"\x80"], encode(Admitted(1)), encode(WantShard("x", 1, 1)), [b"x"] * 500])
-def test_what_is_no_message_to_a_coordinator_drops_the_peer(links, frames):
+def test_a_message_that_is_not_for_a_coordinator_drops_the_peer(links, frames):
     router = links.router()
     bad = links.stranger(router)
     bad.send_multipart(frames)
@@ -165,7 +165,7 @@ def test_an_address_of_another_machine_cannot_be_bound():
 
 
 @BOTH
-def test_the_last_words_before_the_coordinator_closes_arrive_before_the_loss(links, bind):
+def test_the_last_messages_before_the_coordinator_closes_arrive_before_the_loss(links, bind):
     router = links.router(bind)
     dealer, peer = links.acquainted(router)
     for step in range(20):
@@ -179,7 +179,7 @@ def test_the_last_words_before_the_coordinator_closes_arrive_before_the_loss(lin
 
 
 @BOTH
-def test_the_last_words_of_a_worker_arrive(links, bind):
+def test_the_last_messages_of_a_worker_arrive(links, bind):
     router = links.router(bind)
     dealer, _peer = links.acquainted(router)
     dealer.send(node_done(1))
@@ -208,7 +208,7 @@ def test_a_worker_may_come_before_its_coordinator_and_come_again_as_a_new_peer(l
     assert second.peer != first.peer
 
 
-def test_what_is_no_zeromq_peer_at_all_costs_the_connection(links):
+def test_a_peer_that_does_not_speak_zeromq_is_disconnected(links):
     with socket.create_server(("127.0.0.1", 0)) as server:
         dealer = links.dealer(f"tcp://127.0.0.1:{server.getsockname()[1]}")
         client, _ = server.accept()

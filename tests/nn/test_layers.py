@@ -141,7 +141,7 @@ def test_dropout_does_nothing_in_evaluation():
     np.testing.assert_array_equal(forward(Dropout("a"), x, training=False)[0], x)
 
 
-def test_what_is_dropped_depends_on_seed_step_shard_and_name_and_on_nothing_else():
+def test_dropout_depends_on_seed_step_shard_and_name_and_on_nothing_else():
     x = np.ones((4, 50), np.float32)
     first = forward(Dropout("a"), x, chance=Chance(1, 2, 3))[0]
     np.testing.assert_array_equal(first, forward(Dropout("a"), x, chance=Chance(1, 2, 3))[0])

@@ -27,7 +27,7 @@ def test_our_cosine_has_known_bits():
 
 
 @pytest.mark.parametrize("x", [-1e-9, 1.0000001, float("nan")])
-def test_our_cosine_refuses_what_it_was_not_made_for(x):
+def test_our_cosine_refuses_arguments_outside_its_range(x):
     with pytest.raises(ValueError, match="must lie in"):
         cos_pi(x)
 

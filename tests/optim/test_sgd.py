@@ -63,7 +63,7 @@ def test_heavy_ball_on_a_constant_gradient_follows_the_closed_form():
     np.testing.assert_allclose(visited, closed, rtol=1e-6)
 
 
-def test_decay_alone_shrinks_the_weights_geometrically_and_spares_what_has_no_decay():
+def test_decay_alone_shrinks_the_weights_geometrically_and_spares_parameters_without_decay():
     training = TrainingConfig(momentum=0.0, weight_decay=0.5, decay="weights")
     zeros = np.zeros(SIZE, np.float32)
     final = list(trajectory(training, np.ones(SIZE, np.float32), [zeros] * 4, [1.0] * 4))[-1][0]

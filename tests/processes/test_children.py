@@ -221,7 +221,7 @@ def test_children_are_stopped_when_the_block_is_left_by_an_error(spec):
     assert running() == {}
 
 
-def test_what_a_child_says_is_in_its_log_and_it_computes_with_one_thread(spec, links):
+def test_the_output_of_a_child_is_in_its_log_and_it_computes_with_one_thread(spec, links):
     code = "import os, sys; print(os.environ['NUMBA_NUM_THREADS'], os.getpgrp() == os.getpid(), *sys.argv[1:])"
     one = spec(code)
     with Children([one]) as children:
@@ -231,7 +231,7 @@ def test_what_a_child_says_is_in_its_log_and_it_computes_with_one_thread(spec, l
     assert len(end.who.incarnation) == 32
 
 
-def test_the_first_worker_that_failed_is_the_cause_and_its_last_words_are_kept(spec, links):
+def test_the_first_worker_that_failed_is_the_cause_and_its_last_lines_are_kept(spec, links):
     sad = spec("import sys; sys.exit('no data here\\n\\nnor there\\x1b[1m')", "w0")
     config = spec("print('a'); print('dptrain: error: wrong'); raise SystemExit(78)", "w1")
     clock = Clock()

@@ -11,7 +11,7 @@ import pytest
 from dptrain.processes.stopping import Interrupted, Preparation, StopSignals
 
 
-def test_what_the_work_returns_or_raises_comes_out():
+def test_a_preparation_returns_or_raises_the_outcome_of_its_work():
     preparation = Preparation()
     assert preparation.run(lambda: 6 * 7) == 42
     with pytest.raises(ZeroDivisionError):

@@ -68,7 +68,7 @@ def test_a_file_with_one_flipped_bit_is_refused_by_name(tmp_path, facts, make_st
 
 @given(junk=st.binary(max_size=200))
 @shared_path
-def test_what_is_no_checkpoint_is_refused(tmp_path, junk):
+def test_a_file_that_is_no_checkpoint_is_refused(tmp_path, junk):
     path = tmp_path / "junk.safetensors"
     path.write_bytes(junk)
     with pytest.raises(CheckpointError, match=r"junk\.safetensors"):

@@ -178,7 +178,7 @@ def test_a_run_of_a_precision_that_is_gone_is_refused_with_what_is_allowed(tmp_p
     assert refused.value.exit_code == 78
 
 
-def test_what_a_killed_coordinator_was_writing_is_gone_when_the_run_goes_on(tmp_path):
+def test_unfinished_files_of_a_killed_coordinator_are_removed_when_the_run_goes_on(tmp_path):
     run = make(tmp_path)
     run.close()
     halves = [run.path / ".run.json.7.tmp", run.checkpoints / ".step-00000003.safetensors.7.tmp"]

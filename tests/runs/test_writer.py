@@ -64,7 +64,7 @@ def test_the_end_does_not_wait_for_a_full_disk(make_state):
     assert writer.close() == []
 
 
-def test_what_can_never_be_written_is_not_tried_again(make_state):
+def test_a_write_that_can_never_succeed_is_not_tried_again(make_state):
     fault = RunDirectoryError("taken over")
     disk = Disk([fault])
     writer = CheckpointWriter(disk.write, retry=0.001)

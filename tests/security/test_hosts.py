@@ -114,7 +114,7 @@ def finished_as(cluster, reference):
     [{}, {"loss": 0.05}, {"rate": 20e6}, {"delay": 0.05}, {"twice": 0.05, "noise": 0.02, "delay": 0.002}],
     ids=["sound", "5 % loss", "20 Mbit", "50 ms", "noise and duplicates"],
 )
-def test_a_bad_network_costs_time_and_no_bit(cluster, reference, faults):
+def test_a_bad_network_costs_time_and_changes_no_bit(cluster, reference, faults):
     cluster.net.set(**faults)
     cluster.begin()
     assert finished_as(cluster, reference)

@@ -124,7 +124,7 @@ def test_a_damaged_secret_is_refused_and_a_damaged_public_key_admits_no_process(
 @pytest.mark.parametrize(
     "name", ["", "bob", "worker-", "worker/../x", "worker-a/b", "worker-" + "x" * 41, "worker1", "worker-\n"]
 )
-def test_what_is_no_name_makes_nothing(tmp_path, name):
+def test_an_invalid_name_makes_no_key(tmp_path, name):
     assert role_of(name) == ""
     with pytest.raises(UsageError, match="must be"):
         keystore.new(tmp_path, name)
