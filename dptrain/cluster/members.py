@@ -90,20 +90,20 @@ class State(Enum):
 
     PREPARING = "it has said Hello and was welcomed; it prepares the network, the data and the canary"
     READY = "it is admitted and gets work"
-    SUSPECT = "it let a lease run out in silence; it gets no new work while another worker is not suspect"
+    SUSPECT = "a lease ran out without a message from it; it gets no new work while another worker is ready"
     GONE = "its connection or its process has ended, or it has left"
     REFUSED = "it cannot take part: its data or its arithmetic are not those of the run"
-    QUARANTINED = "it found other bits than two other workers; its process is not admitted again"
+    QUARANTINED = "its result differed from that of two other workers; its process is not admitted again"
 
 
 class Change(Enum):
     """What moves a member from one state to another. The values are the documentation's words."""
 
     CANARY = "its canary and its data set are those of the run"
-    WRONG_CANARY = "its canary or its data set is another one"
+    WRONG_CANARY = "its canary or its data set differs from that of the run"
     HEARD = "a valid message has come"
-    SILENT = "a lease has run out without news of the work"
-    LOST = "it says Leave, its connection or process ends, or it has sent what no sound worker sends"
+    SILENT = "a lease has run out without a message about the work"
+    LOST = "it says Leave, its connection or process ends, or it has sent a message that no correct worker sends"
     WRONG_BITS = "other workers agree on other bits for a shard that it computed"
 
 

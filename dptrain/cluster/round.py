@@ -31,7 +31,7 @@ class Counters:
     disputed: int = 0  #: late results other than those that had been applied: a step was taken back
     agreed: int = 0  #: second results that were the same as the first, bit for bit
     unaudited: int = 0  #: shards that were to be audited while there was only one worker
-    quarantined: int = 0  #: workers that found other bits than two others
+    quarantined: int = 0  #: workers whose result differed from that of two others
 
 
 def snapshot(term: int, step: int, params: F32, buffers: F32) -> Params:
@@ -171,7 +171,7 @@ class StepRound(_Round[ShardResult]):
         return Assign(self.term, self.step, *node, self.book.attempt(node), self.params.digest, self.book.shards, 1)
 
     def fault(self, m: NodeDone) -> str:
-        """Why no sound worker sends this answer; "" where one may."""
+        """Why no correct worker sends this answer; "": one may."""
         if not is_node(m.first, m.last, self.book.shards):
             return f"sent shards [{m.first}, {m.last}): no node of a step of {self.book.shards} shards"
         node, found = Node(m.first, m.last), m.result
@@ -240,7 +240,7 @@ class ScoreRound(_Round[ShardScore]):
         """No message: workers add no scores up."""
 
     def fault(self, m: EvaluationDone) -> str:
-        """Why no sound worker sends this answer; "" where one may."""
+        """Why no correct worker sends this answer; "": one may."""
         found = m.result
         if m.index >= self.book.shards:
             return f"scored shard {m.index} of the {self.phase} split; it has {self.book.shards}"

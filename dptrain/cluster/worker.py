@@ -84,11 +84,11 @@ class Change(Enum):
     CONNECTED = "a new connection is open"
     WELCOMED = "Welcome has come: it names the run"
     PREPARED = "the network built here is the run's"
-    ADMITTED = "Admitted has come; weights count as it, should it have been lost"
+    ADMITTED = "Admitted has come, or weights, in case Admitted was lost"
     WEIGHTS = "the weights of another step, or other weights of this step, have come undamaged"
     ASSIGNED = "a node of the step's tree, or a part of a split, is to be computed with these weights"
     COMPUTED = "a result with these weights is there"
-    LOST = "the connection is lost, is silent for 15 s, or has carried what no sound coordinator sends"
+    LOST = "the connection is lost, is silent for 15 s, or has carried a message that no correct coordinator sends"
     END = "the run is over, the worker is refused or cannot prepare, a signal came, or nothing was heard for 60 s"
 
 
