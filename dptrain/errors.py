@@ -65,7 +65,7 @@ EXIT_CODES: tuple[tuple[ExitCode, str, str], ...] = (
     (
         ExitCode.CONFIGURATION,
         "configuration: do not start again",
-        "A checkpoint is damaged, or belongs to another run.",
+        "Every checkpoint of the run is damaged, or the one that was named; or a checkpoint belongs to another run.",
     ),
     (
         ExitCode.CONFIGURATION,
