@@ -1,4 +1,4 @@
-"""dptrain: trains residual networks on CPUs, in one process or many, always to the same bits.
+"""dptrain: trains convolutional networks on CPUs, in one process or many, always to the same bits.
 
 import dptrain
 

@@ -1,1 +1,1 @@
-"""How a run is started: scripts and container files. Starts processes; imports none of the code they run."""
+"""Shell scripts and container files that start the processes of `dptrain.workers`. Imports nothing of what they run."""

@@ -194,7 +194,7 @@ def table(heading):
 
 def folders_of_the_house():
     """Every folder a reader of the repository meets: the top level and the packages of the library."""
-    hidden = re.compile(r"^[.]|__pycache__|egg-info")
+    hidden = re.compile(r"^[.](?!ci$)|__pycache__|egg-info")
     made = {"build", "dist", "runs"}  # at the top level; dptrain/runs/ is a folder of the library
     visible = (f for f in ROOT.iterdir() if f.is_dir() and not hidden.search(f.name) and f.name not in made)
     top = [f.name for f in visible if any(f.iterdir())]

@@ -1,4 +1,5 @@
-"""The processes of a run, put together from the library's parts: their entry points, and what a worker is made of.
+"""The coordinator, worker and augmenter processes: the `main` of each, put together from the library's parts.
 
-Not here: what a message means or who computes what (`dptrain.cluster`), and sockets (`dptrain.net`).
+Not here: the event loops that run inside these processes (`dptrain.processes`), what a message means or which worker
+computes what (`dptrain.cluster`), sockets (`dptrain.net`), and the scripts that start a run (`dptrain.launch`).
 """

@@ -52,7 +52,7 @@ def build_app(*, listing: bool = True) -> App:
     """The command line. Without `listing`, the help of each verb is its docstring and not its line in VERBS."""
     app = App(
         name="dptrain",
-        help="Trains residual networks on CPUs, in one process or many, always to the same bits.",
+        help="Trains convolutional networks on CPUs, in one process or many, always to the same bits.",
         version=__version__,
         help_format="plaintext",
         help_formatter=Columns(),

@@ -101,9 +101,9 @@ class Change(Enum):
 
     CANARY = "its canary and its data set are those of the run"
     WRONG_CANARY = "its canary or its data set differs from that of the run"
-    HEARD = "a valid message has come"
+    HEARD = "a valid message has arrived"
     SILENT = "a lease has run out without a message about the work"
-    LOST = "it says Leave, its connection or process ends, or it has sent a message that no correct worker sends"
+    LOST = "it says Leave, its connection or process ends, or it has sent a message that a correct worker never sends"
     WRONG_BITS = "other workers agree on other bits for a shard that it computed"
 
 

@@ -82,13 +82,13 @@ class Change(Enum):
     """What moves a worker from one state to another. The values are the documentation's words."""
 
     CONNECTED = "a new connection is open"
-    WELCOMED = "Welcome has come: it names the run"
-    PREPARED = "the network built here is the run's"
-    ADMITTED = "Admitted has come, or weights, in case Admitted was lost"
-    WEIGHTS = "the weights of another step, or other weights of this step, have come undamaged"
+    WELCOMED = "Welcome has arrived: it names the run"
+    PREPARED = "the network is built, and its parameters have the layout that the run has"
+    ADMITTED = "Admitted has arrived, or weights, in case Admitted was lost"
+    WEIGHTS = "the weights of another step, or other weights of this step, have arrived undamaged"
     ASSIGNED = "a node of the step's tree, or a part of a split, is to be computed with these weights"
-    COMPUTED = "a result with these weights is there"
-    LOST = "the connection is lost, is silent for 15 s, or has carried a message that no correct coordinator sends"
+    COMPUTED = "a result with these weights is computed"
+    LOST = "the connection is lost, is silent for 15 s, or has carried a message that a correct coordinator never sends"
     END = "the run is over, the worker is refused or cannot prepare, a signal came, or nothing was heard for 60 s"
 
 

@@ -1,4 +1,4 @@
-"""Data sets, the order of their images, augmentation, and the shards made of them."""
+"""Data sets (download, installation, readers), the order of their images, augmentation, and the shards made of them."""
 
 from dptrain.data.catalog import NAMES, data_home, open_dataset
 from dptrain.data.dataset import Dataset

@@ -1,1 +1,4 @@
-"""ZeroMQ sockets, CURVE keys and the guard of a listening port. No other folder imports zmq."""
+"""ZeroMQ sockets, CURVE keys, the guard of a listening port, and the exchange of prepared shards.
+
+No other folder imports zmq.
+"""

@@ -1,1 +1,1 @@
-"""The files of a run (directory, checkpoints, metrics, manifest), and what it shows while it is running."""
+"""The files of a run (directory, checkpoints, metrics, manifest) and its live display."""

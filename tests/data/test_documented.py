@@ -1,9 +1,12 @@
-"""docs/reference/data.md has every data set with the words of its descriptor, and every augmentation operation."""
+"""docs/reference/data.md has every data set with the words of its descriptor, and every augmentation operation, and
+benchmarks/augment.py measures them.
+"""
 
 from __future__ import annotations
 
 import pytest
 
+from benchmarks.augment import SPECS
 from dptrain.data.augment import OPERATIONS
 from dptrain.data.datasets import DATASETS
 
@@ -26,3 +29,7 @@ def test_the_table_of_data_sets_has_one_row_per_descriptor(page):
 
 def test_every_operation_is_in_the_page(page):
     assert [kind.usage() for kind in OPERATIONS.values() if f"`{kind.usage()}`" not in page] == []
+
+
+def test_the_benchmark_measures_every_operation():
+    assert {spec.split(":")[0] for spec in SPECS} == set(OPERATIONS)

@@ -151,6 +151,7 @@ def test_out_must_be_another_array_of_the_same_shape():
             BOTH.apply(x, np.arange(3), 0, 0, out)
 
 
+#: Every operation except those of BOTH.
 EVERY = ("vflip", "rotate:15", "contrast", "tint", "pca", "noise", "elastic:15:10", "cutout:2", "pad:2", "window:6:5:1")
 
 
@@ -171,6 +172,7 @@ def test_the_bits_of_every_operation_never_change():
 
 def test_a_long_chain_gives_every_sample_the_same_bits_in_any_company():
     x, ids, pipeline = _images(12), np.arange(12) * 7, _every()
+    assert {operation.name for operation in pipeline.operations} == set(OPERATIONS), "EVERY lacks an operation"
     whole = pipeline.apply(x, ids, 1, 3)
     assert whole.shape == (12, *pipeline.output((6, 6, 3))) == (12, 6, 5, 3)
     alone = [pipeline.apply(x[i : i + 1], ids[i : i + 1], 1, 3) for i in reversed(range(12))]
