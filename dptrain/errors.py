@@ -65,7 +65,8 @@ EXIT_CODES: tuple[tuple[ExitCode, str, str], ...] = (
     (
         ExitCode.CONFIGURATION,
         "configuration: do not start again",
-        "Every checkpoint of the run is damaged, or the one that was named; or a checkpoint belongs to another run.",
+        "The checkpoint that was given is damaged, or every checkpoint of the run is; or a checkpoint belongs to "
+        "another run.",
     ),
     (
         ExitCode.CONFIGURATION,
