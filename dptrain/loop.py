@@ -93,7 +93,7 @@ def update(state: TrainingState, optimizer: Optimizer, total: ShardResult, rate:
     """Divides the sums of a step once and moves the weights, in place; returns the mean loss over the step.
 
     Running statistics become (1 - share) * running + share * (sum / images), as in torch.nn.BatchNorm2d. Every
-    operation rounds to float32 once per element; then the optimizer has its own order. Raises DivergedError.
+    operation rounds to float32 once per element; then the optimizer has its own order. DivergedError: `state` is void.
     """
     share, count = course.statistics_share(state.step), course.step_count(state.step, total.samples)
     if fault := total.not_finite(state.params_layout, state.buffers_layout):  # a sum of finite shards may overflow

@@ -42,9 +42,9 @@ def train(plan: Plan, preparation: Preparation, *, launch: bool) -> TrainingResu
         parts = preparation.run(lambda: open_parts(plan.config, deployment.data_dir))
         facts = find_facts(parts.config, parts.source, parts.model, isa.NUMERICS)
         run = open_run(facts, plan.resumed, parts.model)
-        path, term, logs = run.directory.path, run.directory.term, run.directory.logs
         recorder: Recorder | None = None
         try:
+            path, term, logs = run.directory.path, run.directory.term, run.directory.logs
             reporter = choose(deployment.log_format, deployment.log_interval, path.name)
             recorder = Recorder(run.directory, facts, reporter, step=run.state.step if run.state else 0)
             reporter.banner(Banner(facts, str(path), term, deployment.computing_threads, isa.level()))

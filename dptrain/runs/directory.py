@@ -76,7 +76,7 @@ def create(parent: Path, name: str, config_toml: str, manifest: dict[str, Any]) 
             write_atomically(temporary / "term", b"1\n")
             temporary.rename(path)  # the kernel refuses if another process has filled it meanwhile
             sync_directory(parent)
-        except OSError:
+        except BaseException:
             os.close(lock)
             raise
     except OSError as error:
@@ -132,7 +132,7 @@ def reopen(path: Path, start: dict[str, Any]) -> RunDirectory:
     except OSError as error:
         os.close(lock)
         raise RunDirectoryError(f"run directory {path} cannot be written: {error.strerror}") from error
-    except RunDirectoryError:
+    except BaseException:  # a signal that interrupts the start too
         os.close(lock)
         raise
     return RunDirectory(path, term, lock, str(manifest.get("identity")))

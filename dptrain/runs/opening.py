@@ -48,12 +48,12 @@ def open_run(facts: RunFacts, resumed: Path | None, model: Model) -> OpenRun:
     place = directory.reopen(resumed, start(0, sys.argv[1:]))
     try:
         state, warnings = _stored_state(place, facts, model)
-    except BaseException:
+        if diverged(place.path):
+            warnings.append(DIVERGES_AGAIN)
+        return OpenRun(place, state, warnings, new=False)
+    except BaseException:  # an Interrupted too: a notebook lives on and may continue the run later
         place.close()
         raise
-    if diverged(place.path):
-        warnings.append(DIVERGES_AGAIN)
-    return OpenRun(place, state, warnings, new=False)
 
 
 def _stored_state(place: RunDirectory, facts: RunFacts, model: Model) -> tuple[TrainingState | None, list[str]]:

@@ -7,7 +7,8 @@ import pytest
 
 from dptrain.cluster.events import DIVERGED
 from dptrain.errors import CheckpointError, RunDirectoryError
-from dptrain.runs import directory
+from dptrain.processes.stopping import Interrupted
+from dptrain.runs import directory, opening
 from dptrain.runs.checkpoint import pack
 from dptrain.runs.opening import DIVERGES_AGAIN, open_run
 from dptrain.runs.shelf import Shelf
@@ -101,4 +102,15 @@ def test_another_run_is_refused_and_the_lock_is_free_again(named, network, store
         path.unlink()
     with pytest.raises(RunDirectoryError, match="is of a run over other data"):
         open_run(other, stored, network)
+    assert is_free(stored)
+
+
+def test_a_signal_between_the_lock_and_the_end_of_opening_gives_the_lock_back(stored, named, network, monkeypatch):
+    def interrupted(path):
+        raise Interrupted("SIGINT")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(opening, "diverged", interrupted)
+        with pytest.raises(Interrupted):
+            open_run(named, stored, network)
     assert is_free(stored)
