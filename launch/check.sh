@@ -28,5 +28,5 @@ check bash -c 'for script in launch/*.sh .ci/run; do bash -n "$script" || exit; 
 check mypy --strict dptrain tools benchmarks docs/hooks.py
 check lint-imports
 check env NO_MKDOCS_2_WARNING=1 mkdocs build --strict
-check python -m pytest -n auto --maxprocesses 4 --dist loadgroup "$@"
+check python -m pytest -n auto --maxprocesses 4 --dist loadscope "$@"
 printf '\nall checks passed in %s s\n' "$SECONDS"

@@ -23,41 +23,64 @@ SHARED_DATA = Path(os.environ.get("DPTRAIN_SHARED_DATA", ROOT.parent / "shared" 
 #: The kernel cache (with an empty one, every process would compile) and the optional files.
 KEPT = {"DPTRAIN_CACHE", "DPTRAIN_SHARED_DATA"}
 
-#: Tests that start processes and wait for them run one after the other, in two rows if pytest has two cores or more
-#: (check.sh): tests that make networks, and the others. They take half of the time, so they begin first.
-ROWS = {
-    "system": "processes",
-    "net": "processes",
-    "processes": "processes",
-    "security": "networks",
-    "launch": "networks",
-}
+#: These files share a process: the run they compare with (`reference`) is trained once, and kernels for other levels of
+#: instructions are compiled once.
+TOGETHER = [f"tests/system/test_{name}.py" for name in ("isa", "loop", "processes", "same_bits", "stopping")]
 
-#: These begin next: at the end of a run, a long group would leave all processes but one without work.
-LONG = ("test_guards.py", "simulation")
+#: The order of the groups of tests: long ones first, so that no process is left alone with one at the end.
+ORDER = [
+    *TOGETHER,
+    "tests/launch/test_documents.py",
+    "tests/security/test_hosts.py",
+    "tests/system/",
+    "tests/engine/",
+    "tests/cli/",
+    "tests/launch/",
+    "tests/security/",
+    "tests/test_guards",
+    "tests/simulation/",
+]
+
+
+def group_of(nodeid):
+    """The tests of one group run in one process, one after the other: a file, or several that share what they make.
+    A history of the simulator shares nothing with another.
+    """
+    file = nodeid.split("::")[0]
+    if file.startswith("tests/simulation/"):
+        return nodeid
+    return "together" if file in TOGETHER else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """`--dist loadscope` with the groups above. The marks of `--dist loadgroup` have no effect with pytest 9.2 and
+    pytest-xdist 3.8: xdist renames tests by an attribute that pytest no longer reads.
+    """
+    if config.getvalue("dist") != "loadscope":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Groups(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            return group_of(nodeid)
+
+    config.option.loadscopereorder = False  # else the groups with the most tests come first
+    return Groups(config, log)
 
 
 def pytest_addoption(parser):
     parser.addoption("--slow", action="store_true", help="also the tests marked slow: more networks and sizes")
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist's own reads the marks
 def pytest_collection_modifyitems(config, items):
-    """For pytest-xdist: the tests of a file share one process, and so do the tests of a row. A history of the simulator
-    shares nothing with another.
-    """
     left_out = pytest.mark.skip(reason="slow: runs with ./launch/check.sh --slow")
     for item in items:
         if item.get_closest_marker("slow") and not config.getoption("slow"):
             item.add_marker(left_out)
-        alone = item.nodeid if _folder(item) == "simulation" else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(ROWS.get(_folder(item), alone)))
-    order = [*ROWS, *LONG]
-    items.sort(key=lambda item: order.index(_folder(item)) if _folder(item) in order else len(order))
-
-
-def _folder(item):
-    return item.path.relative_to(ROOT / "tests").parts[0]
+    items.sort(
+        key=lambda item: next((at for at, start in enumerate(ORDER) if item.nodeid.startswith(start)), len(ORDER))
+    )
 
 
 def pytest_make_parametrize_id(config, val, argname):

@@ -1,8 +1,11 @@
 """The shell scripts that a new user starts: how they treat arguments, and what they print if something is missing."""
 
 import os
+import re
+import shutil
 import stat
 import subprocess
+import sys
 
 import pytest
 
@@ -126,3 +129,23 @@ def test_every_script_parses(root, script):
 
 def test_continuous_integration_runs_the_checks_a_developer_runs(root):
     assert "bash launch/check.sh" in (root / ".ci" / "run").read_text()
+
+
+def test_the_checks_run_the_tests_of_a_file_in_one_process_and_use_all_processes(root, tmp_path):
+    """What a file makes for all its tests is made once. Three files, and the words of check.sh for two processes."""
+    (tmp_path / "tests").mkdir()
+    shutil.copy(root / "tests" / "conftest.py", tmp_path / "tests")
+    body = "import os\n\n" + "".join(
+        f"def test_{n}(worker_id):\n    open('ran', 'a').write(f'{{__name__}} {{worker_id}}\\n')\n\n" for n in range(4)
+    )
+    for name in ("a", "b", "c"):
+        (tmp_path / "tests" / f"test_{name}.py").write_text(body)
+    words = re.search(r"^check python (-m pytest .*) \"\$@\"$", (root / "launch" / "check.sh").read_text(), re.M)[1]
+    command = [sys.executable, *words.replace("-n auto", "-n 2").split(), "-p", "xdist"]
+    alone = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    done = subprocess.run(command, cwd=tmp_path, env=alone, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    pairs = [line.split() for line in (tmp_path / "ran").read_text().splitlines()]
+    assert len(pairs) == 12
+    assert len({name for name, _ in pairs}) == len({tuple(pair) for pair in pairs}) == 3
+    assert len({worker for _, worker in pairs}) == 2
