@@ -56,6 +56,11 @@ class Course:
         for start in range(0, self.sizes[split], self.shard):
             yield split, start, min(start + self.shard, self.sizes[split])
 
+    def has_part(self, index: int, part: tuple[str, int, int]) -> bool:
+        """Whether `part` is the shard of a score with this index."""
+        split, start, stop = part
+        return start == index * self.shard and start < stop == min(start + self.shard, self.sizes.get(split, 0))
+
     def statistics_share(self, step: int) -> float:
         """Share of the batch in the running statistics at the update after `step` others."""
         return self.bn_momentum or 1.0 / (1 + step % self.sampler.steps_per_epoch)

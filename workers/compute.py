@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from dptrain.cluster.events import EvaluationTask, Failure, GradientTask, Prepared, PrepareTask, Task
 from dptrain.cluster.messages import Welcome
+from dptrain.course import make_course
 from dptrain.errors import DataError, UsageError
 from dptrain.loop import score_shard
 from dptrain.model import ShardResult, ShardScore
@@ -72,7 +73,8 @@ class RunComputer:
             shape = (training.shard_size, *parts.source.image_shape)
             self._augmented = ShardClient(self._augmenters, welcome.identity, shards, shape, self._keys)
         layout = layout_digest(model.params, model.buffers)
-        return Prepared(layout, data.sha256, canary_digest(parts), model.params, model.buffers)
+        course = make_course(parts.config, parts.source, parts.criterion)
+        return Prepared(layout, data.sha256, canary_digest(parts), course, model.params, model.buffers)
 
     def parts_for(self, identity: str) -> Parts:
         """The data and the network of the run with this configuration (JSON), as the coordinator sends it.

@@ -21,7 +21,7 @@ from dptrain.cluster.events import (
     StopRequested,
     Tell,
     Tick,
-    WorkerJoined,
+    WorkerAdmitted,
 )
 from dptrain.cluster.job import Job, canary_fault, hello_fault, protocol_fault
 from dptrain.cluster.members import Change, Member, Membership
@@ -230,8 +230,8 @@ class Coordinator:
                 ),
             ]
         member.tracker.step(Change.CANARY)
-        joined = WorkerJoined(member.name, member.hello.pid, member.hello.isa, len(self._members.ready()))
-        return [Send(member.peer, Admitted(self._job.term)), Tell(joined)]
+        admitted = WorkerAdmitted(member.name, member.hello.pid, member.hello.isa, len(self._members.ready()))
+        return [Send(member.peer, Admitted(self._job.term)), Tell(admitted)]
 
     def _refuse(self, peer: Peer, who: str, reason: str) -> list[CoordinatorAction]:
         notice = Notice("error", f"{who} is refused: {reason}")

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from dptrain.cluster.messages import FromCoordinator, FromWorker, Welcome
+from dptrain.course import Course
 from dptrain.errors import exit_code_of
 from dptrain.model import ParamLayout, ShardResult, ShardScore
 from dptrain.types import F32
@@ -32,7 +33,7 @@ class RunStarted:
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerJoined:
+class WorkerAdmitted:
     """A worker was admitted."""
 
     name: str
@@ -119,7 +120,7 @@ class Notice:
 
 
 Report: TypeAlias = (
-    RunStarted | WorkerJoined | WorkerLost | WorkerSilent | StepDone | TakenBack | EpochDone | Evaluated | Notice
+    RunStarted | WorkerAdmitted | WorkerLost | WorkerSilent | StepDone | TakenBack | EpochDone | Evaluated | Notice
 )
 
 
@@ -273,6 +274,7 @@ class Prepared:
     layout: str  #: state.layout_digest() of this worker's own network
     dataset: str
     canary: str
+    course: Course  #: what a coordinator may ask for: the shards of every step, the parts of every split
     #: names for "NaN in TENSOR"; without them the place in the vector is named
     params: ParamLayout = field(default_factory=lambda: ParamLayout(()))
     buffers: ParamLayout = field(default_factory=lambda: ParamLayout(()))

@@ -25,8 +25,8 @@ class Holding:
         self._tree: Tree[ShardResult] = Tree(shards)
 
     def assign(self, node: Node, attempt: int) -> list[int]:
-        """A node is assigned. Returns its shards that are not held yet: these are to be computed."""
-        new = [shard for shard in range(*node) if shard not in self._attempts]
+        """A node is assigned. Returns its shards that are neither held nor awaited: these are to be computed."""
+        new = [shard for shard in range(*node) if shard not in self._attempts and shard not in self._alone]
         for shard in range(*node):
             self._attempts[shard] = max(attempt, self._attempts.get(shard, 0))
         return new
@@ -52,17 +52,20 @@ class Holding:
 
     def add(self, shard: int, result: ShardResult, seconds: float) -> list[NodeDone]:
         """The result of an awaited shard is here. Returns what is to be sent now."""
+        answers: list[NodeDone] = []
         if shard in self._alone:
-            return [self._answer(Node(shard, shard + 1), self._alone.pop(shard), seconds, result)]
-        self._seconds[shard] = seconds
-        self._tree.add(shard, shard + 1, result)
-        return self._ripe()
+            answers.append(self._answer(Node(shard, shard + 1), self._alone.pop(shard), seconds, result))
+        if shard in self._attempts and shard not in self._seconds:  # assigned both alone and in a node
+            self._seconds[shard] = seconds
+            self._tree.add(shard, shard + 1, result)
+            answers += self._ripe()
+        return answers
 
     def discard(self, shard: int) -> list[NodeDone]:
         """An awaited shard will have no result. Returns the answers that no longer wait for it."""
-        if self._alone.pop(shard, None) is not None:
-            return []
-        del self._attempts[shard]
+        self._alone.pop(shard, None)
+        if shard not in self._seconds:  # an earlier result of the shard, in a sum, stays
+            self._attempts.pop(shard, None)
         return self._ripe()
 
     def _ripe(self) -> list[NodeDone]:

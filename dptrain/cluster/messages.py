@@ -21,7 +21,8 @@ from typing import TypeAlias
 from dptrain.model import ShardResult, ShardScore
 from dptrain.types import F32, U8
 
-PROTOCOL = 4  #: version of the protocol; both sides must speak the same
+#: Version of the protocol: both sides must speak the same. docs/explanation/protocol.md says what each version changed.
+PROTOCOL = 5
 
 
 # --- worker -> coordinator
@@ -170,11 +171,11 @@ class Assign:
 
 @dataclass(frozen=True, slots=True)
 class Evaluate:
-    """Score the samples [start, stop) of a split with the Params of this step."""
+    """Score the samples [start, stop) of a split, its shard `index`, with the Params of this step."""
 
     term: int
     step: int
-    split: str  #: "train", "validation", "test"
+    split: str  #: "validation", "test"
     index: int
     start: int
     stop: int

@@ -14,7 +14,7 @@ from dptrain.cluster.codec import params_digest
 from dptrain.cluster.doubt import Jury, Opinion, R, audited
 from dptrain.cluster.job import Job
 from dptrain.cluster.members import Lease, Pace
-from dptrain.cluster.messages import Assign, Evaluate, EvaluationDone, NodeDone, Params
+from dptrain.cluster.messages import Assign, Evaluate, EvaluationDone, NodeDone, NonFinite, Params
 from dptrain.cluster.tree import Node, Tree, is_node
 from dptrain.loop import add_scores
 from dptrain.model import ShardResult, ShardScore
@@ -170,32 +170,28 @@ class StepRound(_Round[ShardResult]):
         """
         return Assign(self.term, self.step, *node, self.book.attempt(node), self.params.digest, self.book.shards, 1)
 
-    def fault(self, m: NodeDone) -> str:
-        """Why no correct worker sends this answer; "": one may."""
-        if not is_node(m.first, m.last, self.book.shards):
-            return f"sent shards [{m.first}, {m.last}): no node of a step of {self.book.shards} shards"
-        node, found = Node(m.first, m.last), m.result
-        if fault := self.params_fault(m.digest):
+    def fault(self, m: NodeDone | NonFinite, node: Node) -> str:
+        """Why no correct worker sends this answer about the node; "": one may."""
+        if not is_node(*node, self.book.shards):
+            return f"sent shards [{node.first}, {node.last}): no node of a step of {self.book.shards} shards"
+        if m.digest != self.params.digest:
+            return f"computed with parameters {m.digest[:16]}; those of step {self.step} are {self.params.digest}"
+        if isinstance(m, NodeDone) and (fault := self._sum_fault(m.result, node)):
             return fault
+        asked = self.book.was_asked(m.incarnation, node)
+        return "" if asked else f"sent {node} of step {m.step}, which it was not asked for"
+
+    def _sum_fault(self, found: ShardResult, node: Node) -> str:
         for name, got, wanted in (
             ("gradient", found.gradient.shape, self.params.params.shape),
             ("statistics", found.statistics.shape, self.params.buffers.shape),
         ):
             if got != wanted:
                 return f"sent {name} of shape {got}; the model has {wanted}"
-        samples = sum(map(len, self._ids[m.first : m.last]))
+        samples = sum(map(len, self._ids[node.first : node.last]))
         if found.samples != samples:
-            return f"counted {found.samples} samples in shards [{m.first}, {m.last}); there are {samples}"
-        if found.hits > samples:
-            return f"counted {found.hits} hits among {samples} samples"
-        asked = self.book.was_asked(m.incarnation, node)
-        return "" if asked else f"sent {node} of step {m.step}, which it was not asked for"
-
-    def params_fault(self, digest: str) -> str:
-        """Why an answer made with these parameters is none; "" where it is one."""
-        if digest == self.params.digest:
-            return ""
-        return f"computed with parameters {digest[:16]}; those of step {self.step} are {self.params.digest}"
+            return f"counted {found.samples} samples in shards [{node.first}, {node.last}); there are {samples}"
+        return f"counted {found.hits} hits among {samples} samples" if found.hits > samples else ""
 
     def _add(self, node: Node, value: ShardResult) -> None:
         self.tree.add(*node, value)
@@ -281,11 +277,9 @@ def contradiction(first: Opinion[R] | None, opinion: Opinion[R], counters: Count
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """The step that was applied last: which results of contested nodes counted, and the way back."""
+    """The step that was applied last: its round, for answers that are still to come, and the way back."""
 
-    step: int
-    digest: str  #: of the parameters it was computed with
-    firsts: dict[Node, Opinion[ShardResult]]
+    done: StepRound
     before: TrainingState  #: copies of all that the update changes
 
     @classmethod
@@ -293,8 +287,9 @@ class Applied:
         """A complete round about to be applied to `state`; None where no second answer can come any more."""
         if not done.firsts:
             return None
-        return cls(done.step, done.params.digest, done.firsts, state.copied())
+        return cls(done, state.copied())
 
     def first(self, step: int, digest: str, node: Node) -> Opinion[ShardResult] | None:
         """The result that counted for this node of this step; None where it is not known."""
-        return self.firsts.get(node) if (step, digest) == (self.step, self.digest) else None
+        done = self.done
+        return done.firsts.get(node) if (step, digest) == (done.step, done.params.digest) else None

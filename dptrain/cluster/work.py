@@ -74,10 +74,10 @@ class Work:
         node, state, current = Node(m.first, m.last), self._training.state, self._training.round
         opinion = Opinion(member.incarnation, member.name, m.attempt, m.result)
         if m.step < state.step:
-            return self._late(m, node, opinion, now)
+            return self._late(member, m, node, opinion, now)
         if not isinstance(current, StepRound) or m.step > current.step:
             return self.drop(member, f"sent a gradient of step {m.step}, which it was not asked for", now)
-        if fault := current.fault(m):
+        if fault := current.fault(m, node):
             return self.drop(member, fault, now)
         # The worker has looked too, and sends NonFinite. A result may still have been damaged after that, and a sum
         # of finite shards may overflow. That the step's whole sum or its update overflows, `loop.update` finds.
@@ -103,11 +103,10 @@ class Work:
         node, current = Node(m.shard, m.shard + 1), self._training.round
         opinion: Opinion[Any] = Opinion(member.incarnation, member.name, m.attempt, None, m.tensor, m.result)
         if m.step < self._training.state.step:
-            return self._late(m, node, opinion, now)
-        asked = isinstance(current, StepRound) and m.step == current.step and m.shard < current.book.shards
-        if not isinstance(current, StepRound) or not asked or not current.book.was_asked(member.incarnation, node):
+            return self._late(member, m, node, opinion, now)
+        if not isinstance(current, StepRound) or m.step > current.step:
             return self.drop(member, f"sent NonFinite of step {m.step}, which it was not asked for", now)
-        if fault := current.params_fault(m.digest):
+        if fault := current.fault(m, node):
             return self.drop(member, fault, now)
         return self._take(member, current, node, opinion, now)
 
@@ -138,11 +137,17 @@ class Work:
         names = f"workers {found[0].name} and {opinion.name} found different bits in {node} of {current.title}"
         return [Tell(Notice("warning", f"{names}: it is computed again, and the one that is wrong will be named"))]
 
-    def _late(self, m: NodeDone | NonFinite, node: Node, opinion: Opinion[Any], now: float) -> list[CoordinatorAction]:
+    def _late(
+        self, member: Member, m: NodeDone | NonFinite, node: Node, opinion: Opinion[Any], now: float
+    ) -> list[CoordinatorAction]:
         """A result of a step that is applied. Where another worker's result counted and is known, it is compared."""
         self.counters.late += 1
         past = self._training.past
         first = None if past is None else past.first(m.step, m.digest, node)
+        if past is None or first is None:
+            return []
+        if fault := past.done.fault(m, node):
+            return self.drop(member, fault, now)
         found = contradiction(first, opinion, self.counters)
         if not found:
             return []

@@ -57,6 +57,7 @@ from dptrain.cluster.messages import (
 )
 from dptrain.cluster.table import Table, Tracker
 from dptrain.cluster.tree import Node, is_node
+from dptrain.course import Course
 from dptrain.errors import ConnectionLostError, RefusedError, UsageError
 from dptrain.model import ShardResult, ShardScore
 
@@ -344,22 +345,18 @@ class Worker:
         return self._assign(message, params) if isinstance(message, Assign) else self._evaluate(message, params)
 
     def _assign(self, m: Assign, params: Params) -> list[WorkerAction]:
-        holding = self._holding or Holding(params, self._me.incarnation, m.shards)
-        alone = m.alone > 0
-        sound = (
-            is_node(m.first, m.last, m.shards) and holding.shards == m.shards and not (alone and m.last > m.first + 1)
-        )
-        if not sound:
+        course, node, alone = self._course, Node(m.first, m.last), m.alone > 0
+        known = m.step < course.steps and m.shards == course.sampler.shards(m.step)
+        if not known or not is_node(*node, m.shards) or (alone and node.size > 1):
             return self._reconnect()
         self._tracker.step(Change.ASSIGNED)
-        self._holding = holding
-        node = Node(m.first, m.last)
+        self._holding = holding = self._holding or Holding(params, self._me.incarnation, m.shards)
         new, ripe = holding.assign_alone(m.first, m.attempt) if alone else (holding.assign(node, m.attempt), [])
         tasks = [Compute(GradientTask(m.step, shard, params.params)) for shard in new]
         return [self._progress(m.step, m.first), *tasks, *map(Reply, ripe)]
 
     def _evaluate(self, m: Evaluate, params: Params) -> list[WorkerAction]:
-        if m.start >= m.stop:
+        if not self._course.has_part(m.index, (m.split, m.start, m.stop)):
             return self._reconnect()
         self._tracker.step(Change.ASSIGNED)
         known = (m.split, m.index) in self._evaluations
@@ -372,6 +369,12 @@ class Worker:
 
     def _progress(self, step: int, first: int, *, done: bool = False) -> Reply:
         return Reply(Progress(self._term, self._me.incarnation, step, first, int(done)))
+
+    @property
+    def _course(self) -> Course:
+        """Of the run this worker has prepared: no correct coordinator asks for anything else."""
+        assert self._prepared is not None, "there are weights"
+        return self._prepared[1].course
 
     # --- what the compute thread returns
 

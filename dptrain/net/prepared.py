@@ -70,6 +70,8 @@ class ShardServer:
         poller = zmq.Poller()
         for item in (self._socket, *watch):
             poller.register(item, zmq.POLLIN)
+        if self._guard is not None:
+            self._guard.reading()
         poller.poll(milliseconds(timeout))
 
     def answer(self, take: Callable[[int, int], U8 | None]) -> bool:
@@ -132,10 +134,12 @@ class ShardClient:
         self._keys = keys
         self._monitors: list[tuple[str, str, zmq.Socket[bytes]]] = []  #: augmenter, name of our key, monitor
         self._logged: set[str] = set()
-        self._sockets = [self._connect(address, number) for number, address in enumerate(addresses)]
+        self._addresses = tuple(addresses)
+        self._sockets = [self._socket(address, number) for number, address in enumerate(addresses)]
+        self._connected: set[int] = set()  #: numbers of augmenters
         self._closed = False
 
-    def _connect(self, address: str, number: int) -> zmq.Socket[bytes]:
+    def _socket(self, address: str, number: int) -> zmq.Socket[bytes]:
         socket = self._context.socket(zmq.DEALER)
         monitor = socket.get_monitor_socket(FAILED)
         key = join(socket, address, self._keys, AUGMENTER, number)
@@ -144,15 +148,21 @@ class ShardClient:
         # Requests are not stored while an augmenter is away: they would be old when it is back.
         socket.immediate = True
         socket.reconnect_ivl, socket.reconnect_ivl_max = 100, 5_000
-        socket.connect(address)
         return socket
 
     def request(self, step: int, shard: int) -> None:
-        """Asks for a shard that will be needed soon. Never blocks."""
+        """Asks for a shard that will be needed soon. Never blocks.
+
+        The first request to an augmenter connects to it, and is lost. To connect earlier would be of no use: the
+        augmenter cuts off a connection that sends nothing, and a worker may compile for minutes before its first shard.
+        """
         with self._lock:
             if self._closed:
                 return
             at = augmenter_of(step, shard, self._shards_per_step, len(self._sockets))
+            if at not in self._connected:
+                self._connected.add(at)
+                self._sockets[at].connect(self._addresses[at])
             try:
                 self._sockets[at].send_multipart(encode(WantShard(self._identity, step, shard)), zmq.DONTWAIT)
             except zmq.Again:

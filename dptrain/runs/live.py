@@ -16,7 +16,7 @@ from dptrain.cluster.events import (
     RunStarted,
     StepDone,
     TakenBack,
-    WorkerJoined,
+    WorkerAdmitted,
     WorkerLost,
     WorkerSilent,
 )
@@ -51,7 +51,7 @@ class LiveReporter:
         match report:
             case StepDone() | TakenBack() | Notice(final=True):  # a notice comes before a step taken back
                 pass
-            case WorkerJoined() if self._noun == "thread":  # the banner has their number
+            case WorkerAdmitted() if self._noun == "thread":  # the banner has their number
                 pass
             case RunStarted():
                 if report.step:

@@ -12,7 +12,7 @@ from dptrain.cluster.events import (
     RunStarted,
     StepDone,
     TakenBack,
-    WorkerJoined,
+    WorkerAdmitted,
     WorkerLost,
     WorkerSilent,
 )
@@ -66,7 +66,7 @@ class Progress:
                 self.steps_per_epoch = max(1, report.steps_per_epoch)
                 self.epoch = report.step // self.steps_per_epoch
                 self._last_step_at = self._epoch_at = now
-            case WorkerJoined():
+            case WorkerAdmitted():
                 self.workers[report.name] = WorkerRow(report.name, report.pid, report.isa)
                 if not self._steps:
                     self._last_step_at = self._epoch_at = now  # waiting for workers does not count as time of a step

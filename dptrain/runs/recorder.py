@@ -15,7 +15,7 @@ from dptrain.cluster.events import (
     RunStarted,
     StepDone,
     TakenBack,
-    WorkerJoined,
+    WorkerAdmitted,
     WorkerLost,
     WorkerSilent,
 )
@@ -86,7 +86,7 @@ class Recorder:
                 self._tabulate(metrics.evaluation_record(report))
                 if report.split == "test":
                     self._summary.test, self._summary.complete_before = report, False
-            case WorkerJoined() | WorkerLost() | WorkerSilent() | Notice():
+            case WorkerAdmitted() | WorkerLost() | WorkerSilent() | Notice():
                 self._write_log(texts.event_line(report, self._noun))
                 if isinstance(report, Notice) and report.level == "error":
                     self.failure = report.text

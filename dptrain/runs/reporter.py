@@ -19,7 +19,7 @@ from dptrain.cluster.events import (
     RunStarted,
     StepDone,
     TakenBack,
-    WorkerJoined,
+    WorkerAdmitted,
     WorkerLost,
     WorkerSilent,
 )
@@ -72,7 +72,7 @@ class PlainReporter:
                     self.lines([f"{where}  {figures}  elapsed {texts.duration(elapsed)}  {eta}"])
             case TakenBack() | Notice(final=True):
                 pass  # a notice has announced the first; the error line at the end has the second
-            case WorkerJoined() if self._noun == "thread":
+            case WorkerAdmitted() if self._noun == "thread":
                 pass  # the banner has their number
             case EpochDone():
                 self._next = now + self._interval
@@ -96,7 +96,7 @@ class PlainReporter:
 
 _EVENTS: dict[type[Report], str] = {
     RunStarted: "run_started",
-    WorkerJoined: "worker_joined",
+    WorkerAdmitted: "worker_admitted",
     WorkerLost: "worker_lost",
     WorkerSilent: "worker_silent",
     StepDone: "progress",

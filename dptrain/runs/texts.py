@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import isfinite, isnan
 from shlex import join
 
-from dptrain.cluster.events import EpochDone, Evaluated, Notice, WorkerJoined, WorkerLost, WorkerSilent
+from dptrain.cluster.events import EpochDone, Evaluated, Notice, WorkerAdmitted, WorkerLost, WorkerSilent
 from dptrain.runs.manifest import RunFacts
 from dptrain.runs.progress import Progress
 from dptrain.settings import DeploymentConfig
@@ -130,11 +130,11 @@ def evaluation_line(report: Evaluated) -> str:
     )
 
 
-def event_line(report: WorkerJoined | WorkerLost | WorkerSilent | Notice, who: str = "worker") -> str:
+def event_line(report: WorkerAdmitted | WorkerLost | WorkerSilent | Notice, who: str = "worker") -> str:
     """One line for an event of a worker (or of a thread: see `noun`), or for a notice."""
     match report:
-        case WorkerJoined():
-            return f"{who} {report.name} joined (pid {report.pid}, {report.isa}); {count(report.workers, who)} now"
+        case WorkerAdmitted():
+            return f"{who} {report.name} admitted (pid {report.pid}, {report.isa}); {count(report.workers, who)} now"
         case WorkerLost():
             shards = f"; shards {', '.join(map(str, report.shards))} go to another" if report.shards else ""
             return f"{who} {report.name} lost: {report.reason}{shards}; {count(report.workers, who)} now"

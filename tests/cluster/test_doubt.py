@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cluster.actions import altered, assignments
+from cluster.actions import altered, assignments, refusals
 from dptrain.cluster.doubt import audited
 from dptrain.cluster.events import Ended, Notice, SaveCheckpoint, Send, StepDone, TakenBack, Tell, Tick
 from dptrain.cluster.messages import Evaluate, NonFinite, Progress, Reject, WhoAreYou
@@ -151,6 +151,31 @@ def test_neither_a_repetition_nor_other_weights_is_a_second_opinion_of_an_applie
     assert lead.say(holder, altered(answer, digest="0" * 16, **other)) == []
     counters = lead.machine.counters
     assert (counters.late, counters.agreed, counters.disputed) == (3, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"name": "b"}, "sent shard 1 of step 1, which it was not asked for"),
+        ({"samples": 3}, "counted 3 samples in shards [1, 2); there are 4"),
+        ({"hits": 5}, "counted 5 hits among 4 samples"),
+    ],
+)
+def test_an_impossible_result_of_an_applied_step_costs_the_connection_and_takes_nothing_back(lead, change, text):
+    lead = lead(shards=4)
+    holder, answer, _ = applied(lead, "a", "b", "c")
+    before, name = lead.machine.state.sha256(), change.pop("name", holder)
+    late = altered(answer, incarnation=lead.incarnation(name), gradient=-answer.result.gradient, **change)
+    assert refusals(lead.say(name, late)) == [text]
+    assert lead.machine.state.sha256() == before
+
+
+def test_a_late_nan_of_a_worker_that_was_not_asked_takes_nothing_back(lead):
+    lead = lead(shards=4)
+    _, answer, _ = applied(lead, "a", "b", "c")
+    nan = NonFinite(T, lead.incarnation("b"), 1, 1, answer.attempt, answer.digest, "bn.weight", "nan")
+    assert refusals(lead.say("b", nan)) == ["sent shard 1 of step 1, which it was not asked for"]
+    assert lead.machine.state.step == 2
 
 
 def test_a_result_of_an_applied_step_with_other_bits_takes_it_back_and_the_wrong_worker_is_named(lead):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from cluster.actions import refusals
-from dptrain.cluster.events import Ignore, Notice, Received, RunStarted, Send, Tell, Tick, WorkerJoined, WorkerLost
+from dptrain.cluster.events import Ignore, Notice, Received, RunStarted, Send, Tell, Tick, WorkerAdmitted, WorkerLost
 from dptrain.cluster.members import Change, Membership
 from dptrain.cluster.messages import PROTOCOL, Admitted, AskConfig, Hello, Reject, Welcome, WhoAreYou
 from dptrain.cluster.table import InvalidTransition
@@ -21,7 +21,7 @@ def test_a_worker_is_welcomed_checked_admitted_and_given_the_weights_and_work(le
     assert lead.hello("a") == [Tell(RunStarted(0, 9, 3, T)), Send(b"a", WELCOME)]
     assert lead.canary("a") == [
         Send(b"a", Admitted(T)),
-        Tell(WorkerJoined("a", 7, "toy", 1)),
+        Tell(WorkerAdmitted("a", 7, "toy", 1)),
         Send(b"a", lead.weights),
         Send(b"a", lead.order(0, 0, 1, 0, 2)),
         Send(b"a", lead.order(0, 1, 2, 0, 2)),
@@ -38,7 +38,11 @@ def test_a_message_of_a_stranger_is_answered_with_who_are_you_and_nothing_else(l
 
 @pytest.mark.parametrize(
     ("change", "words"),
-    [({"protocol": 1}, ("protocol 1", f"coordinator {PROTOCOL}")), ({"numerics": "toy-v2"}, ("'toy-v2'", "'toy-v1'"))],
+    [
+        ({"protocol": 1}, ("protocol 1", f"coordinator {PROTOCOL}")),
+        ({"protocol": 4, "numerics": "toy-v1 bf16-v1"}, ("protocol 4", f"coordinator {PROTOCOL}: install the same")),
+        ({"numerics": "toy-v2"}, ("'toy-v2'", "'toy-v1'")),
+    ],
 )
 def test_a_worker_of_another_kind_is_refused_with_both_values(lead, change, words):
     lead = lead()

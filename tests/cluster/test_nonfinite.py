@@ -74,7 +74,7 @@ def test_a_nan_of_a_shard_the_worker_was_not_asked_for_costs_the_connection(lead
     lead.join("a")
     lead.join("b")
     actions = lead.say("b", lead.non_finite("b", 1))
-    assert refusals(actions) == ["sent NonFinite of step 0, which it was not asked for"]
+    assert refusals(actions) == ["sent shard 1 of step 0, which it was not asked for"]
     assert not lead.machine.ended
 
 

@@ -22,7 +22,7 @@ from dptrain.cluster.events import (
     StopRequested,
     Tell,
     Tick,
-    WorkerJoined,
+    WorkerAdmitted,
 )
 from dptrain.cluster.messages import PROTOCOL, Assign, Canary, Evaluate, EvaluationDone, Hello, NodeDone, Params, Stop
 from simulation.toy import CANARY, DATASET, NUMERICS, Toy, gradient, oracle, score
@@ -291,7 +291,7 @@ def test_a_worker_that_joins_during_an_evaluation_takes_part_in_it():
     solo.feed(Received(b"q", Hello(PROTOCOL, "c" * 32, "v", 2, NUMERICS, "toy")))
     solo.feed(Received(b"q", Canary(1, "c" * 32, CANARY, DATASET)))
     new = solo.actions[before + 1 :]
-    assert isinstance(new[1].report, WorkerJoined)
+    assert isinstance(new[1].report, WorkerAdmitted)
     assert [type(a.message).__name__ for a in new if isinstance(a, Send)] == [
         "Admitted",
         "Params",

@@ -87,7 +87,7 @@ def test_a_worker_says_hello_prepares_and_proves_itself(newcomer):
 def test_another_network_than_the_coordinators_ends_with_78_and_both_digests(newcomer):
     newcomer.feed(Connected())
     [prepare] = newcomer.told(newcomer.welcome)
-    leave, leaving = newcomer.computed(prepare.task, Prepared("f" * 128, DATASET, CANARY))
+    leave, leaving = newcomer.computed(prepare.task, Prepared("f" * 128, DATASET, CANARY, newcomer.toy.course))
     assert leaving.code == 78
     assert leave == Reply(Leave(T, ME, leaving.reason))
     assert "f" * 12 in leaving.reason
@@ -157,7 +157,7 @@ def test_no_message_at_a_wrong_time_is_taken_for_a_bug_of_this_worker(state):
         Admitted(T),
         p,
         other,
-        order(p, 0, 2, 0, 4),
+        order(p, 0, 2, 0, 3),
         order(other, 1, 3, 0, 4),
         Evaluate(T, 5, "test", 0, 0, 8, 0, p.digest),
         Evaluate(T, 5, "test", 0, 8, 8, 0, p.digest),
@@ -186,16 +186,16 @@ def test_a_second_connection_beside_the_first_is_a_bug_and_reported_with_the_las
 
 
 def test_one_task_a_shard_and_the_sum_is_sent_as_one_node(hand):
-    p = hand.params(5)
+    p = hand.params(4)
     assert hand.told(p) == []
-    left, right = GradientTask(5, 0, p.params), GradientTask(5, 1, p.params)
+    left, right = GradientTask(4, 0, p.params), GradientTask(4, 1, p.params)
     actions = hand.told(order(p, 0, 2, 1, 4))
-    assert actions[0] == progress(5, 0)
-    assert [(t.step, t.shard, t.params is p.params) for t in tasks(actions)] == [(5, 0, True), (5, 1, True)]
-    assert hand.computed(left, seconds=0.25) == [progress(5, 0, done=1)]
+    assert actions[0] == progress(4, 0)
+    assert [(t.step, t.shard, t.params is p.params) for t in tasks(actions)] == [(4, 0, True), (4, 1, True)]
+    assert hand.computed(left, seconds=0.25) == [progress(4, 0, done=1)]
     [reply] = hand.computed(right, seconds=0.5)
     done, whole = reply.message, hand.toy.compute(left).combine(hand.toy.compute(right))
-    assert (done.term, done.incarnation, done.step, done.first, done.last, done.attempt) == (T, ME, 5, 0, 2, 1)
+    assert (done.term, done.incarnation, done.step, done.first, done.last, done.attempt) == (T, ME, 4, 0, 2, 1)
     assert done.digest == p.digest
     assert done.seconds == 0.75
     assert done.result.digest() == whole.digest()
@@ -224,32 +224,32 @@ def test_a_node_whose_sibling_is_not_ours_as_a_whole_is_sent_at_once(hand):
 
 
 def test_the_last_shard_of_an_odd_step_is_the_sibling_of_all_before(hand):
-    p = hand.params(0)
+    p = hand.params(2)
     hand.told(p)
     for first, last in ((0, 2), (2, 3)):
         hand.told(order(p, first, last, 0, 3))
-    assert [nodes(hand.computed(GradientTask(0, shard, p.params))) for shard in (2, 0, 1)] == [[], [], [(0, 3)]]
+    assert [nodes(hand.computed(GradientTask(2, shard, p.params))) for shard in (2, 0, 1)] == [[], [], [(0, 3)]]
 
 
 def test_a_shard_asked_for_again_is_not_computed_twice_while_it_is_ours(hand):
     p = hand.params(0)
     hand.told(p)
-    hand.told(order(p, 0, 1, 0, 2))
-    assert hand.told(order(p, 0, 1, 1, 2)) == [progress(0, 0)]
+    hand.told(order(p, 0, 1, 0, 4))
+    assert hand.told(order(p, 0, 1, 1, 4)) == [progress(0, 0)]
     [reply] = hand.computed(GradientTask(0, 0, p.params))
     assert reply.message.attempt == 1
-    assert len(tasks(hand.told(order(p, 0, 1, 2, 2)))) == 1
+    assert len(tasks(hand.told(order(p, 0, 1, 2, 4)))) == 1
 
 
 def test_new_weights_make_old_tasks_and_old_results_worthless(hand):
     old, new = hand.params(0), hand.params(1, seed=1)
     hand.told(old)
-    hand.told(order(old, 0, 2, 0, 2))
+    hand.told(order(old, 0, 2, 0, 4))
     assert hand.told(new) == [CancelTasks()]
     assert hand.computed(GradientTask(0, 0, old.params)) == []
-    assert hand.told(order(old, 0, 1, 0, 2)) == []
+    assert hand.told(order(old, 0, 1, 0, 4)) == []
     assert hand.told(old) == []
-    [task] = tasks(hand.told(order(new, 0, 1, 0, 2)))
+    [task] = tasks(hand.told(order(new, 0, 1, 0, 4)))
     assert task.params is new.params
     assert hand.told(new) == []
     assert hand.computed(GradientTask(0, 0, old.params)) == []
@@ -264,12 +264,58 @@ def test_damaged_weights_are_not_used(hand):
 
 @pytest.mark.parametrize(
     "change",
-    [{"first": 1, "last": 3}, {"step": 1}, {"shards": 0}, {"digest": "0" * 16}, {"alone": 1, "first": 0, "last": 2}],
+    [
+        {"first": 1, "last": 3},
+        {"step": 1},
+        {"shards": 0},
+        {"shards": 8},
+        {"shards": 2**62, "last": 2**62},
+        {"digest": "0" * 16},
+        {"alone": 1, "first": 0, "last": 2},
+    ],
 )
 def test_an_impossible_order_costs_the_connection(hand, change):
     p = hand.params(0)
     hand.told(p)
     assert [type(a) for a in hand.told(replace(order(p, 0, 1, 0, 4), **change))][-1] is Reconnect
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"split": "train"},
+        {"index": 1},
+        {"index": 3, "start": 24, "stop": 32},
+        {"start": 1},
+        {"stop": 7},
+        {"stop": 17},
+        {"stop": 2**62},
+    ],
+)
+def test_a_part_that_the_split_does_not_have_costs_the_connection(hand, change):
+    p = hand.params(4)
+    hand.told(p)
+    assert [type(a) for a in hand.told(replace(Evaluate(T, 4, "test", 0, 0, 8, 0, p.digest), **change))] == [Reconnect]
+
+
+def test_work_after_the_last_step_of_the_run_costs_the_connection(hand):
+    p = hand.params(hand.toy.total_steps)
+    hand.told(p)
+    assert [type(a) for a in hand.told(order(p, 0, 1, 0, 4))] == [Reconnect]
+
+
+def test_however_often_a_shard_is_assigned_alone_and_in_a_node_one_computation_answers_both(hand):
+    p = hand.params(0)
+    hand.told(p)
+    asked = []
+    for attempt in range(50):
+        asked += tasks(hand.told(order(p, 0, 1, attempt, 4))) + tasks(hand.told(order(p, 0, 1, attempt, 4, alone=1)))
+    [task] = asked
+    assert tasks(hand.told(order(p, 0, 2, 50, 4)))[0].shard == 1
+    [alone] = hand.computed(task)
+    assert (alone.message.first, alone.message.last, alone.message.attempt) == (0, 1, 49)
+    [both] = hand.computed(GradientTask(0, 1, p.params))
+    assert (both.message.first, both.message.last, both.message.attempt) == (0, 2, 50)
 
 
 def test_scores_are_computed_with_the_weights_and_statistics_that_came_last(hand):
@@ -341,10 +387,10 @@ def test_finite_shards_with_an_infinite_sum_are_sent_as_they_are_and_no_shard_is
 def test_a_shard_asked_for_alone_is_computed_again_and_never_part_of_a_sum(hand):
     p = hand.params(0)
     hand.told(p)
-    hand.told(order(p, 0, 2, 0, 2))
+    hand.told(order(p, 0, 2, 0, 4))
     hand.computed(GradientTask(0, 0, p.params))
-    assert len(tasks(hand.told(order(p, 0, 1, 3, 2, alone=1)))) == 1
-    assert tasks(hand.told(order(p, 0, 1, 4, 2, alone=1))) == []
+    assert len(tasks(hand.told(order(p, 0, 1, 3, 4, alone=1)))) == 1
+    assert tasks(hand.told(order(p, 0, 1, 4, 4, alone=1))) == []
     [said] = hand.computed(GradientTask(0, 0, p.params))
     assert (said.message.first, said.message.last, said.message.attempt) == (0, 1, 4)
     assert nodes(hand.computed(GradientTask(0, 1, p.params))) == [(0, 2)]
@@ -353,11 +399,11 @@ def test_a_shard_asked_for_alone_is_computed_again_and_never_part_of_a_sum(hand)
 def test_without_layouts_the_place_in_the_vector_is_named(newcomer):
     newcomer.feed(Connected())
     [prepare] = newcomer.told(newcomer.welcome)
-    newcomer.computed(prepare.task, Prepared(newcomer.welcome.layout, DATASET, CANARY))
+    newcomer.computed(prepare.task, Prepared(newcomer.welcome.layout, DATASET, CANARY, newcomer.toy.course))
     newcomer.told(Admitted(T))
     p = newcomer.params(0)
     newcomer.told(p)
-    newcomer.told(order(p, 0, 1, 0, 1))
+    newcomer.told(order(p, 0, 1, 0, 4))
     bad = newcomer.toy.compute(GradientTask(0, 0, p.params))
     bad.gradient[5] = np.nan
     [reply] = newcomer.computed(GradientTask(0, 0, p.params), bad)
@@ -370,7 +416,7 @@ def test_without_layouts_the_place_in_the_vector_is_named(newcomer):
 def test_who_are_you_leads_to_a_new_connection_and_no_second_preparation(hand):
     p = hand.params(0)
     hand.told(p)
-    hand.told(order(p, 0, 1, 0, 2))
+    hand.told(order(p, 0, 1, 0, 4))
     forget, reconnect = hand.told(WhoAreYou(T + 1))
     assert forget == CancelTasks()
     assert 0.05 <= reconnect.delay <= 0.1
@@ -420,9 +466,9 @@ def test_a_coordinator_of_a_lower_term_is_not_listened_to(hand):
 def test_a_later_life_of_the_coordinator_gives_no_orders_before_it_has_welcomed_us(hand):
     p = hand.params(0)
     hand.told(p)
-    assert hand.told(replace(order(p, 0, 1, 0, 2), term=T + 1)) == []
+    assert hand.told(replace(order(p, 0, 1, 0, 4), term=T + 1)) == []
     assert hand.told(replace(hand.params(1, seed=1), term=T + 1)) == []
-    [task] = tasks(hand.told(order(p, 0, 1, 0, 2)))
+    [task] = tasks(hand.told(order(p, 0, 1, 0, 4)))
     assert task.params is p.params
 
 
@@ -453,7 +499,7 @@ def test_giving_up_is_temporary_and_says_what_to_look_at(newcomer):
 def test_a_worker_that_was_stopped_for_an_hour_goes_on_where_it_was_and_counts_silence_from_there(hand):
     p = hand.params(0)
     hand.told(p)
-    hand.told(order(p, 0, 1, 0, 2))
+    hand.told(order(p, 0, 1, 0, 4))
     task = GradientTask(0, 0, p.params)
     hand.now += 3600  # Ctrl-Z, fg
     assert hand.feed(Tick()) == []
@@ -495,7 +541,7 @@ def test_back_off_doubles_to_five_seconds_and_starts_again_after_a_welcome(newco
 def test_results_of_before_a_reconnect_are_ignored(hand):
     p = hand.params(0)
     hand.told(p)
-    hand.told(order(p, 0, 1, 0, 2))
+    hand.told(order(p, 0, 1, 0, 4))
     task = GradientTask(0, 0, p.params)
     hand.feed(Gone(THE_COORDINATOR, "reset"))
     assert hand.feed(Computed(task, hand.toy.compute(task), 0.5)) == []

@@ -1,11 +1,14 @@
 """Both ends of the connection from an augmenter to a worker, over real sockets."""
 
+import socket
 import time
 from contextlib import closing
 
 import numpy as np
 import pytest
+import zmq
 
+from dptrain.net import connections
 from dptrain.net.prepared import MOST_AWAITED, ShardClient, ShardServer
 
 IDENTITY = "run"
@@ -113,3 +116,43 @@ def test_after_close_nothing_is_asked_and_nothing_comes(ends):
     client.request(0, 0)
     assert client.take(0, 0, 4) is None
     client.close()
+
+
+def test_a_worker_connects_to_an_augmenter_with_its_first_request():
+    """A connection that sends nothing is cut off, and a worker may compile for minutes before it asks for a shard."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        with closing(ShardClient([address], IDENTITY, 2, FULL)) as client:
+            server.settimeout(0.2)
+            with pytest.raises(TimeoutError):
+                server.accept()
+            client.request(0, 0)
+            server.settimeout(30.0)
+            server.accept()[0].close()
+
+
+def test_a_peer_of_an_augmenter_that_sends_nothing_is_cut_off_and_a_worker_gets_its_shards(monkeypatch, caplog):
+    monkeypatch.setattr(connections, "HELLO_DEADLINE", 1.0)
+    with (
+        closing(ShardServer("tcp://127.0.0.1:0", IDENTITY)) as server,
+        closing(ShardClient([server.endpoint], IDENTITY, 1, FULL)) as client,
+        zmq.Context() as context,
+        context.socket(zmq.DEALER) as silent,
+    ):
+        asked(server, client, 0, 0)
+        silent.linger = 0
+        monitor = silent.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        silent.connect(server.endpoint)
+
+        def cut_off():
+            server.wait(0.05)
+            server.answer(images)
+            return monitor.poll(10)
+
+        until(cut_off)
+        silent.disable_monitor()
+        monitor.close(linger=0)
+        asked(server, client, 1, 0)
+        arrived(client, (0, 0), (1, 0))
+        until(lambda: caplog.records)
+    assert [record.getMessage().count("silent for 1 s") for record in caplog.records] == [1]

@@ -14,7 +14,7 @@ import pytest
 from dptrain.cluster import messages
 from dptrain.cluster.codec import Limits
 from dptrain.cluster.coordinator import Coordinator
-from dptrain.cluster.events import Arrived, Ended, Notice, StopRequested, WorkerJoined, WorkerLost
+from dptrain.cluster.events import Arrived, Ended, Notice, StopRequested, WorkerAdmitted, WorkerLost
 from dptrain.cluster.messages import PROTOCOL, Canary, Hello, Leave
 from dptrain.model import ParamLayout, ParamSpec
 from dptrain.net import router as router_module
@@ -67,7 +67,7 @@ class Recorder:
         pass
 
     def joined(self):
-        return any(isinstance(report, WorkerJoined) for report in self.told)
+        return any(isinstance(report, WorkerAdmitted) for report in self.told)
 
     def lost(self):
         return [report.reason for report in self.told if isinstance(report, WorkerLost)]

@@ -17,7 +17,7 @@ from dptrain.cluster.events import (
     RunStarted,
     StepDone,
     TakenBack,
-    WorkerJoined,
+    WorkerAdmitted,
     WorkerLost,
 )
 from dptrain.errors import RunDirectoryError
@@ -66,7 +66,7 @@ def step_report(step):
 def play(recorder, make_state, first, last):
     """Steps first .. last of a run, as the coordinator reports them."""
     recorder.tell(RunStarted(first - 1, STEPS, EPOCH, 1))
-    recorder.tell(WorkerJoined("w0", 11, "avx2", 1))
+    recorder.tell(WorkerAdmitted("w0", 11, "avx2", 1))
     for step in range(first, last + 1):
         recorder.tell(step_report(step))
         if step % EPOCH == 0:
@@ -119,7 +119,7 @@ def test_a_whole_run_leaves_its_files(start, make_state, capsys):
     }
     assert metrics[0]["throughput/samples_per_s"] == 32 / metrics[0]["time/step_s"]
     assert (run.path / "summary.csv").read_text().count("\n") == 3
-    assert "worker w0 joined (pid 11, avx2); 1 worker now" in (run.logs / "coordinator.log").read_text()
+    assert "worker w0 admitted (pid 11, avx2); 1 worker now" in (run.logs / "coordinator.log").read_text()
     out = capsys.readouterr().out
     assert "traffic 5.00 MB sent, 3.00 MB received per step\n" in out
     assert "test accuracy 0.8000  loss 0.6000  error 20.00 %  (1,000 images)" in out
@@ -311,7 +311,7 @@ def test_json_lines_are_objects_with_the_same_head(start, make_state, capsys):
     recorder.close()
     objects = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert {"ts", "level", "role", "host", "run", "event"} <= set.intersection(*(set(o) for o in objects))
-    assert [o["event"] for o in objects[:3]] == ["run_started", "worker_joined", "progress"]
+    assert [o["event"] for o in objects[:3]] == ["run_started", "worker_admitted", "progress"]
     assert objects[-1]["event"] == "finished"
     assert objects[-1]["test/acc"] == 0.8
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from dptrain.cluster.events import Notice, RunStarted, StepDone, WorkerJoined, WorkerLost, WorkerSilent
+from dptrain.cluster.events import Notice, RunStarted, StepDone, WorkerAdmitted, WorkerLost, WorkerSilent
 from dptrain.runs.live import _block
 from dptrain.runs.progress import Progress
 from dptrain.runs.reporter import Banner, LiveReporter, PlainReporter
@@ -28,7 +28,7 @@ def step(number, *names):
 def progress():
     """Of a run of 12,345 steps at its second one, of which w0 has computed both and w1 the first."""
     progress = Progress(0.0)
-    reports = [RunStarted(0, 12345, 4115, 1), *(WorkerJoined(name, 1234567, "avx512", 1) for name in NAMES)]
+    reports = [RunStarted(0, 12345, 4115, 1), *(WorkerAdmitted(name, 1234567, "avx512", 1) for name in NAMES)]
     for at, report in enumerate([*reports, step(1, "w0", "w1"), step(2, "w0")]):
         progress.update(report, at / 100)
     return progress
@@ -80,7 +80,7 @@ def test_the_threads_of_one_process_are_not_called_workers(kind, facts, progress
     reporter = LiveReporter(screen) if kind is LiveReporter else PlainReporter(1e9)
     alone = replace(facts, config=replace(facts.config, deployment=DeploymentConfig(workers=0)))
     reporter.banner(Banner(alone, "runs/a", 1, threads=2, isa="avx2"))
-    reporter.tell(WorkerJoined("t0", 11, "avx2", 1), progress, 1.0)
+    reporter.tell(WorkerAdmitted("t0", 11, "avx2", 1), progress, 1.0)
     reporter.tell(WorkerLost("t1", "ended", (), 1), progress, 1.0)
     reporter.close()
     out = screen.file.getvalue() + capsys.readouterr().out

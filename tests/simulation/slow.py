@@ -17,7 +17,7 @@ from simulation.recipe import FLAGS, differences, undisturbed
 
 RUN = ["--epochs", 100_000, "--eval-every", 100_000, "--hash-every", 20]
 PERIOD = 0.1  #: seconds of a stop and a go
-LIMIT = 300.0  #: seconds for so many steps, or until a worker has joined
+LIMIT = 300.0  #: seconds for so many steps, or until a worker is admitted
 WARM = 20  #: steps after every change that are not counted
 MOST = 1.5  #: times the step without it
 
@@ -60,7 +60,7 @@ class _Bench:
 
     def _join(self, name: str) -> subprocess.Popen[bytes]:
         process = self.group.start("worker", "--connect", self._address, "--name", name, name=name)
-        until(lambda: f"worker {name} joined" in self._said(), LIMIT, self._said)
+        until(lambda: f"worker {name} admitted" in self._said(), LIMIT, self._said)
         return process
 
     def _said(self) -> str:

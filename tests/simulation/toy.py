@@ -113,7 +113,7 @@ class Toy:
         """What a worker's compute thread would say."""
         match task:
             case PrepareTask():
-                return Prepared(layout_digest(PARAMS, BUFFERS), DATASET, CANARY, PARAMS, BUFFERS)
+                return Prepared(layout_digest(PARAMS, BUFFERS), DATASET, CANARY, self.course, PARAMS, BUFFERS)
             case GradientTask(step=step, shard=shard, params=params):
                 return gradient(params, step, shard, len(self.sampler.shard(step, shard)))
             case EvaluationTask(split=split, start=start, stop=stop, params=params, buffers=buffers):

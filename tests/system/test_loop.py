@@ -7,19 +7,25 @@ import tomllib
 
 import pytest
 
+from dptrain.cli import main
+from dptrain.cluster.events import StepDone, WorkerAdmitted
 from dptrain.loop import train
 from dptrain.runs.metrics import read
+from dptrain.runs.recorder import Recorder
 from dptrain.settings import build, from_sections
 from dptrain.workers.parts import first_state, open_parts
 from simulation import traces
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
-WHOLE = ["--dataset", "shapes32", "--validation", 500, "--epochs", 2, "--batch-size", 500, "--shard-size", 125]
-LENET = [*WHOLE, "--network", "lenet", "--replacement", "--eval-first"]
-OWN = [*WHOLE, "--network", "mine:net", "--networks", "mine.py", "--filters", 8, "--augment", "crop:4,flip"]
-OWN += ["--bn-momentum", 0, "--criterion", "nll", "--class-weights", "0.5,1,2,1,1,3,1,1,0.25,1", "--optimizer", "adam"]
-OWN += ["--lr", 0.02, "--l2", "1e-4", "--wd", 0, "--normalise", "mean-image"]
+STEPS = 60  #: 4 epochs of 15 steps; a step has 4 shards of 2 images, the last one of an epoch 2 shards and 1 image
+FLAGS = ["--dataset", "shapes32", "--samples", "117", "--batch-size", "8", "--shard-size", "2", "--epochs", "4"]
+FLAGS += ["--validation", "100", "--filters", "8", "--hash-every", "1", "--log-format", "plain"]
+RESNET = ["--augment", "crop:4,flip"]
+LENET = ["--network", "lenet", "--replacement", "--eval-first"]
+OWN = ["--network", "own:net", "--networks", "own.py", "--augment", "crop:4,flip", "--bn-momentum", "0"]
+OWN += ["--criterion", "nll", "--class-weights", "0.5,1,2,1,1,3,1,1,0.25,1", "--normalise", "mean-image"]
+OWN += ["--optimizer", "adam", "--lr", "0.02", "--l2", "1e-4", "--wd", "0"]
 NETWORK = """
 from dptrain.nn.activations import LogSoftMax, Reshape, Tanh
 from dptrain.nn.containers import Sequential
@@ -43,9 +49,8 @@ def net(config, image, classes):
 """
 
 
-def loop(run, monkeypatch):
+def loop(run):
     """Hashes by step, and (step, split, loss, accuracy) of every score, of the run its config describes."""
-    monkeypatch.chdir(run.parents[1])
     config = build(from_sections(tomllib.loads((run / "config.toml").read_text())))
     parts = open_parts(config, "")
     state, hashes, scores = first_state(parts), {}, []
@@ -55,8 +60,6 @@ def loop(run, monkeypatch):
         else:
             step = state.best_step if done.phase == "test" else state.step
             scores.append((step, done.phase, done.loss, done.hits / done.samples))
-        if 0 < config.deployment.max_steps == state.step:
-            break
     return hashes, scores
 
 
@@ -70,37 +73,41 @@ def scores(run):
     return found
 
 
-def start(runs, name, flags, workers):
-    flags = [*flags, "--hash-every", 1, "--log-format", "plain", "--workers", workers]
-    return runs.start("train", "--name", name, *flags, name=name)
+def kill_the_second_of_three(patch, step):
+    """A worker is paused until all three are admitted. After this step the second one is killed: it has just been
+    given shards of the next step.
+    """
+    tell, pids = Recorder.tell, []
+
+    def watched(recorder, report):
+        tell(recorder, report)
+        if isinstance(report, WorkerAdmitted) and len(pids) < 3:
+            pids.append(report.pid)
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT if len(pids) == 3 else signal.SIGSTOP)
+        elif isinstance(report, StepDone) and report.step == step:
+            os.kill(pids[1], signal.SIGKILL)
+
+    patch.setattr(Recorder, "tell", watched)
 
 
+@pytest.mark.parametrize("flags", [RESNET, LENET, OWN], ids=["resnet-8", "lenet", "a-users-own"])
 def test_zero_one_and_three_workers_of_which_one_is_killed_give_the_loops_hash_after_every_step(
-    runs, reference, monkeypatch
+    tmp_path, monkeypatch, flags
 ):
-    """ResNet-8 with crop and flip, 60 steps, a validation after step 36 (conftest.py). reference: no workers."""
-    step, killed = random.Random(os.getpid()).randint(10, 45), runs.path("killed")
-    runs.finished(runs.train("one", "--workers", 1, "--max-steps", 60), "one")
-    process = runs.train("killed", "--workers", 3, "--max-steps", 60)
-    runs.until_step("killed", step)
-    os.kill(runs.members("worker")[1], signal.SIGKILL)
-    runs.finished(process, "killed")
-    assert "exited with signal 9" in (killed / "logs" / "coordinator.log").read_text()
-    hashes, scored = loop(reference, monkeypatch)
-    assert (list(hashes), [step for step, *_ in scored]) == (list(range(1, 61)), [36])
-    for run in (reference, runs.path("one"), killed):
-        assert traces.hashes(run) == hashes, f"{run.name}; a worker was killed at step {step}"
-        assert scores(run) == scored
-
-
-@pytest.mark.parametrize("flags", [pytest.param(LENET, id="lenet"), pytest.param(OWN, id="a-users-own")])
-def test_zero_and_two_workers_give_it_for_any_network_and_its_scores_to_the_end(runs, monkeypatch, flags):
-    (runs.folder / "mine.py").write_text(NETWORK)
-    for workers in (0, 2):
-        runs.finished(start(runs, f"by-{workers}", flags, workers), f"by-{workers}")
-    hashes, scored = loop(runs.path("by-0"), monkeypatch)
-    assert len(hashes) == 18
+    """The coordinator is this process. Workers are threads (0 workers) or processes."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.py").write_text(NETWORK)
+    step, runs = random.Random(os.getpid()).randint(10, 45), {n: tmp_path / "runs" / f"by-{n}" for n in (0, 1, 3)}
+    for workers, run in runs.items():
+        with pytest.MonkeyPatch.context() as patch:
+            if workers == 3:
+                kill_the_second_of_three(patch, step)
+            assert main(["train", *FLAGS, *flags, "--name", run.name, "--workers", str(workers)]) == 0
+    assert "exited with signal 9" in (runs[3] / "logs" / "coordinator.log").read_text()
+    hashes, scored = loop(runs[0])
+    assert list(hashes) == list(range(1, STEPS + 1))
     assert [split for _, split, _, _ in scored][-3:] == ["validation", "validation", "test"]
-    for workers in (0, 2):
-        assert traces.hashes(runs.path(f"by-{workers}")) == hashes
-        assert scores(runs.path(f"by-{workers}")) == scored
+    for workers, run in runs.items():
+        assert traces.hashes(run) == hashes, f"{workers} workers; of three, one was killed at step {step}"
+        assert scores(run) == scored

@@ -49,7 +49,7 @@ def test_a_worker_that_is_killed_and_one_that_comes_late_change_nothing(runs, re
     for pid in paused:
         os.kill(pid, signal.SIGSTOP)
     late = runs.start("worker", "--connect", f"tcp://127.0.0.1:{port}", "--name", "late", "--isa", "portable")
-    runs.until_said("killed", "worker late joined")
+    runs.until_said("killed", "worker late admitted")
     for pid in paused:
         os.kill(pid, signal.SIGCONT)
     runs.finished(process, "killed")

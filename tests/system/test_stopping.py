@@ -101,7 +101,7 @@ def test_a_stopped_remote_worker_says_goodbye_and_one_whose_run_is_stopped_ends_
     process = runs.train("a", "--workers", 1, "--bind", address)
     workers = [runs.start("worker", "--connect", address, "--name", name, name=name) for name in ("b", "c")]
     for name in ("b", "c"):
-        runs.until_said("a", f"worker {name} joined")
+        runs.until_said("a", f"worker {name} admitted")
     workers[0].send_signal(signal.SIGTERM)
     assert workers[0].wait(SOON) == 143
     runs.until_said("a", "worker b lost: left: SIGTERM")
