@@ -6,7 +6,7 @@ The loop, the coordinator, the messages and the simulator know a network and a d
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import isfinite, prod
 from typing import Protocol
@@ -30,6 +30,11 @@ class ParamSpec:
     def size(self) -> int:
         """Number of elements."""
         return prod(self.shape)
+
+
+def within(name: str, prefixes: Sequence[str]) -> str:
+    """The longest of the prefixes under which the array stands: `layer1` has `layer1.0.conv1.weight`. "": none."""
+    return max((p for p in prefixes if name == p or name.startswith(f"{p}.")), key=len, default="")
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
+from dptrain.api.export import export
 from dptrain.api.fooling import Fooling
 from dptrain.api.inputs import inputs_of
 from dptrain.api.pictures import Explained, open_explained
@@ -121,6 +122,15 @@ class Run:
         if drawn is None:
             raise UsageError(f"{what}: no {split} image of {self.path} is of that kind")
         return drawn
+
+    @in_python()
+    def export(self, file: Path | str, *, inputs: str = "") -> Path:
+        """Writes the weights for other programs: FILE.onnx, FILE.pt or FILE.safetensors, and a model card, FILE.md.
+
+        `inputs`: what an ONNX file takes: "uint8" (the default), pixels (n, h, w, c); or "normalised", float32
+        (n, c, h, w). Raises UsageError for another kind of file, and for a layer that ONNX does not know.
+        """
+        return export(self.path, Path(file), self._networks, inputs=inputs).path
 
     @cached_property
     def _trained(self) -> Trained:

@@ -23,6 +23,7 @@ VERBS = {
     "eval": ("dptrain.cli.evaluate:evaluate", "score a checkpoint on a split of its data set"),
     "reestimate": ("dptrain.cli.weights:reestimate", "measure the BatchNorm statistics of a checkpoint again"),
     "import": ("dptrain.cli.weights:import_weights", "make a checkpoint from weights of another program"),
+    "export": ("dptrain.cli.weights:export", "write trained weights for ONNX, PyTorch and other programs"),
     "predict": ("dptrain.cli.evaluate:predict", "classify images"),
     "bench": ("dptrain.cli.bench:bench", "measure the throughput of this machine"),
     "coordinator": ("dptrain.cli.train:coordinator", "lead a run whose workers are started separately"),

@@ -1,11 +1,11 @@
-"""`dptrain reestimate` and `dptrain import`: checkpoints that are made without training."""
+"""`dptrain reestimate` and `dptrain import` make checkpoints without training; `dptrain export` writes other files."""
 
 from __future__ import annotations
 
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -72,4 +72,27 @@ def import_weights(
         weights, out or weights.with_suffix(".safetensors"), config, over, right_relu=right_relu
     )
     sys.stdout.write(f"{written.path}: {written.about}\n")
+    return 0
+
+
+@takes_settings("isa", "networks")
+def export(
+    checkpoint: Annotated[Path, Parameter(help="run directory, or .safetensors file of dptrain")],
+    file: Annotated[Path, Parameter(help="FILE.onnx, FILE.pt (PyTorch's state_dict) or FILE.safetensors")],
+    /,
+    *,
+    inputs: Annotated[
+        Literal["uint8", "normalised"] | None, Parameter(help="what an ONNX file takes; [uint8]", show_default=False)
+    ] = None,
+    **flags: str | bool,
+) -> int:
+    """Write trained weights for other programs, and a model card, FILE.md.
+
+    An ONNX file has the normalisation and the softmax inside. The other files hold the weights, under PyTorch's names.
+    """
+    deployment = use_deployment(flags)
+    from dptrain.api import export as api  # imports Numba: only now is the ISA known
+
+    written = api.export(checkpoint, file, deployment.networks, inputs=inputs or "")
+    sys.stdout.write(f"{written.path}: {written.about}; model card {written.card}\n")
     return 0

@@ -1,7 +1,7 @@
-"""Reads the weights in a file of PyTorch, without PyTorch and without running anything in the file.
+"""Reads and writes the weights in a file of PyTorch, without PyTorch and without running anything in the file.
 
 Both formats of `torch.save` are read: the old one (five pickles, then the raw storages) and the zip archive. The
-unpickler allows what a state_dict consists of, and refuses everything else by name.
+unpickler allows what a state_dict consists of, and refuses everything else by name. The zip archive is written.
 
 Source: torch/serialization.py `_legacy_load` and `_load`, torch/_utils.py `_rebuild_*`. Difference: tensors are
 descriptions until the storages are there, and every size, stride and offset is checked against its storage first.
@@ -14,21 +14,28 @@ import pickle
 import struct
 import zipfile
 from collections import OrderedDict
+from collections.abc import Mapping
 from math import prod
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, TypeAlias, cast
+from typing import BinaryIO, NamedTuple, TypeAlias, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dptrain.errors import DataError
 from dptrain.pickles import UNSOUND, refuse_large_memo
+from dptrain.types import F32
 
+T = TypeVar("T")
 Arrays: TypeAlias = dict[str, NDArray[np.generic]]
 
 _MAGIC = 0x1950A86A20F9469CFC6C  #: first pickle of the old format
 _PROTOCOL = 1001  #: second pickle of the old format; PyTorch has never written another
 _ZIP = b"PK\x03\x04"
+_ROOT = "archive"  #: folder in the zip archive, as torch.save names it
+_ABOUT = "dptrain.json"  #: entry of the archive that PyTorch does not read: what `write_torch` was told
+_ALIGNMENT = 64  #: bytes; torch.load(mmap=True) maps the arrays where they lie
+_ZIP_HEAD = 30  #: bytes of an entry's header, before its name
 
 #: Storage class -> dtype of the bytes. NumPy has no bfloat16: its bits become the upper half of a float32.
 _DTYPES = {
@@ -208,9 +215,14 @@ def _state_dict(value: object) -> dict[str, _Tensor]:
     if stranger := next((k for k, v in value.items() if not isinstance(k, str) or not isinstance(v, _Tensor)), None):
         held = type(value[stranger]).__name__
         raise DataError(f"entry {str(stranger)[:60]!r} holds a {held}; a state_dict has names and tensors only")
-    prefix = "module." if all(name.startswith("module.") for name in value) else ""
-    names = {name: name.removeprefix(prefix) for name in value}
-    return {short: value[name] for name, short in names.items() if not short.endswith("num_batches_tracked")}
+    return plain(value)
+
+
+def plain(named: Mapping[str, T]) -> dict[str, T]:
+    """Without DataParallel's prefix "module.", and without the counters "num_batches_tracked"."""
+    prefix = "module." if all(name.startswith("module.") for name in named) else ""
+    short = {name.removeprefix(prefix): value for name, value in named.items()}
+    return {name: value for name, value in short.items() if not name.endswith("num_batches_tracked")}
 
 
 def read_torch(path: str | Path) -> Arrays:
@@ -238,3 +250,71 @@ def read_torch(path: str | Path) -> Arrays:
     except (zipfile.BadZipFile, *UNSOUND) as error:
         what = f"it is damaged or of another kind ({type(error).__name__}: {str(error)[:200]})"
         raise DataError(f"cannot read {path} as PyTorch weights: {what}") from error
+
+
+def about_torch(path: Path) -> str:
+    """What `write_torch` was told about the weights; "" in a file of another program."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.read(f"{_ROOT}/{_ABOUT}").decode()
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
+        return ""
+
+
+# --- writing
+
+
+def write_torch(arrays: Mapping[str, F32], about: str = "") -> bytes:
+    """A file with the state_dict of these arrays, which `torch.load(FILE, weights_only=True)` reads.
+
+    Entries as torch.save writes them: data.pkl, byteorder, data/0, data/1, ..., version. `about` is one more entry,
+    which PyTorch passes over. The same arrays give the same bytes.
+    """
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
+        for name, content in [
+            ("data.pkl", _pickled(arrays)),
+            ("byteorder", b"little"),
+            *(
+                (f"data/{key}", np.ascontiguousarray(array, "<f4").tobytes())
+                for key, array in enumerate(arrays.values())
+            ),
+            ("version", b"3\n"),
+            *([(_ABOUT, about.encode())] if about else []),
+        ]:
+            entry = zipfile.ZipInfo(f"{_ROOT}/{name}", (1980, 1, 1, 0, 0, 0))
+            begin = out.tell() + _ZIP_HEAD + len(entry.filename) + 4  # 4: head of the field that fills the gap
+            gap = -begin % _ALIGNMENT
+            entry.extra = b"FB" + struct.pack("<H", gap) + b"Z" * gap
+            archive.writestr(entry, content)
+    return out.getvalue()
+
+
+def _pickled(arrays: Mapping[str, F32]) -> bytes:
+    """OrderedDict of tensors, written opcode by opcode: the names in it exist only where PyTorch does."""
+    empty = b"ccollections\nOrderedDict\n)R"
+    out = [b"\x80\x02", empty, b"("]
+    for key, (name, array) in enumerate(arrays.items()):
+        strides = [prod(array.shape[axis + 1 :]) for axis in range(array.ndim)]
+        storage = (_text("storage"), b"ctorch\nFloatStorage\n", _text(str(key)), _text("cpu"), _number(array.size))
+        parts = (
+            _tuple(*storage) + b"Q",
+            _number(0),
+            _tuple(*map(_number, array.shape)),
+            _tuple(*map(_number, strides)),
+        )
+        false = b"\x89"  # no gradient
+        out += [_text(name), b"ctorch._utils\n_rebuild_tensor_v2\n", _tuple(*parts, false, empty), b"R"]
+    return b"".join([*out, b"u."])
+
+
+def _text(value: str) -> bytes:
+    return b"X" + struct.pack("<I", len(value.encode())) + value.encode()
+
+
+def _number(value: int) -> bytes:
+    return b"J" + struct.pack("<i", value)
+
+
+def _tuple(*parts: bytes) -> bytes:
+    return b"(" + b"".join(parts) + b"t"

@@ -1,0 +1,181 @@
+"""The named arrays of a file of weights, whichever program wrote it, and how a new run takes them over."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from dptrain.errors import DataError, UsageError
+from dptrain.interop.torchfile import about_torch, plain, read_torch
+from dptrain.model import ParamLayout, ParamSpec, within
+from dptrain.runs.checkpoint import load
+from dptrain.runs.shelf import find
+from dptrain.types import F32
+
+TORCH = (".pt", ".pth", ".th")
+SAFETENSORS = ".safetensors"
+ABOUT = "dptrain.about"  #: key of the JSON object in the metadata of an exported .safetensors or .onnx file
+
+
+class Normalisation(NamedTuple):
+    """What the pixels were normalised with, per channel, in units of 0..255."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Weights:
+    """What a file of weights holds. Names are PyTorch's, as in `dptrain.model.ParamSpec`."""
+
+    path: Path
+    arrays: dict[str, F32]
+    normalisation: Normalisation | None = None  #: None: the file does not say
+
+    def sha256(self) -> str:
+        """Hex digest over names, shapes and values, whatever the format of the file."""
+        h = hashlib.sha256()
+        for name in sorted(self.arrays):
+            array = self.arrays[name]
+            h.update(f"{name} {array.shape}\n".encode())
+            h.update(np.ascontiguousarray(array, "<f4").data)
+        return h.hexdigest()
+
+
+def read_weights(target: str | Path) -> Weights:
+    """The best (else last) weights of a run directory, or those of a .safetensors, .pt, .pth or .th file.
+
+    Raises CheckpointError, DataError and UsageError.
+    """
+    path = Path(target).expanduser()
+    if path.is_dir():
+        path = find(path)
+    if not path.is_file():
+        raise UsageError(f"start = {str(target)!r}: no such file or run directory")
+    if path.suffix in TORCH:
+        return Weights(path, _floats(path, read_torch(path)), _normalisation(about_torch(path)))
+    if path.suffix == SAFETENSORS:
+        return _safetensors(path)
+    raise UsageError(
+        f"start = {str(target)!r}: weights are a run directory, or a file {', '.join((SAFETENSORS, *TORCH))} "
+        "(`dptrain import` reads PyFunt's model.npy)"
+    )
+
+
+def _safetensors(path: Path) -> Weights:
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata: dict[str, str] = file.metadata() or {}
+            if "dptrain" in metadata:  # a checkpoint of ours
+                return _checkpoint(path)
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
+    except (OSError, SafetensorError, TypeError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as safetensors: {' '.join(str(error).split())[:200]}") from error
+    return Weights(path, _floats(path, plain(arrays)), _normalisation(metadata.get(ABOUT, "")))
+
+
+def _checkpoint(path: Path) -> Weights:
+    checkpoint = load(path)
+    prefix, data = "model.", checkpoint.facts.data
+    arrays = {name.removeprefix(prefix): a for name, a in checkpoint.tensors.items() if name.startswith(prefix)}
+    return Weights(path, arrays, Normalisation(by_channel(data.mean, data.image[2]), data.std))
+
+
+def by_channel(mean: Sequence[float], channels: int) -> tuple[float, ...]:
+    """One mean per channel: of a mean image (h, w, c) the mean over its pixels."""
+    return tuple(float(np.mean(mean[channel::channels])) for channel in range(channels))
+
+
+def _floats(path: Path, arrays: dict[str, Any]) -> dict[str, F32]:
+    for name, array in arrays.items():
+        if array.dtype.kind != "f":
+            raise DataError(f"{path}: {name} holds {array.dtype}; weights are floating-point numbers")
+        if not np.isfinite(array).all():
+            raise DataError(f"{path}: {name} holds NaN or infinity")
+    return {name: np.ascontiguousarray(array, np.float32) for name, array in arrays.items()}
+
+
+def _normalisation(about: str) -> Normalisation | None:
+    """From the text that an exported file carries."""
+    try:
+        known = json.loads(about)
+        mean, std = (tuple(map(float, known[key])) for key in ("mean", "std"))
+        return Normalisation(by_channel(mean, len(std)), std)
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+# --- into a new network
+
+
+def take_over(
+    weights: Weights, params: tuple[ParamLayout, F32], buffers: tuple[ParamLayout, F32], anew: tuple[str, ...]
+) -> str:
+    """Copies the arrays of the file into the vectors, which hold what was drawn; returns what to tell the user.
+
+    Every array must be in the file in the same shape, and the file must hold no other. Exceptions: those whose names
+    begin with one of `anew` stay as drawn, and so does the last layer if its number of outputs differs. Raises
+    UsageError.
+    """
+    found, path = weights.arrays, weights.path
+    kept: list[str] = []
+    known = [spec for layout, _ in (params, buffers) for spec in layout.specs]
+    _refuse_unknown(anew, [*found, *(spec.name for spec in known)])
+    if strange := sorted(set(found) - {spec.name for spec in known} - _chosen(found, anew)):
+        raise UsageError(
+            f"start: {path} has {_first(strange)}, which this network does not have: describe the network of the file "
+            f"with flags, or leave these arrays with --anew {_layer(strange[0])}"
+        )
+    head = _layer(params[0].specs[-1].name)
+    for layout, flat in (params, buffers):
+        for spec, at in layout.items():
+            array = found.get(spec.name)
+            if within(spec.name, anew):
+                kept.append(spec.name)
+            elif array is None:
+                raise UsageError(
+                    f"start: {path} has no {spec.name}, which the network needs: describe the network of the file with "
+                    f"flags, or draw it with --anew {_layer(spec.name)}"
+                )
+            elif array.shape == spec.shape:
+                flat[at : at + spec.size] = array.reshape(-1)
+            elif within(spec.name, (head,)) and _other_classes(spec, array):
+                kept.append(spec.name)
+            else:
+                raise UsageError(
+                    f"start: {spec.name} has shape {array.shape} in {path}, the network needs {spec.shape}: describe "
+                    f"the network of the file with flags, or draw it with --anew {_layer(spec.name)}"
+                )
+    taken = len(known) - len(kept)
+    drawn = f"; drawn anew: {', '.join(kept)}" if kept else ""
+    return f"start: {taken} of {len(known)} arrays are those of {path}{drawn}"
+
+
+def _other_classes(spec: ParamSpec, array: F32) -> bool:
+    return array.shape[1:] == spec.shape[1:]
+
+
+def _layer(name: str) -> str:
+    """`layer1.0.conv1.weight` -> `layer1.0.conv1`."""
+    return name.rpartition(".")[0] or name
+
+
+def _chosen(names: Iterable[str], anew: tuple[str, ...]) -> set[str]:
+    return {name for name in names if within(name, anew)}
+
+
+def _refuse_unknown(anew: tuple[str, ...], names: list[str]) -> None:
+    for prefix in anew:
+        if not _chosen(names, (prefix,)):
+            raise UsageError(f"anew = {prefix!r}: neither the file nor the network has an array of that name")
+
+
+def _first(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
