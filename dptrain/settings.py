@@ -5,16 +5,15 @@ From these declarations come the keys of a recipe, the flags and their help, the
 a run: they decide its bits. Those of [deployment] say how it is run: the bits do not depend on them.
 
 Names are unique across the sections: `batch_size` in [training] is `--batch-size` and DPTRAIN_BATCH_SIZE.
-`dptrain.recipefile` reads recipes, environment variables and flags.
+`dptrain.recipefile` reads recipes, environment variables and flags; `dptrain.identity` names a run by its settings.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
 from dptrain.errors import UsageError, nearest
@@ -426,55 +425,6 @@ def _where_instead(key: str, section: str) -> str:
     if key in SETTINGS:
         return f"; it belongs in [{SETTINGS[key].section}]"
     return nearest(key, (name for name, s in SETTINGS.items() if s.section == section)) or nearest(key, SETTINGS)
-
-
-# --- the identity of a run
-
-
-def identity_json(config: Config) -> str:
-    """The identity part as canonical JSON: sorted keys, no spaces. `Welcome.config` carries it."""
-    found: dict[str, dict[str, Value]] = {}
-    for section in IDENTITY_SECTIONS:
-        given = asdict(getattr(config, section))
-        found[section] = {n: v for n, v in given.items() if not (SETTINGS[n].later and v == SETTINGS[n].default)}
-    return _canonical(found)
-
-
-def from_identity_json(text: str) -> Config:
-    """The configuration from `identity_json`, with default deployment. Raises UsageError.
-
-    Every key of the identity must be there, except later ones, and no other key.
-    """
-    try:
-        sections = json.loads(text)
-    except ValueError as error:
-        raise UsageError(f"the configuration of the run is not JSON: {error}") from error
-    if not isinstance(sections, dict):
-        raise UsageError(f"the configuration of the run must be a JSON object, not {type(sections).__name__}")
-    given = from_sections(sections, IDENTITY_SECTIONS)
-    missing = [name for name, s in SETTINGS.items() if s.identity and not s.later and name not in given]
-    if missing:
-        raise UsageError(f"the configuration of the run lacks {', '.join(missing)}")
-    config = build(given)
-    check(config)
-    return config
-
-
-def identity(config: Config, dataset_sha256: str, layout_digest: str, numerics: str) -> str:
-    """SHA-256 (hex) that names a run: its configuration, data, network and arithmetic. Deployment is not in it."""
-    facts = {"config": identity_json(config), "dataset": dataset_sha256, "layout": layout_digest, "numerics": numerics}
-    return hashlib.sha256(_canonical(facts).encode()).hexdigest()
-
-
-def identity_differences(a: Config, b: Config) -> list[str]:
-    """`name: a's value -> b's value` for every setting of the identity in which the two differ."""
-    left, right = values(a), values(b)
-    names = (name for name, each in SETTINGS.items() if each.identity)
-    return [f"{n}: {left[n]!r} -> {right[n]!r}" for n in names if left[n] != right[n]]
-
-
-def _canonical(value: object) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 # --- what values must not be together

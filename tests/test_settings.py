@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dptrain.errors import UsageError
+from dptrain.identity import from_identity_json, identity, identity_differences, identity_json
 from dptrain.recipefile import (
     COMMAND_LINE,
     OTHER_ENV,
@@ -26,10 +27,6 @@ from dptrain.settings import (
     TrainingConfig,
     build,
     check,
-    from_identity_json,
-    identity,
-    identity_differences,
-    identity_json,
     unused,
     values,
 )

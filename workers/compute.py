@@ -12,12 +12,12 @@ from dptrain.cluster.events import EvaluationTask, Failure, GradientTask, Prepar
 from dptrain.cluster.messages import Welcome
 from dptrain.course import make_course
 from dptrain.errors import DataError, UsageError
+from dptrain.identity import from_identity_json
 from dptrain.loop import score_shard
 from dptrain.model import ShardResult, ShardScore
 from dptrain.net.keys import Keyring
 from dptrain.net.prepared import ShardClient
 from dptrain.processes.worker_loop import Result
-from dptrain.settings import from_identity_json
 from dptrain.state import layout_digest
 from dptrain.types import I64, U8
 

@@ -16,6 +16,7 @@ from dptrain.cluster.job import Job
 from dptrain.cluster.messages import PROTOCOL, Hello
 from dptrain.cluster.worker import Worker
 from dptrain.course import make_course
+from dptrain.identity import identity, identity_json
 from dptrain.kernels import isa
 from dptrain.net.address import abstract_name, bind_address, warning_about
 from dptrain.net.keys import COORDINATOR, open_keyring
@@ -28,7 +29,7 @@ from dptrain.processes.coordinator_loop import Recorder, run_coordinator
 from dptrain.processes.inprocess import InProcessHub, WorkerThread, WorkerThreads
 from dptrain.processes.stopping import Preparation, StopSignals
 from dptrain.runs.texts import count, networks
-from dptrain.settings import DeploymentConfig, identity, identity_json
+from dptrain.settings import DeploymentConfig
 from dptrain.state import TrainingState, layout_digest
 
 from .compute import RunComputer

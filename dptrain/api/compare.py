@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dptrain.errors import RunDirectoryError, UsageError
+from dptrain.identity import identity_differences
 from dptrain.runs.directory import stored_config
 from dptrain.runs.metrics import Record, read
-from dptrain.settings import identity_differences
 
 
 class Comparison(NamedTuple):

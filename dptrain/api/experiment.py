@@ -11,13 +11,14 @@ from dptrain.api.plan import Plan, planned
 from dptrain.engine import build as build_model
 from dptrain.errors import UsageError
 from dptrain.explain.experiments import Outcome, Result, Variant, published, variants
+from dptrain.identity import identity_differences
 from dptrain.recipefile import OTHER_NAMES, Given
 from dptrain.rules import Value
 from dptrain.runs.checkpoint import load
 from dptrain.runs.directory import stored_config
 from dptrain.runs.metrics import Record, read
 from dptrain.runs.shelf import find
-from dptrain.settings import Config, identity_differences
+from dptrain.settings import Config
 from dptrain.settings import values as settings_of
 
 

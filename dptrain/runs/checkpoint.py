@@ -21,10 +21,11 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from dptrain.errors import CheckpointError, UsageError
+from dptrain.identity import identity_differences
 from dptrain.model import ParamLayout
 from dptrain.recipefile import from_toml, to_toml
 from dptrain.runs.manifest import DataFacts, RunFacts
-from dptrain.settings import Config, build, check, identity_differences
+from dptrain.settings import Config, build, check
 from dptrain.state import TrainingState
 from dptrain.types import F32
 

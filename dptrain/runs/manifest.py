@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dptrain
+from dptrain.identity import identity
 from dptrain.model import Model
-from dptrain.settings import Config, ModelConfig, identity
+from dptrain.settings import Config, ModelConfig
 from dptrain.state import layout_digest
 
 if TYPE_CHECKING:

@@ -11,9 +11,10 @@ import pytest
 from dptrain.cli import main
 from dptrain.data.datasets import DATASETS
 from dptrain.data.pipeline import Pipeline
+from dptrain.identity import identity_json
 from dptrain.recipefile import read_recipe, resolve
 from dptrain.recipes import FIRST, shipped
-from dptrain.settings import Config, identity_json
+from dptrain.settings import Config
 
 PRESETS = {  # train.py of the predecessors: n, filters, epochs, milestones, batch
     "cifar10": (3, 16, 160, (80, 120), 64),

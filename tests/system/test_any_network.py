@@ -11,9 +11,10 @@ import dptrain
 from dptrain.api.trained import load_trained, open_trained_data
 from dptrain.cli import main
 from dptrain.errors import UsageError
+from dptrain.identity import identity_json
 from dptrain.nn import initial_params
 from dptrain.runs.metrics import read
-from dptrain.settings import build, identity_json
+from dptrain.settings import build
 from dptrain.workers.compute import RunComputer
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
