@@ -125,7 +125,7 @@ def read_recipe(recipe: str) -> dict[str, Value]:
     if not path.is_file():
         raise UsageError(f"recipe {recipe}: no such file; `dptrain recipes --all` lists the shipped recipes")
     try:
-        return from_toml(path.read_text(encoding="utf-8"))
+        return from_toml(path.read_text(encoding="utf-8-sig"))
     except UnicodeDecodeError as error:
         raise UsageError(f"{path}: not UTF-8 text: {error}") from error
     except OSError as error:

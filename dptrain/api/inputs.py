@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from dptrain.data import catalog
 from dptrain.data.datasets import DATASETS
 from dptrain.data.descriptor import Form
-from dptrain.data.folder import FOLDER, parse_folder
+from dptrain.data.folder import FOLDER, Wanted, parse_folder
+from dptrain.data.imagefile import WHITE, Picture, read_images
 from dptrain.data.pipeline import Pipeline
 from dptrain.errors import CheckpointError, UsageError
 from dptrain.runs.manifest import RunFacts
@@ -20,6 +23,11 @@ class Inputs(NamedTuple):
 
     shape: tuple[int, int, int]  #: (h, w, c) to which an image file is resized, as the data set's own were
     pipeline: Pipeline
+    fill: int = WHITE  #: what transparent pixels of an image file are laid on
+
+    def read(self, paths: Sequence[Path]) -> U8:
+        """(n, *shape): image files, read as the images of the data set were. Raises DataError."""
+        return read_images([Picture(path, fill=self.fill) for path in paths], self.shape)
 
     def seen(self, images: U8) -> U8:
         """(n, *shape) -> what the network sees of them: center crop and padding, no augmentation."""
@@ -38,7 +46,7 @@ def form_of(data: DataConfig, data_dir: str) -> Form:
 def inputs_of(facts: RunFacts) -> Inputs:
     """Raises CheckpointError if the size of the data set's images does not follow from the run."""
     data, seen = facts.config.data, facts.data.image
-    official = _official_shape(data.dataset, seen)
+    official, fill = _official(data.dataset, seen)
     for height, width in (official[:2], seen[:2]):  # the files of a named data set may have been others
         shape = (height, width, seen[2])
         try:
@@ -46,16 +54,16 @@ def inputs_of(facts: RunFacts) -> Inputs:
         except UsageError:  # a window, for example, that is larger than the image
             continue
         if pipeline.output(shape) == seen:
-            return Inputs(shape, pipeline)
+            return Inputs(shape, pipeline, fill)
     raise CheckpointError(
         f"the network sees {seen[0]}x{seen[1]} pixels, but {','.join(data.augment)} does not make that of "
         f"{official[0]}x{official[1]}: the size of the images of {data.dataset} is not known"
     )
 
 
-def _official_shape(dataset: str, seen: tuple[int, int, int]) -> tuple[int, int, int]:
-    """(h, w, c) of the data set's images; `seen` if this version does not know the data set."""
+def _official(dataset: str, seen: tuple[int, int, int]) -> Wanted:
+    """How the data set's images are read; (h, w, c) is `seen` if this version does not know the data set."""
     base, _, option = dataset.partition(":")
     if base == FOLDER:
         return parse_folder(option)[1]
-    return DATASETS[base].form_of(option).shape if base in DATASETS else seen
+    return Wanted(DATASETS[base].form_of(option).shape if base in DATASETS else seen)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -18,24 +19,30 @@ import numpy as np
 from dptrain.api.inputs import Inputs, inputs_of
 from dptrain.api.trained import Trained
 from dptrain.data.datasets.mnist_kaggle import read_pixels
-from dptrain.data.imagefile import SUFFIXES, Picture, read_images
+from dptrain.data.walk import walk
 from dptrain.errors import DataError, UsageError
 from dptrain.kernels import loss
 from dptrain.types import F64, U8
 
 _BATCH = 256  #: images scored at once
+_log = logging.getLogger(__name__)
 
 
 def image_files(targets: Sequence[Path]) -> Iterator[Path]:
-    """Files as given; of directories every file with the suffix of an image, in order of names. Raises DataError."""
+    """Files as given; of directories every picture that the walk finds, in order of names. Raises DataError.
+
+    Logs what the walk leaves out.
+    """
     for target in targets:
         if not target.is_dir():
             yield target
             continue
-        found = sorted(p for p in target.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-        if not found:
+        found = walk(target)
+        if summary := found.summary(target):
+            _log.warning("%s", summary)
+        if not found.pictures:
             raise DataError(f"{target} holds no image file")
-        yield from found
+        yield from found.pictures
 
 
 def most_probable(trained: Trained, inputs: Inputs, path: Path, count: int) -> list[tuple[str, float]]:
@@ -43,7 +50,7 @@ def most_probable(trained: Trained, inputs: Inputs, path: Path, count: int) -> l
 
     Raises DataError for a file that is no image.
     """
-    [probabilities] = _probabilities(trained, inputs, iter([_read([path], inputs)]))
+    [probabilities] = _probabilities(trained, inputs, iter([inputs.read([path])]))
     order = np.argsort(-probabilities, kind="stable")[:count]
     return [(trained.facts.data.classes[i], float(probabilities[i])) for i in order]
 
@@ -77,7 +84,7 @@ def submission(trained: Trained, targets: Sequence[Path]) -> Submission:
     files = list(image_files(targets))
     drivers = trained.facts.config.data.dataset.split(":")[0] == "sfddd"
     ids = _ids(files, [path.name if drivers else path.stem for path in files])
-    chunks = (_read(files[at : at + _BATCH], inputs) for at in range(0, len(files), _BATCH))
+    chunks = (inputs.read(files[at : at + _BATCH]) for at in range(0, len(files), _BATCH))
     odds = _probabilities(trained, inputs, chunks)
     if drivers:
         heads = ["img", *(f"c{number}" for number in range(len(trained.facts.data.classes)))]
@@ -89,12 +96,19 @@ def _ids(paths: Sequence[Path], ids: list[str]) -> list[str]:
     """`ids`, one per path. Raises UsageError where two are equal."""
     first: dict[str, Path] = {}
     for path, name in zip(paths, ids, strict=True):
+        if not name.isascii() and not _is_text(name):
+            raise UsageError(f"{str(path)!r}: the submission names images in UTF-8, which this name is not: rename it")
         if first.setdefault(name, path) is not path:
             raise UsageError(
                 f"{first[name]} and {path} would both have the id {name!r} in the submission, which must be unique: "
                 "rename one of them, or leave it out"
             )
     return ids
+
+
+def _is_text(name: str) -> bool:
+    """Whether a name of a file can be written as UTF-8; Python marks other bytes by surrogates."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def _name(trained: Trained, probabilities: F64) -> str:
@@ -113,8 +127,3 @@ def _probabilities(trained: Trained, inputs: Inputs, chunks: Iterator[U8]) -> F6
 def _chunks(images: U8) -> Iterator[U8]:
     for at in range(0, len(images), _BATCH):
         yield images[at : at + _BATCH]
-
-
-def _read(paths: Sequence[Path], inputs: Inputs) -> U8:
-    """(n, h, w, c) uint8, read as the images of a data set are."""
-    return np.concatenate([read_images([Picture(path)], inputs.shape) for path in paths])

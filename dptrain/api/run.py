@@ -15,7 +15,6 @@ from dptrain.api.inputs import inputs_of
 from dptrain.api.pictures import Explained, open_explained
 from dptrain.api.plan import in_python
 from dptrain.api.trained import Score, Trained, load_trained, score
-from dptrain.data.imagefile import Picture, read_images
 from dptrain.errors import DataError, RunDirectoryError, UsageError
 from dptrain.kernels import loss
 from dptrain.runs.metrics import Record, read
@@ -85,7 +84,7 @@ class Run:
         trained = self._trained
         inputs = inputs_of(trained.facts)
         if not isinstance(images, np.ndarray):
-            images = read_images([Picture(file) for file in _paths(images)], inputs.shape)
+            images = inputs.read(_paths(images))
         elif images.dtype != np.uint8 or images.shape[1:] != inputs.shape:
             raise DataError(
                 f"images of shape {images.shape}, {images.dtype}: (n, {', '.join(map(str, inputs.shape))}) of uint8 "

@@ -71,6 +71,8 @@ def load_trained(target: Path, networks: tuple[str, ...] = ()) -> Trained:
     """
     path = find(target)
     checkpoint = load(path)
+    if target.is_dir() and checkpoint.step == 0:
+        raise CheckpointError(f"{target} has made no step: its weights are still random; train it first")
     facts = checkpoint.facts
     classes, (mean, std) = len(facts.data.classes), (facts.data.mean, facts.data.std)
     model = build(facts.config.model, facts.data.image, classes, mean, std, files=networks)

@@ -89,6 +89,7 @@ def add(
 ) -> int:
     """Add files that you downloaded yourself to the data directory: verified where a digest is known, and unpacked."""
     from dptrain.data.catalog import data_home, open_dataset  # imports Numba
+    from dptrain.data.folder import FOLDER
     from dptrain.data.install import add as take_over
 
     directory = _data_dir(flags)
@@ -97,6 +98,8 @@ def add(
     try:
         found = open_dataset(name, directory)
     except DataError as error:
+        if name.partition(":")[0] == FOLDER:  # its archives hold whole data sets
+            raise DataError(f"{name}: {len(files)} file(s) added, but it cannot be used: {error}") from error
         print(f"{name}: {len(files)} file(s) added; not complete yet: {error}")
         return 0
     print(f"{name}: complete, SHA-256 {found.sha256}, in {data_home(directory)}")

@@ -5,6 +5,9 @@
 
 The first is named by the SHA-256 of its contents and has the time of its newest source. So processes that decode at the
 same time write the same file; each renames its finished file into place, and the last one wins.
+
+The second is named by what the sources are: path, size, times and inode of each, since a copy that keeps size and time
+of modification (cp -p, tar, rsync) has another inode or time of change; where they are small, also by their content.
 """
 
 from __future__ import annotations
@@ -24,7 +27,8 @@ from dptrain.data.dataset import Dataset, Figures, Part, assemble
 from dptrain.errors import DataError
 from dptrain.types import U8
 
-_FORMAT = 1
+_FORMAT = 2  #: 2: transparent pictures are laid on white
+_FEW_BYTES = 32 << 20  #: sources of up to so many bytes are compared by content: 30 ms
 _log = logging.getLogger(__name__)
 
 
@@ -35,12 +39,15 @@ def load_or_decode(
 
     If `directory` cannot be written, the data set stays in this process's memory, and one warning is logged.
     """
-    found = cached(name, classes, sources, directory)
+    manifest = _manifest(name, classes, sources, directory)
+    found = _load(name, classes, manifest)
     if found is not None:
         return found
-    manifest = _manifest(name, classes, sources, directory)
     train, test = decode()
     dataset = assemble(name, classes, train, test)
+    if _manifest(name, classes, sources, directory) != manifest:
+        _log.warning("%s: its files changed while they were read: they are read again at the next start", name)
+        return dataset
     try:
         _store(dataset, manifest, newest=max(path.stat().st_mtime_ns for path in sources))
     except OSError as e:
@@ -61,8 +68,19 @@ def _manifest(name: str, classes: tuple[str, ...], sources: list[Path], director
 def _key(classes: tuple[str, ...], sources: list[Path]) -> str:
     folders = {path.parent: str(path.parent.resolve()) for path in sources}  # resolving 100,000 paths takes seconds
     stats = [(f"{folders[path.parent]}/{path.name}", _stat(path)) for path in sources]
-    text = json.dumps([_FORMAT, classes, [(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats]])
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    facts = [(path, s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino) for path, s in stats]
+    digest = hashlib.sha256(json.dumps([_FORMAT, classes, facts]).encode())
+    if sum(stat.st_size for _, stat in stats) <= _FEW_BYTES:
+        for path in sources:
+            digest.update(_content(path))
+    return digest.hexdigest()[:12]
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _stat(path: Path) -> os.stat_result:

@@ -70,7 +70,7 @@ def form_of(name: str, data_dir: str) -> Form:
     base, _, option = name.partition(":")
     if base != FOLDER:
         return _form(_known(name, base), option)
-    return Form(*parse_folder(option)[1], len(find_folder(data_home(data_dir), option).classes))
+    return Form(*parse_folder(option)[1].shape, len(find_folder(data_home(data_dir), option).classes))
 
 
 def _known(name: str, base: str) -> Descriptor:

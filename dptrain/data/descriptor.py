@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import os
 import re
 import zlib
 from collections.abc import Callable, Mapping
@@ -159,6 +160,12 @@ class Descriptor:
         """Whether this is one of the paths it `holds`."""
         wanted = (held.split("/") for held in self.holds)
         return any(len(names) == len(path.parts) and all(map(fnmatchcase, path.parts, names)) for names in wanted)
+
+
+def tool_folders() -> list[Path]:
+    """Where other tools leave data sets: torchvision where its examples do (./data), Keras in ~/.keras/datasets."""
+    keras = os.environ.get("KERAS_HOME") or os.path.expanduser("~/.keras")  # never raises
+    return [Path("data"), Path(keras) / "datasets"]
 
 
 def parse_size(name: str, text: str, default: tuple[int, ...]) -> tuple[int, ...]:

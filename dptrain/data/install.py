@@ -39,7 +39,7 @@ def add(name: str, files: tuple[Path, ...], home: Path) -> None:
     """Checks files that the user has fetched, and copies or unpacks them. Raises UsageError and DataError."""
     folder, _, rest = name.partition(":")
     if folder == FOLDER:
-        place, _ = path_and_size(rest)
+        place, *_ = path_and_size(rest)
         if not place or place.startswith(("/", "~", ".")):
             raise UsageError(f"data add {name}: write folder:NAME; the archive is unpacked into NAME below {home}")
         if not all(is_archive(path) for path in files):

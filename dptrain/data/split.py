@@ -13,6 +13,7 @@ from dptrain.kernels import philox
 from dptrain.types import I64
 
 _SHOWN = 10  #: classes that a warning names
+_FEW = 2  #: images of a class that may be equal without a warning
 _log = logging.getLogger(__name__)
 
 
@@ -99,6 +100,23 @@ def warn_of_lost(name: str, classes: tuple[str, ...], labels: I64, taken: I64, w
         "they cannot be learned" if which == "training" else "its accuracy says nothing about them",
         remedy,
     )
+
+
+def warn_of_repetition(name: str, classes: tuple[str, ...], part: Part) -> None:
+    """Logs one warning for classes whose images are all the same: something was lost when they were read."""
+    same = []
+    for label, title in enumerate(classes):
+        mine = np.flatnonzero(part.labels == label)
+        if mine.size > _FEW and all(np.array_equal(part.images[mine[0]], part.images[at]) for at in mine[1:]):
+            same.append(title)
+    if same:
+        more = f" and {len(same) - _SHOWN} more classes" if len(same) > _SHOWN else ""
+        _log.warning(
+            "%s: all images of %s%s are the same picture: look at them with `dptrain data preview`",
+            name,
+            ", ".join(map(repr, same[:_SHOWN])),
+            more,
+        )
 
 
 def by_group(groups: I64, count: int, domain: int) -> tuple[I64, int]:

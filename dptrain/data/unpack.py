@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import lzma
 import shutil
 import stat
@@ -14,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
+from dptrain.data.walk import LITTER, is_litter
 from dptrain.errors import DataError
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2", ".zip")
@@ -21,6 +23,7 @@ _MOST_BYTES = 16 << 30  #: unpacked; SFDDD, the largest, has 4 GB
 _MOST_FILES = 500_000  #: Tiny ImageNet has 120,000
 _BLOCK = 1 << 20
 _ASIDE = ".unpacking-"  #: prefix of the folder in which files wait until all are unpacked
+_log = logging.getLogger(__name__)
 
 
 class _Entry(NamedTuple):
@@ -88,9 +91,13 @@ def sweep(folder: Path) -> None:
 
 def _write(archive: Path, entries: Iterator[_Entry], aside: Path) -> list[PurePosixPath]:
     paths: list[PurePosixPath] = []
+    left_out: list[PurePosixPath] = []
     total = 0
     for entry in entries:
         path = _inside(archive, entry.name)
+        if any(is_litter(part) for part in path.parts):
+            left_out.append(path)
+            continue
         total += entry.size
         if total > _MOST_BYTES or len(paths) >= _MOST_FILES:
             raise DataError(f"{archive} holds more than {_MOST_BYTES:,} bytes or {_MOST_FILES:,} files: refused")
@@ -106,6 +113,8 @@ def _write(archive: Path, entries: Iterator[_Entry], aside: Path) -> list[PurePo
         if left:
             raise DataError(f"{archive} is damaged: {entry.name[:100]!r} is {left:,} bytes short")
         paths.append(path)
+    if left_out:
+        _log.warning("%s: %d files are left out: %s (first: %s)", archive, len(left_out), LITTER, left_out[0])
     if not paths:
         raise DataError(f"{archive} is empty")
     return paths

@@ -240,6 +240,28 @@ def test_an_archive_of_ones_own_becomes_a_data_set(home, tmp_path, capsys):
     ]
 
 
+@pytest.mark.parametrize("top", ["pets/", ""])
+def test_an_archive_that_macos_made_is_unpacked_without_what_macos_adds(home, tmp_path, capsys, caplog, top):
+    with zipfile.ZipFile(tmp_path / "pets.zip", "w") as bundle:
+        for name in ("cat/1.png", "dog/1.png", "cat/2.png", "dog/2.png"):
+            raw = io.BytesIO()
+            Image.new("RGB", (9, 9), (len(name), 7, 7)).save(raw, "PNG")
+            bundle.writestr(f"{top}{name}", raw.getvalue())
+            bundle.writestr(f"__MACOSX/{top}{name.replace('/', '/._')}", b"\0\5\x16\7")
+        bundle.writestr(f"{top}.DS_Store", b"\0\0\0\1Bud1")
+    assert main(["data", "add", "folder:pets:8x8", str(tmp_path / "pets.zip"), "--data-dir", str(home)]) == 0
+    assert "folder:pets:8x8: complete" in capsys.readouterr().out
+    assert sorted(p.name for p in (home / "pets").iterdir()) == ["cat", "dog"]
+    assert "5 files are left out: hidden, or made by a program (first: __MACOSX/" in caplog.text
+
+
+def test_an_archive_that_is_no_data_set_is_an_error(home, tmp_path, capsys):
+    with zipfile.ZipFile(tmp_path / "texts.zip", "w") as bundle:
+        bundle.writestr("a/1.txt", "text")
+    assert main(["data", "add", "folder:texts", str(tmp_path / "texts.zip"), "--data-dir", str(home)]) == CONFIGURATION
+    assert "1 file(s) added, but it cannot be used: " in capsys.readouterr().err
+
+
 def test_list_shows_what_is_here_what_is_not_and_what_is_damaged(served, home, capsys):
     folder, _ = served
     (home / "mnist").mkdir(parents=True)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 
 import numpy as np
@@ -11,7 +12,9 @@ from PIL import Image
 from dptrain.api.experiment import finished
 from dptrain.cli import main
 from dptrain.data.catalog import open_dataset
+from dptrain.runs.checkpoint import load, pack
 from dptrain.runs.metrics import read
+from dptrain.workers.parts import first_state, open_parts
 
 pytestmark = pytest.mark.system
 
@@ -153,6 +156,39 @@ def test_a_submission_has_one_row_per_image_and_the_classes_that_predict_names(r
     assert not (here / "two.csv").exists()
 
 
+def test_predict_follows_links_reads_by_content_and_names_what_it_leaves_out(run, here, capsys, caplog):
+    for at in range(2):
+        Image.new("RGB", (32, 32), (90 * at, 9, 9)).save(here / f"{at}.png")
+    (here / "all").mkdir()
+    (here / "all" / "linked").symlink_to("..")
+    (here / "all" / "notes.txt").write_text("text")
+    (here / "real" / "deep").mkdir(parents=True)
+    (here / "0.png").rename(here / "real" / "deep" / "picture")
+    (here / "all" / "real").symlink_to("../real")
+    assert main(["predict", str(run), "all", "--json"]) == 0
+    assert [json.loads(line)["file"] for line in capsys.readouterr().out.splitlines()] == ["all/real/deep/picture"]
+    assert "1 links to a folder above (first: linked); 1 no pictures (first: notes.txt)" in caplog.text
+
+
+def test_names_that_are_no_text_are_shown_and_refused_where_a_file_must_name_them(run, here, capsys):
+    name = os.fsdecode(b"\xff.png")
+    Image.new("RGB", (32, 32)).save(here / name)
+    assert main(["predict", str(run), name, "--submission", "out.csv"]) == 78
+    assert r"'\udcff.png': the submission names images in UTF-8" in capsys.readouterr().err
+    assert main(["predict", str(run), name, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["file"] == name
+
+
+def test_a_run_that_made_no_step_predicts_and_scores_nothing(run, here, capsys):
+    facts = load(run / "checkpoints" / "last.safetensors").facts
+    (here / "early" / "checkpoints").mkdir(parents=True)
+    content = pack(first_state(open_parts(facts.config, "")), facts, 1)
+    (here / "early" / "checkpoints" / "last.safetensors").write_bytes(content)
+    for command in (["predict", "early", "x.png"], ["eval", "early"], ["explain", "confusion", "early"]):
+        assert main(command) == 78
+        assert "early has made no step: its weights are still random" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("first", "second"), [("a/1.png", "b/1.png"), ("a/1.jpg", "a/1.png")])
 def test_a_submission_in_which_two_files_would_have_one_id_is_refused(run, here, capsys, first, second):
     for name in ("a/0.png", first, second):
@@ -175,9 +211,26 @@ def test_a_table_of_pixels_gives_kaggles_digit_recognizer_rows(run, here, capsys
     head, *rows = csv.reader((here / "out.csv").read_text().splitlines())
     assert head == ["ImageId", "Label"]
     assert [row[0] for row in rows] == ["1", "2"]
-    (here / "test.csv").write_text("\n".join([lines[0], "1,2"]) + "\n")
-    assert main(["predict", str(run), "test.csv", "--submission", "out.csv"]) == 78
-    assert "test.csv, line 2: 3072 values from 0 to 255 are needed" in capsys.readouterr().err
+    plain = (here / "out.csv").read_bytes()
+    backwards = [";".join(line.split(",")[::-1]) for line in lines]
+    (here / "test.csv").write_text("\ufeff" + "\n".join([*backwards, ""]) + "\n")
+    assert main(["predict", str(run), "test.csv", "--submission", "out.csv"]) == 0
+    assert (here / "out.csv").read_bytes() == plain, "columns are found by their names"
+    capsys.readouterr()
+    for wrong, words in (
+        ([lines[0], "1,2"], "test.csv, line 2: 3072 whole numbers from 0 to 255 are needed, not 2"),
+        (lines[1:], "it holds numbers: put the names of the columns above them"),
+        (["label," + lines[0], *("1," + line for line in lines[1:])], "has a column 'label': a table without labels"),
+        (
+            [lines[0].replace("pixel7,", "id,"), *lines[1:]],
+            "line 1: columns pixel0 ... pixel3071 are needed, each once",
+        ),
+        (lines[:1], "has a header line, but no image"),
+    ):
+        (here / "test.csv").write_text("\n".join(wrong) + "\n")
+        assert main(["predict", str(run), "test.csv", "--submission", "two.csv"]) == 78
+        assert words in capsys.readouterr().err
+    assert not (here / "two.csv").exists()
 
 
 def test_an_experiment_is_run_once_and_read_after_that(here, capsys, monkeypatch):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dptrain.data.imagefile import Picture, images_in, read_images
+from dptrain.data.imagefile import Picture, read_images
 from dptrain.errors import DataError
 
 SHAPE = (6, 8, 3)
@@ -134,9 +134,64 @@ def test_many_are_read_in_order_and_one_bad_one_is_named(tmp_path):
     assert threading.active_count() == threads
 
 
-def test_a_folder_lists_image_files_only(tmp_path):
-    for name in ("b.PNG", "a.jpg", ".c.jpg", "notes.txt", "d.csv"):
-        (tmp_path / name).write_text("")
-    assert [p.name for p in images_in(tmp_path)] == ["a.jpg", "b.PNG"]
-    with pytest.raises(DataError, match="cannot be read"):
-        images_in(tmp_path / "gone")
+INK = ((2, 2), (7, 3), (5, 9))  #: black points of a drawing
+
+
+def _drawing(mode):
+    """Black ink on a transparent ground whose hidden colour is black, as drawing programs save it."""
+    image = Image.new("RGBA", (12, 12), (0, 0, 0, 0))
+    for point in INK:
+        image.putpixel(point, (0, 0, 0, 255))
+    if mode == "P":
+        palette = image.convert("RGB").quantize(2)
+        palette.putdata([1 if image.getpixel((x, y))[3] else 0 for y in range(12) for x in range(12)])
+        palette.putpalette([0, 0, 0, 0, 0, 0])
+        palette.info["transparency"] = 0
+        return palette
+    return image.convert(mode)
+
+
+@pytest.mark.parametrize(
+    ("mode", "suffix", "options"),
+    [
+        ("RGBA", "png", {}),
+        ("LA", "png", {}),
+        ("P", "png", {"transparency": 0}),
+        ("P", "gif", {"transparency": 0}),
+        ("RGBA", "webp", {"lossless": True}),
+        ("RGBA", "tif", {}),
+    ],
+)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_transparent_picture_is_laid_on_white_whatever_its_format(tmp_path, mode, suffix, options, channels):
+    path = tmp_path / f"a.{suffix}"
+    _drawing(mode).save(path, **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # as PYTHONWARNINGS=error
+        (x,) = read_images([Picture(path)], (12, 12, channels))
+    dark = {(x_, y_) for y_, x_ in np.argwhere(x[..., 0] < 128)}
+    assert dark == set(INK)
+    assert x.max() == 255
+
+
+def test_what_transparent_pixels_are_laid_on_can_be_chosen_and_half_transparent_ones_are_mixed(tmp_path):
+    Image.new("RGBA", (4, 4), (255, 0, 0, 128)).save(tmp_path / "a.png")
+    for fill in (0, 100, 255):
+        (x,) = read_images([Picture(tmp_path / "a.png", fill=fill)], (4, 4, 3))
+        assert x[0, 0].tolist() == pytest.approx([fill + (255 - fill) * 128 / 255, *[fill * 127 / 255] * 2], abs=1)
+
+
+def test_all_wrong_files_are_counted_and_the_first_is_named(tmp_path):
+    pictures = []
+    for i in range(5):
+        path = tmp_path / f"{i}.jpg"
+        path.write_bytes(b"" if i in (1, 3) else _jpeg())
+        pictures.append(Picture(path))
+    with pytest.raises(DataError, match=r"1\.jpg is no image .*: it is an empty file \(and 1 other files are wrong"):
+        read_images(pictures, SHAPE)
+
+
+def test_a_file_of_another_kind_under_the_name_of_a_picture_is_called_what_it_is(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"\0\0\0\x18ftypheic" + bytes(40))
+    with pytest.raises(DataError, match=r"a\.jpg is no image .*: it is a HEIC file"):
+        read_images([Picture(tmp_path / "a.jpg")], SHAPE)

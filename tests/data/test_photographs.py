@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import re
 
 import numpy as np
 import pytest
@@ -138,7 +140,7 @@ def test_a_broken_link_among_the_pictures_is_named_with_its_target(tmp_path):
         ("folder:pets:6", UsageError, "must be HEIGHTxWIDTH"),
         ("folder:pets:6x8x2", UsageError, "channels are 1 or 3"),
         ("folder:pets:6x2000", UsageError, "sides go up to 1024"),
-        ("folder:pets:6x8:9", UsageError, "must be HEIGHTxWIDTH"),
+        ("folder:pets:6x8:900", UsageError, "FILL, what transparent pictures are laid on, is 0 (black) to 255"),
         ("folder:pets:6X8", UsageError, "data set folder:pets:6X8: what follows must be HEIGHTxWIDTH"),
         ("folder::6x8", UsageError, "write folder:PATH"),
         ("folder:~nobody-at-all/pets", UsageError, "there is no such user; a folder of that name is folder:./~nobody"),
@@ -216,6 +218,8 @@ def test_without_the_table_the_split_is_random_and_warned_about(tmp_path, caplog
         ("subject,classname,img\np001,c0,img_000.jpg\n", "does not say who drives in c0/img_001.jpg"),
         ("subject,class,img\n", "no column classname in its first line"),
         ("subject,classname,img\np001,c0\n", "line 2: 2 fields, 3 in the header"),
+        ("p001,c0,img_000.jpg\n", "no column subject, classname, img in its first line 'p001,c0,img_000.jpg'"),
+        ("img,img,subject,classname\n", "names the column img twice"),
         ("", "no column subject, classname, img"),
         ('subject,classname,img\n"p001,c0,img', "line"),
     ],
@@ -226,6 +230,25 @@ def test_a_wrong_table_of_drivers_is_refused(tmp_path, table, words):
     with pytest.raises(DataError) as e:
         open_dataset("sfddd", str(tmp_path))
     assert words in str(e.value)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        lambda text: "\ufeff" + text,
+        lambda text: text.replace(",", ";"),
+        lambda text: re.sub(r"^(p\d+)", r'"\1"', text, flags=re.MULTILINE),
+        lambda text: text.replace("\n", "\r\n") + "\r\n\r\n",
+        lambda text: "\n".join(",".join(line.split(",")[::-1]) for line in text.splitlines()),
+    ],
+    ids=["byte order mark", "semicolons", "quotes", "empty last lines", "another order of columns"],
+)
+def test_a_table_of_drivers_is_read_as_spreadsheets_write_it(tmp_path, changed):
+    _drivers(tmp_path / "sfddd", drivers=2)
+    plain = open_dataset("sfddd:12x16", str(tmp_path))
+    table = tmp_path / "sfddd" / "driver_imgs_list.csv"
+    table.write_bytes(changed(table.read_text()).encode())
+    np.testing.assert_array_equal(open_dataset("sfddd:12x16", str(tmp_path)).train_groups, plain.train_groups)
 
 
 def test_one_driver_alone_cannot_be_split(tmp_path):
@@ -251,6 +274,14 @@ def _tiny(root):
         lines.append(f"val_{i}.JPEG\tn0{2 - i}\t0\t0\t62\t62")
     (root / "val" / "val_annotations.txt").write_text("\n".join(lines) + "\n")
     return root
+
+
+def test_another_label_in_the_table_of_tiny_imagenet_is_noticed(tmp_path):
+    root = _tiny(tmp_path / "tiny-imagenet-200")
+    assert open_dataset("tiny-imagenet", str(tmp_path)).test_labels.tolist() == [0, 1]
+    table = root / "val" / "val_annotations.txt"
+    table.write_text(table.read_text().replace("n01", "n02"))
+    assert open_dataset("tiny-imagenet", str(tmp_path)).test_labels.tolist() == [0, 0]
 
 
 def test_tiny_imagenet_is_read_in_the_order_of_its_list(tmp_path):
@@ -324,6 +355,16 @@ def test_signs_of_all_43_classes_are_cut_to_their_regions_and_the_official_test_
     assert d.classes[14] == "stop"
 
 
+def test_another_picture_of_a_sign_of_the_same_size_and_time_is_noticed(tmp_path):
+    _signs(tmp_path / "gtsrb")
+    before = open_dataset("gtsrb", str(tmp_path)).sha256
+    path = tmp_path / "gtsrb" / "GTSRB" / "Training" / "00007" / "00001_00001.ppm"
+    times = path.stat()
+    path.write_bytes(path.read_bytes()[:-900] + bytes(900))
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert open_dataset("gtsrb", str(tmp_path)).sha256 != before
+
+
 def test_pictures_of_one_sign_are_never_both_trained_and_validated_on(tmp_path):
     _signs(tmp_path / "gtsrb")
     d = open_dataset("gtsrb", str(tmp_path))
@@ -342,7 +383,7 @@ def test_pictures_of_one_sign_are_never_both_trained_and_validated_on(tmp_path):
         ("00000_00000.ppm;24;20;-4;3;20;17;0", "line 2: '-4' is no whole number"),
         ("../x.ppm;24;20;4;3;20;17;0", "line 2: '../x.ppm' is no file name"),
         ("a_1.ppm;24;20;4;3;20;17;0", "its name does not begin with a track number"),
-        ("00000_00009.ppm;24;20;4;3;20;17;0", "cannot be read: No such file"),
+        ("00000_00009.ppm;24;20;4;3;20;17;0", "gtsrb: 00000_00009.ppm missing in"),
     ],
 )
 def test_a_wrong_row_of_signs_is_refused(tmp_path, row, words):

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from dptrain.data.dataset import Part
-from dptrain.data.descriptor import Descriptor, Files, Form, Source
+from dptrain.data.descriptor import Descriptor, Files, Form, Source, tool_folders
 from dptrain.errors import DataError
 from dptrain.pickles import UNSOUND, Foreign, load_admitted
 from dptrain.types import I64, U8
@@ -163,7 +163,8 @@ _ADMITTED: dict[tuple[str, str], type] = {
 
 
 def _find(home: Path, _: Form) -> Files | None:
-    folders = [home / BINARY, home / PYTHON, home]
+    elsewhere = [base / f"{PYTHON}{target}" for base in tool_folders() for target in ("", f"-target/{PYTHON}")]
+    folders = [home / BINARY, home / PYTHON, home, *elsewhere]
     paths = next((found for folder in folders if (found := files(folder))), None)
     return None if paths is None else Files("cifar10", CLASSES, paths[0].parent, paths, lambda: read(paths))
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from dptrain.data.dataset import Part
 from dptrain.data.datasets import cifar10
-from dptrain.data.descriptor import Descriptor, Files, Form, Source
+from dptrain.data.descriptor import Descriptor, Files, Form, Source, tool_folders
 
 FINE = (
     "apple", "aquarium_fish", "baby", "bear", "beaver", "bed", "bee", "beetle", "bicycle", "bottle", "bowl", "boy",
@@ -59,7 +59,8 @@ def _python(path: Path, classes: tuple[str, ...]) -> Part:
 
 def _find(home: Path, form: Form) -> Files | None:
     coarse = form.classes == len(COARSE)
-    paths = next((found for name in (BINARY, PYTHON) if (found := files(home / name))), None)
+    elsewhere = [base / f"{PYTHON}{target}" for base in tool_folders() for target in ("", f"-target/{PYTHON}")]
+    paths = next((found for folder in (home / BINARY, home / PYTHON, *elsewhere) if (found := files(folder))), None)
     if paths is None:
         return None
     classes = COARSE if coarse else FINE

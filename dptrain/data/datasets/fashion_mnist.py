@@ -6,13 +6,16 @@ from pathlib import Path
 
 from dptrain.data.datasets import mnist
 from dptrain.data.datasets.fashion_mini import CLASSES
-from dptrain.data.descriptor import Descriptor, Files, Form
+from dptrain.data.descriptor import Descriptor, Files, Form, tool_folders
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")  #: of the package dataset-fashion-mnist
 
 
 def _find(home: Path, _: Form) -> Files | None:
-    return mnist.find_idx("fashion-mnist", CLASSES, [home / "fashion-mnist", home, DEBIAN])
+    torchvision = [base / "FashionMNIST" / "raw" for base in (home, *tool_folders())]
+    keras = [folder / "fashion-mnist" for folder in tool_folders()]
+    folders = [home / "fashion-mnist", torchvision[0], home, DEBIAN, *torchvision[1:], *keras]
+    return mnist.find_idx("fashion-mnist", CLASSES, folders)
 
 
 DATASET = Descriptor(

@@ -28,21 +28,29 @@ _TRAIN = ("Training", "Final_Training/Images")
 _TEST = "Final_Test/Images"
 
 
-class Found(NamedTuple):
-    """The tables, and the folders of the images they name."""
+class Signs(NamedTuple):
+    """The rows of one or several tables: a region of an image, and its class."""
 
-    train: list[Path]  #: one table per class, in the folder of its images
-    test: Path
-    test_folder: Path
+    pictures: list[Picture]
+    labels: list[int]
+
+
+class Found(NamedTuple):
+    """Both parts, and the tables that name their images."""
+
+    train: Signs
+    groups: list[int]  #: of the training part: a group is a track, the 30 images of one sign
+    test: Signs
+    tables: list[Path]
 
     @property
     def paths(self) -> list[Path]:
-        """The tables: they name the images, and are written together with them."""
-        return [*self.train, self.test]
+        """All files."""
+        return [*self.tables, *(picture.path for picture in self.train.pictures + self.test.pictures)]
 
 
 def find(root: Path) -> Found | None:
-    """Below ROOT or ROOT/GTSRB, in the layout of either official archive; None if there is neither."""
+    """Below ROOT or ROOT/GTSRB, in the layout of either official archive; None: there is neither. Raises DataError."""
     roots = (root, root / "GTSRB")
     train = next((r / name for r in roots for name in _TRAIN if (r / name / "00000").is_dir()), None)
     if train is None:
@@ -50,24 +58,28 @@ def find(root: Path) -> Found | None:
     tables = [train / f"{label:05d}" / f"GT-{label:05d}.csv" for label in range(len(CLASSES))]
     folder = next((r / _TEST for r in roots if (r / _TEST).is_dir()), root / "GTSRB" / _TEST)
     places = [*(r / TEST_TABLE for r in roots), folder / TEST_TABLE]
-    return Found(tables, next((p for p in places if p.is_file()), places[0]), folder)
+    test = next((p for p in places if p.is_file()), places[0])
+    lost = [path for path in (*tables, test) if not path.is_file()]
+    if lost:
+        raise DataError(f"gtsrb: {lost[0].name} missing in {lost[0].parent}; the data set is incomplete")
+    signs, groups = Signs([], []), []
+    for label, table in enumerate(tables):
+        found = _table(table, table.parent)
+        if any(c != label for c in found.labels):
+            raise DataError(f"{table} has a row of another class than {label}")
+        signs.pictures.extend(found.pictures)
+        signs.labels.extend(found.labels)
+        groups += [label * 100_000 + _track(picture.path) for picture in found.pictures]
+    return Found(signs, groups, _table(test, folder), [*tables, test])
 
 
 def read(found: Found, size: tuple[int, int]) -> tuple[Part, Part]:
-    """Training and test part. A group is a track: the 30 images of one sign. Raises DataError."""
-    pictures: list[Picture] = []
-    labels: list[int] = []
-    groups: list[int] = []
-    for label, table in enumerate(found.train):
-        regions, classes = _table(table, table.parent)
-        if any(c != label for c in classes):
-            raise DataError(f"{table} has a row of another class than {label}")
-        pictures += regions
-        labels += classes
-        groups += [label * 100_000 + _track(picture.path) for picture in regions]
-    train = Part(read_images(pictures, (*size, 3)), np.array(labels, np.int64), np.array(groups, np.int64))
-    regions, classes = _table(found.test, found.test_folder)
-    return train, Part(read_images(regions, (*size, 3)), np.array(classes, np.int64))
+    """Training and test part. Raises DataError."""
+    train, test = (
+        Part(read_images(part.pictures, (*size, 3)), np.array(part.labels, np.int64))
+        for part in (found.train, found.test)
+    )
+    return train._replace(groups=np.array(found.groups, np.int64)), test
 
 
 def _track(path: Path) -> int:
@@ -78,10 +90,10 @@ def _track(path: Path) -> int:
     return int(track)
 
 
-def _table(path: Path, folder: Path) -> tuple[list[Picture], list[int]]:
-    """Regions and classes. The table's X2 and Y2 are the last pixels inside."""
+def _table(path: Path, folder: Path) -> Signs:
+    """The table's X2 and Y2 are the last pixels inside."""
     pictures, labels = [], []
-    for line, row in rows(path, _COLUMNS, ";"):
+    for line, row in rows(path, _COLUMNS):
         name = row["Filename"]
         if Path(name).name != name or name in ("", ".", ".."):
             raise DataError(f"{path}, line {line}: {name[:40]!r} is no file name")
@@ -90,7 +102,7 @@ def _table(path: Path, folder: Path) -> tuple[list[Picture], list[int]]:
         labels.append(whole(path, line, row["ClassId"], len(CLASSES)))
     if not pictures:
         raise DataError(f"{path} names no image")
-    return pictures, labels
+    return Signs(pictures, labels)
 
 
 def _find(home: Path, form: Form) -> Files | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from dptrain.data.dataset import Part
-from dptrain.data.descriptor import Descriptor, Files, Form, Source
+from dptrain.data.descriptor import Descriptor, Files, Form, Source, tool_folders
 from dptrain.errors import DataError
 from dptrain.types import U8
 
@@ -68,9 +68,15 @@ def find_idx(name: str, classes: tuple[str, ...], folders: list[Path]) -> Files 
 
 
 def _paths(folder: Path) -> list[Path]:
-    plain = [folder / file for file, _ in FILES]
-    paths = [path if path.is_file() else path.with_name(f"{path.name}.gz") for path in plain]
+    paths = [_spelled(folder / file) for file, _ in FILES]
     return paths if any(path.is_file() for path in paths) else []
+
+
+def _spelled(path: Path) -> Path:
+    """The file under one of its names: unpacked or .gz, with a dot instead of the last hyphen but one or not."""
+    dotted = path.with_name(path.name.replace("-idx", ".idx"))
+    names = [name for plain in (path, dotted) for name in (plain, plain.with_name(f"{plain.name}.gz"))]
+    return next((name for name in names if name.is_file()), names[1])
 
 
 def read(name: str, paths: list[Path]) -> tuple[Part, Part]:
@@ -90,7 +96,8 @@ def sources(mirrors: tuple[str, ...], digests: tuple[str, str, str, str]) -> tup
 
 
 def _find(home: Path, _: Form) -> Files | None:
-    return find_idx("mnist", DIGITS, [home / "mnist", home])
+    torchvision = [base / "MNIST" / "raw" for base in (home, home / "mnist", *tool_folders())]
+    return find_idx("mnist", DIGITS, [home / "mnist", *torchvision[:2], home, *torchvision[2:]])
 
 
 DATASET = Descriptor(

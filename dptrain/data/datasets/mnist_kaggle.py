@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import warnings
+import re
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dptrain.data.dataset import Part
 from dptrain.data.datasets.mnist import DIGITS
 from dptrain.data.descriptor import Descriptor, Files, Form
+from dptrain.data.table import header_of, text
 from dptrain.errors import DataError
 from dptrain.types import U8
 
@@ -17,63 +19,81 @@ FILE = "train.csv"
 TEST = 2000  #: the first rows are the test part, as in the predecessors; a file with fewer than 20,000 gives a tenth
 _SIDE = 28
 _MOST_BYTES = 512 << 20
+_LABEL = "label"
 
 
 def read(path: Path) -> tuple[Part, Part]:
-    """Training and test part. Raises DataError naming the file and, where it can, the row."""
-    wanted = ["label", *(f"pixel{i}" for i in range(_SIDE * _SIDE))]
-    try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise DataError(f"{path} has {path.stat().st_size:,} bytes; at most {_MOST_BYTES:,} are read")
-        with path.open(encoding="ascii") as file:
-            if [name.strip().strip('"') for name in file.readline(20_000).split(",")] != wanted:
-                raise DataError(f"{path} does not begin with label,pixel0,...,pixel783: Kaggle's train.csv is needed")
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)  # of an empty file; its rows are counted below
-                table = np.loadtxt(file, np.int16, delimiter=",", ndmin=2)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from error
-    except (ValueError, OverflowError) as error:
-        raise DataError(f"{path}: {' '.join(str(error).split())}") from error
-    if table.shape[0] < 10 or table.shape[1] != len(wanted):
-        raise DataError(
-            f"{path} holds {table.shape[0]} rows of {table.shape[1]} values; 10 rows or more of {len(wanted)}"
-        )
-    if table.min() < 0 or table.max() > 255 or table[:, 0].max() > 9:
-        bad = np.flatnonzero((table.min(axis=1) < 0) | (table.max(axis=1) > 255) | (table[:, 0] > 9))[0]
-        raise DataError(f"{path}, line {bad + 2}: labels are 0 ... 9 and values 0 ... 255")
-    images = table[:, 1:].astype(np.uint8).reshape(-1, _SIDE, _SIDE, 1)
-    labels = table[:, 0].astype(np.int64)
+    """Training and test part. Raises DataError naming the file and, where it can, the line."""
+    lines, header, delimiter = _table(path, [_LABEL])
+    order = _pixels(path, header, _SIDE * _SIDE)
+    if len(lines) < 10:
+        raise DataError(f"{path} holds {len(lines)} rows; 10 or more are needed")
+    table = _values(path, lines, delimiter, len(header))
+    labels = table[:, header.index(_LABEL)].astype(np.int64)
+    if labels.max() > 9:
+        raise DataError(f"{path}, line {lines[int(np.argmax(labels > 9))][0]}: labels are 0 ... 9")
+    images = _images(table, order, (_SIDE, _SIDE, 1))
     cut = min(TEST, len(labels) // 10)
     return Part(images[cut:], labels[cut:]), Part(images[:cut], labels[:cut])
 
 
 def read_pixels(path: Path, shape: tuple[int, int, int]) -> U8:
-    """(n, h, w, c): a table without labels, such as test.csv; h * w * c columns below a header line.
+    """(n, h, w, c): a table without labels, such as test.csv, with h * w * c columns pixel0, pixel1, ... in any order.
 
     Raises DataError naming the line.
     """
-    height, width, channels = shape
-    columns = height * width * channels
+    lines, header, delimiter = _table(path, [])
+    if _LABEL in header:
+        raise DataError(f"{path} has a column {_LABEL!r}: a table without labels is needed, such as test.csv")
+    order = _pixels(path, header, shape[0] * shape[1] * shape[2])
+    if not lines:
+        raise DataError(f"{path} has a header line, but no image")
+    return _images(_values(path, lines, delimiter, len(header)), order, shape)
+
+
+def _images(table: NDArray[np.int16], order: list[int], shape: tuple[int, int, int]) -> U8:
+    return np.ascontiguousarray(table[:, order], np.uint8).reshape(-1, *shape)
+
+
+def _table(path: Path, columns: list[str]) -> tuple[list[tuple[int, str]], list[str], str]:
+    """(line number, text) of the lines below the header, the names of the columns, the delimiter."""
+    first, *rest = text(path, _MOST_BYTES).splitlines() or [""]
+    delimiter, header = header_of(path, [first], [*columns, f"pixel{0 if _names(first, 0) else 1}"])
+    return [(number, line) for number, line in enumerate(rest, 2) if line.strip()], header, delimiter
+
+
+def _names(line: str, number: int) -> bool:
+    return re.search(rf"\bpixel{number}\b", line) is not None
+
+
+def _pixels(path: Path, header: list[str], count: int) -> list[int]:
+    """The position of each pixel's column: they are counted from 0 or from 1. Raises DataError."""
+    at = {name: position for position, name in enumerate(header)}
+    first = 0 if "pixel0" in at else 1
+    wanted = [f"pixel{number}" for number in range(first, first + count)]
+    others = sorted(set(header) - {*wanted, _LABEL})
+    if others or not all(name in at for name in wanted) or len(at) != len(header):
+        odd = others[0] if others else next((name for name in wanted if name not in at), "one of them twice")
+        raise DataError(f"{path}, line 1: columns {wanted[0]} ... {wanted[-1]} are needed, each once: see {odd!r}")
+    return [at[name] for name in wanted]
+
+
+def _values(path: Path, lines: list[tuple[int, str]], delimiter: str, columns: int) -> NDArray[np.int16]:
+    """(n, columns): whole numbers from 0 to 255. Raises DataError naming the line."""
+    plain = [line for _, line in lines]
     try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise DataError(f"{path} has {path.stat().st_size:,} bytes; at most {_MOST_BYTES:,} are read")
-        head, *lines = path.read_text(encoding="ascii").splitlines()
-        if head.count(",") + 1 != columns:
-            raise DataError(f"{path} has {head.count(',') + 1} columns; the network's images have {columns} values")
-        if not lines:
-            raise DataError(f"{path} has a header line, but no image")
-        table = np.empty((len(lines), columns), np.uint8)
-        for number, line in enumerate(lines):
-            values = np.array(line.split(","), np.int64)
-            if values.size != columns or values.min() < 0 or values.max() > 255:
-                raise DataError(f"{path}, line {number + 2}: {columns} values from 0 to 255 are needed")
-            table[number] = values
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from error
-    except (ValueError, OverflowError) as error:
-        raise DataError(f"{path} is no table of pixels: {' '.join(str(error).split())}") from error
-    return table.reshape(-1, height, width, channels)
+        table = np.loadtxt(plain, np.int16, comments=None, delimiter=delimiter, ndmin=2, quotechar='"')
+        if table.shape == (len(lines), columns) and table.min() >= 0 and table.max() <= 255:
+            return table
+    except (ValueError, OverflowError):
+        pass  # which line it was is found below
+    for number, line in lines:
+        fields = [field.strip().strip('"') for field in line.split(delimiter)]
+        if len(fields) != columns or not all(f.isascii() and f.isdecimal() and int(f) <= 255 for f in fields):
+            odd = next((f for f in fields if not (f.isascii() and f.isdecimal() and int(f) <= 255)), "")
+            shown = f", not {odd[:40]!r}" if odd else f", not {len(fields)}"
+            raise DataError(f"{path}, line {number}: {columns} whole numbers from 0 to 255 are needed{shown}")
+    raise DataError(f"{path} is no table of {columns} columns")
 
 
 def _find(home: Path, _: Form) -> Files | None:

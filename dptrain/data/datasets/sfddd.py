@@ -10,9 +10,10 @@ import numpy as np
 
 from dptrain.data.dataset import Part
 from dptrain.data.descriptor import Descriptor, Files, Form
-from dptrain.data.imagefile import Picture, images_in, read_images
+from dptrain.data.imagefile import Picture, read_images
 from dptrain.data.split import hold_out
 from dptrain.data.table import rows
+from dptrain.data.walk import walk
 from dptrain.errors import DataError
 
 CLASSES = (
@@ -46,7 +47,7 @@ def find(root: Path) -> Found | None:
     train = next((f for f in (root / "train", root / "imgs" / "train") if (f / "c0").is_dir()), None)
     if train is None:
         return None
-    found = [(p, label) for label in range(len(CLASSES)) for p in images_in(train / f"c{label}")]
+    found = [(p, label) for label in range(len(CLASSES)) for p in walk(train / f"c{label}").pictures]
     table = next((f / TABLE for f in (root, train.parent, train) if (f / TABLE).is_file()), None)
     return Found([p for p, _ in found], [label for _, label in found], table)
 

@@ -9,8 +9,9 @@ import numpy as np
 
 from dptrain.data.dataset import Part
 from dptrain.data.descriptor import Descriptor, Files, Form, Source
-from dptrain.data.imagefile import Picture, images_in, read_images
+from dptrain.data.imagefile import Picture, read_images
 from dptrain.data.table import text
+from dptrain.data.walk import walk
 from dptrain.errors import DataError
 
 FOLDER = "tiny-imagenet-200"
@@ -23,11 +24,12 @@ class Found(NamedTuple):
     classes: tuple[str, ...]
     train: list[tuple[Path, int]]
     test: list[tuple[Path, int]]
+    tables: list[Path]  #: names of the classes, and labels of the test part
 
     @property
     def paths(self) -> list[Path]:
-        """All images."""
-        return [path for path, _ in self.train + self.test]
+        """All files that decide the data set."""
+        return [*self.tables, *(path for path, _ in self.train + self.test)]
 
 
 def find(root: Path) -> Found | None:
@@ -37,14 +39,17 @@ def find(root: Path) -> Found | None:
     ids = text(root / "wnids.txt").split()
     if len(ids) < 2 or len(set(ids)) != len(ids) or not all(name.isalnum() for name in ids):
         raise DataError(f"{root / 'wnids.txt'} does not hold the names of two or more classes, each once")
-    train = [(path, label) for label, name in enumerate(ids) for path in images_in(root / "train" / name / "images")]
+    train = [
+        (path, label) for label, name in enumerate(ids) for path in walk(root / "train" / name / "images").pictures
+    ]
     numbers, table, test = {name: i for i, name in enumerate(ids)}, root / "val" / "val_annotations.txt", []
     for line, row in enumerate(text(table).splitlines(), 1):
         file, name = (*row.split("\t"), "", "")[:2]
         if name not in numbers or Path(file).name != file or file in ("", ".", ".."):
             raise DataError(f"{table}, line {line}: {row[:60]!r} is not a file name and one of the {len(ids)} classes")
         test.append((root / "val" / "images" / file, numbers[name]))
-    return Found(_titles(root / "words.txt", ids), train, test)
+    tables = [path for path in (root / "wnids.txt", root / "words.txt", table) if path.is_file()]
+    return Found(_titles(root / "words.txt", ids), train, test, tables)
 
 
 def read(found: Found) -> tuple[Part, Part]:
