@@ -1,4 +1,4 @@
-"""folder:PATH: a folder per class becomes a data set; impossible names and folders are refused. Which files: test_walk.py."""
+"""folder:PATH: a folder per class becomes a data set; impossible names and folders are refused. Walk: test_walk.py."""
 
 from __future__ import annotations
 
