@@ -3,18 +3,25 @@
 reference/command-line.md   from the command line itself, by cyclopts
 reference/settings.md       from the declarations of the settings
 contributing.md, changelog.md   the files at the top of the repository
+
+Diagrams become pictures when the site is built, and a page that would load a file from another host is refused: the
+site can be read without a network.
 """
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import mmdr
 from griffe import Attribute, Docstring, Extension
 from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 
 from dptrain.cli.app import VERBS, build_app
 from dptrain.settings import IDENTITY_SECTIONS, SECTIONS, SETTINGS
@@ -57,12 +64,32 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, **_: object) -> str:
-    """MkDocs calls this for every page. `<!-- include: FILE -->` becomes the text of a file of the repository."""
+    """MkDocs calls this for every page. `<!-- include: FILE -->` becomes the text of a file of the repository, and a
+    block of mermaid a picture.
+    """
 
     def included(found: re.Match[str]) -> str:
         return f"```python\n{(ROOT / found[1]).read_text()}```"
 
-    return re.sub(r"<!-- include: (\S+) -->", included, markdown)
+    markdown = re.sub(r"<!-- include: (\S+) -->", included, markdown)
+    return re.sub(r"^```mermaid\n(.*?)^```$", picture, markdown, flags=re.DOTALL | re.MULTILINE)
+
+
+def picture(found: re.Match[str]) -> str:
+    """A diagram as an image that holds its own data, of its own width."""
+    svg = mmdr.render(found[1]).svg()
+    width = svg.split('viewBox="')[1].split('"')[0].split()[2]
+    data = base64.b64encode(svg.encode()).decode()
+    return f'<img class="diagram" alt="diagram" width="{float(width):.0f}" src="data:image/svg+xml;base64,{data}">'
+
+
+def on_post_page(output: str, *, page: Page, **_: object) -> str:
+    """MkDocs calls this for every page of the site. Raises PluginError if a browser would load a file from elsewhere."""
+    loaded = re.findall(r'<(?:script|img|iframe|source|video)\b[^>]*\bsrc="?((?:https?:)?//[^\s">]+)', output)
+    loaded += re.findall(r'<link\b(?![^>]*rel="?canonical)[^>]*\bhref="?((?:https?:)?//[^\s">]+)', output)
+    if loaded:
+        raise PluginError(f"{page.file.src_uri} loads {loaded[0]}: the site must be readable without a network")
+    return output
 
 
 def command_line() -> str:

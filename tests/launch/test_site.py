@@ -4,6 +4,7 @@ import ast
 import importlib.util
 import re
 import tomllib
+from types import SimpleNamespace
 
 import pytest
 
@@ -42,6 +43,27 @@ def test_links_of_the_contributing_page_lead_to_pages_and_other_files_are_code(h
     assert "(explanation/architecture.md)" in page
     assert "](docs/" not in page
     assert "](LICENSE)" not in hooks.from_the_top("README.md")
+
+
+def test_every_diagram_of_the_documents_becomes_a_picture_that_is_part_of_its_page(hooks, root):
+    pages = [path.read_text() for path in (root / "docs").rglob("*.md") if "```mermaid" in path.read_text()]
+    assert len(pages) >= 4
+    for page in pages:
+        drawn = hooks.on_page_markdown(page)
+        assert "```mermaid" not in drawn
+        assert drawn.count('src="data:image/svg+xml;base64,') == page.count("```mermaid")
+
+
+@pytest.mark.parametrize(
+    "page",
+    ['<script src="https://x.org/a.js">', "<script src=//x.org/a.js>", '<link rel="stylesheet" href="http://x/a">'],
+)
+def test_a_page_that_loads_a_file_from_another_host_is_refused(hooks, page):
+    where = SimpleNamespace(file=SimpleNamespace(src_uri="glossary.md"))
+    with pytest.raises(hooks.PluginError, match=r"glossary\.md loads .*//x.* without a network"):
+        hooks.on_post_page(page, page=where)
+    linked = '<a href="https://x.org">x</a><script src="a.js"></script><link rel="canonical" href="https://x.org/">'
+    assert hooks.on_post_page(linked, page=where) == linked
 
 
 def test_every_exit_code_and_every_environment_variable_is_in_its_table(root):
