@@ -84,7 +84,7 @@ def picture(found: re.Match[str]) -> str:
 
 
 def on_post_page(output: str, *, page: Page, **_: object) -> str:
-    """MkDocs calls this for every page of the site. Raises PluginError if a browser would load a file from elsewhere."""
+    """MkDocs calls this for every page of the site. PluginError: a browser would load a file from elsewhere."""
     loaded = re.findall(r'<(?:script|img|iframe|source|video)\b[^>]*\bsrc="?((?:https?:)?//[^\s">]+)', output)
     loaded += re.findall(r'<link\b(?![^>]*rel="?canonical)[^>]*\bhref="?((?:https?:)?//[^\s">]+)', output)
     if loaded:
