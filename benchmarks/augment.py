@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 
-from dptrain.data.pipeline import Pipeline
+from dptrain.data.shards import Pipeline
 from dptrain.kernels import philox
 
 SPECS = (

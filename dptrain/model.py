@@ -163,7 +163,7 @@ class Model(Protocol):
 
 
 class Sampler(Protocol):
-    """Which images make which shard of which step: `dptrain.data.sampler`."""
+    """Which images make which shard of which step: `dptrain.data.shards`."""
 
     @property
     def steps_per_epoch(self) -> int:

@@ -10,8 +10,7 @@ import zmq
 from dptrain.cluster.codec import Limits
 from dptrain.cluster.messages import PROTOCOL, Hello, Params
 from dptrain.net.address import bind_address
-from dptrain.net.dealer import DealerLink
-from dptrain.net.router import RouterLink
+from dptrain.net.links import DealerLink, RouterLink
 from simulation.toy import BUFFERS, PARAMS
 from waiting import until
 

@@ -16,6 +16,7 @@ LONG = {
     "dptrain/settings.py": "one table: every setting, declared once",
     "dptrain/interop/onnxfile.py": "one table: every layer of the library and its form in ONNX",
     "tests/simulation/world.py": "one world: what can happen to any of its actors, in one order of events",
+    "dptrain/cluster/coordinator.py": "one state machine: every event of the coordinator and what follows",
     "dptrain/cluster/worker.py": "one state machine: every event of a worker and what follows",
     "tests/cluster/test_worker.py": "one machine: every event it can get, each with the whole list of actions",
 }

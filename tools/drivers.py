@@ -21,9 +21,9 @@ from PIL import Image
 
 from dptrain.cli import main as dptrain
 from dptrain.data import open_dataset
+from dptrain.data.dataset import split
 from dptrain.data.datasets.sfddd import TABLE
 from dptrain.data.datasets.shapes32 import generate
-from dptrain.data.split import split
 
 SIZE = (640, 480)
 AUGMENT = "tint:20,contrast:20,rotate:10,window:32:32"

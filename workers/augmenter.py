@@ -15,10 +15,10 @@ from dptrain.cluster.messages import Welcome
 from dptrain.errors import DataError, UsageError
 from dptrain.identity import from_identity_json
 from dptrain.net.address import bind_address, connect_address, warning_about
-from dptrain.net.dealer import DealerLink
 from dptrain.net.keys import AUGMENTER, COORDINATOR, open_keyring
-from dptrain.net.prepared import ShardServer
-from dptrain.processes.augmenter_loop import CoordinatorWatch, Place, Prefetch, ask_for_run, serve
+from dptrain.net.links import DealerLink
+from dptrain.net.prepared import Place, Prefetch, ShardServer
+from dptrain.processes.augmenter_loop import CoordinatorWatch, ask_for_run, serve
 from dptrain.processes.stopping import LAUNCHER, StopSignals, StopSource, wait_for
 
 from .entry import run

@@ -20,7 +20,7 @@ from dptrain.identity import identity, identity_json
 from dptrain.kernels import isa
 from dptrain.net.address import abstract_name, bind_address, warning_about
 from dptrain.net.keys import COORDINATOR, open_keyring
-from dptrain.net.router import RouterLink
+from dptrain.net.links import RouterLink
 from dptrain.net.sockets import FLUSH
 from dptrain.optim.optimizer import make_optimizer
 from dptrain.optim.schedule import make_schedule

@@ -16,8 +16,8 @@ from dptrain.cluster.messages import PROTOCOL, Hello
 from dptrain.cluster.worker import Worker
 from dptrain.errors import ConnectionLostError, RefusedError
 from dptrain.net.address import connect_address, warning_about
-from dptrain.net.dealer import DealerLink
 from dptrain.net.keys import AUGMENTER, COORDINATOR, WORKER, Keyring, open_keyring
+from dptrain.net.links import DealerLink
 from dptrain.processes.stopping import INCARNATION, LAUNCHER, StopSignals, wait_for
 from dptrain.processes.worker_loop import run_worker
 

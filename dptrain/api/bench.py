@@ -18,7 +18,7 @@ import numpy as np
 
 from dptrain.api.compiling import terminal_line, word_about_compiling
 from dptrain.course import Course
-from dptrain.data.sampler import Sampler
+from dptrain.data.shards import Sampler
 from dptrain.engine import build
 from dptrain.engine.lowering import obstacle
 from dptrain.engine.model import EngineModel

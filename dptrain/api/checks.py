@@ -23,8 +23,8 @@ from dptrain.cluster.job import layout_fault
 from dptrain.cluster.messages import PROTOCOL, Admitted, Canary, Hello, Leave, Reject, Welcome
 from dptrain.errors import DataError, MissingDataError, UsageError
 from dptrain.net.address import connect_address, is_near, warning_about
-from dptrain.net.dealer import DealerLink
 from dptrain.net.keys import COORDINATOR, WORKER, Keyring, open_keyring
+from dptrain.net.links import DealerLink
 from dptrain.runs.manifest import cpu, versions
 from dptrain.settings import DeploymentConfig
 

@@ -11,7 +11,7 @@ from dptrain.data.datasets import DATASETS
 from dptrain.data.descriptor import Form
 from dptrain.data.folder import FOLDER, Wanted, parse_folder
 from dptrain.data.imagefile import WHITE, Picture, read_images
-from dptrain.data.pipeline import Pipeline
+from dptrain.data.shards import Pipeline
 from dptrain.errors import CheckpointError, UsageError
 from dptrain.runs.manifest import RunFacts
 from dptrain.settings import DataConfig

@@ -2,7 +2,7 @@
 
 A shard is doubtful because it is audited, because a worker found NaN in it, or because two workers found different
 bits. A worker whose result differs from the one that two others agree on computes wrong bits, and is named. Decides
-only: `Work` asks the workers and carries the verdicts out.
+only: `Coordinator` asks the workers, and carries the verdicts out.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Which workers take part: their states, how long each may be silent, and how fast each one is.
 
-Sends nothing and assigns nothing: `Coordinator` admits and removes members, `Work` gives them shards.
+Sends nothing and assigns nothing: `Coordinator` admits and removes members, and gives them shards.
 """
 
 from __future__ import annotations

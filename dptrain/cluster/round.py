@@ -1,6 +1,6 @@
 """A round: one step, or the score of one split. Its shards, the results that the workers found, and their sum.
 
-Decides whether a result counts. Sends nothing: `Work` gives the shards to workers, and hands their answers in here.
+Decides whether a result counts. Sends nothing: `Coordinator` gives the shards to workers, and hands in their answers.
 """
 
 from __future__ import annotations

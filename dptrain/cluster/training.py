@@ -1,6 +1,7 @@
 """The training of one run, round by round: applies a complete round to the state, by the functions of `dptrain.loop`.
 
-Also decides what is reported and saved of it, and which round comes next. It knows no worker: `Work` fills the rounds.
+Also decides what is reported and saved of it, and which round comes next. It knows no worker: `Coordinator` fills the
+rounds.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from dptrain.cluster.doubt import Opinion
+from dptrain.cluster.doubt import Opinion, Verdict
 from dptrain.cluster.events import (
     DIVERGED,
     CoordinatorAction,
@@ -24,9 +25,9 @@ from dptrain.cluster.events import (
 )
 from dptrain.cluster.job import Job
 from dptrain.cluster.members import Lease, Pace
-from dptrain.cluster.round import Applied, Round, ScoreRound, StepRound
+from dptrain.cluster.round import Applied, Counters, Round, ScoreRound, StepRound
 from dptrain.cluster.tree import Node
-from dptrain.errors import DivergedError
+from dptrain.errors import DivergedError, DptrainError
 from dptrain.loop import close_epoch, close_score, update
 from dptrain.optim.optimizer import Optimizer
 from dptrain.optim.schedule import Schedule
@@ -70,7 +71,33 @@ class Training:
         advice = f"{DIVERGED}; a lower lr or a longer warm-up may help. The last checkpoint is finite"
         return [Tell(Notice("error", f"{text}: {advice}", final=True))]
 
+    def condemn(self, now: float) -> list[CoordinatorAction]:
+        """Ends the run where too many workers died on the same shard."""
+        current = self.round
+        guilty = None if current is None else current.deaths.condemned(now)
+        if current is None or guilty is None:
+            return []
+        shard, names = guilty
+        text = f"{current.title}, shard {shard}: workers {', '.join(names)} died computing it"
+        return self.fail(
+            Ended(DptrainError.exit_code, text), f"look at {current.samples_of(shard)}, and at the workers' logs"
+        )
+
     # --- rounds
+
+    def settle(self, verdict: Verdict[Any], counters: Counters) -> list[CoordinatorAction]:
+        """The right result of a doubtful shard counts. If it is not finite, the training has diverged."""
+        current: Any = self.round
+        right = verdict.right
+        if right.fault:
+            names = [n for n in current.jury.names(verdict.shard) if n not in {wrong.name for wrong in verdict.wrong}]
+            again = f" ({' and '.join(names)} computed the same)" if verdict.confirmed else ""
+            return self.diverged(f"{current.title}, shard {verdict.shard}: {right.fault} is not finite{again}")
+        counters.agreed += verdict.confirmed
+        counters.unaudited += not verdict.confirmed
+        current.jury.close(verdict.shard)
+        current.accept(Node(verdict.shard, verdict.shard + 1), right)
+        return []
 
     def _open_next(self) -> None:
         phase, state = self.job.course.next_phase(self.state), self.state

@@ -35,7 +35,6 @@ from dptrain.cluster.events import (
     WorkerAction,
     WorkerEvent,
 )
-from dptrain.cluster.holding import Holding
 from dptrain.cluster.job import layout_fault
 from dptrain.cluster.messages import (
     Admitted,
@@ -56,7 +55,7 @@ from dptrain.cluster.messages import (
     WhoAreYou,
 )
 from dptrain.cluster.table import Table, Tracker
-from dptrain.cluster.tree import Node, is_node
+from dptrain.cluster.tree import Holding, Node, is_node
 from dptrain.course import Course
 from dptrain.errors import ConnectionLostError, RefusedError, UsageError
 from dptrain.model import ShardResult, ShardScore

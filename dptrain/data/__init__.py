@@ -1,11 +1,8 @@
 """Data sets (download, installation, readers), the order of their images, augmentation, and the shards made of them."""
 
 from dptrain.data.catalog import NAMES, data_home, open_dataset
-from dptrain.data.dataset import Dataset
-from dptrain.data.pipeline import Pipeline
-from dptrain.data.sampler import Sampler, permutation
-from dptrain.data.shards import ShardSource, open_source
-from dptrain.data.split import Split, split
+from dptrain.data.dataset import Dataset, Split, split
+from dptrain.data.shards import Pipeline, Sampler, ShardSource, open_source, permutation
 
 __all__ = [
     "NAMES",

@@ -1,5 +1,5 @@
 """The operations of augmentation: their parameters, and what each does in training and evaluation. The chain of them:
-`pipeline.py`.
+`Pipeline` in `shards.py`.
 """
 
 from __future__ import annotations

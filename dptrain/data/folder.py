@@ -13,10 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dptrain.data.dataset import Part
+from dptrain.data.dataset import Part, hold_out, warn_of_repetition
 from dptrain.data.descriptor import Files, parse_size
 from dptrain.data.imagefile import WHITE, Picture, read_images
-from dptrain.data.split import hold_out, warn_of_repetition
 from dptrain.data.walk import RUNS, Walk, entries_in, folders_in, walk
 from dptrain.errors import DataError, UsageError
 

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from dptrain.data.dataset import Dataset
-from dptrain.data.pipeline import Pipeline
+from dptrain.data.shards import Pipeline
 from dptrain.types import I64, U8
 
 _CELL = 72  #: pixels that a small image is enlarged to, at most

@@ -1,5 +1,6 @@
-"""Prepared shards on their way from the augmenters to the workers: both ends, and which augmenter prepares which shard.
+"""Prepared shards on their way from the augmenters to the workers: which augmenter prepares which shard, and both ends.
 
+`Prefetch` decides which shards an augmenter prepares and keeps; it knows no socket and no clock.
 A worker asks for a shard ahead of time (WantShard) and takes what has come when it needs it. Neither end waits for the
 other: a shard that is missing, late or not what was asked for is prepared by the worker itself, with the same bits.
 """
@@ -9,7 +10,8 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import zmq
 from zmq.utils.monitor import recv_monitor_message
@@ -17,30 +19,88 @@ from zmq.utils.monitor import recv_monitor_message
 from dptrain.cluster.codec import HEADER_BYTES, Limits, decode, encode
 from dptrain.cluster.messages import PreparedShard, WantShard
 from dptrain.errors import RemoteProtocolError, UsageError
-from dptrain.net.dealer import join
 from dptrain.net.guard import Guard
 from dptrain.net.keys import AUGMENTER, WORKER, Keyring
+from dptrain.net.links import land, receive
 from dptrain.net.sockets import (
     FAILED,
     clients_fault,
     endpoint,
     harden,
-    land,
+    join,
     largest_frame,
     listener,
     milliseconds,
     queue_bytes,
-    receive,
 )
 from dptrain.types import U8
 
+if TYPE_CHECKING:
+    from dptrain.data.shards import ShardSource  # imports the kernels: half a second
+
 log = logging.getLogger("dptrain.worker")
+AHEAD = 3  #: steps that are prepared after the one that was asked for last
+BEHIND = 1  #: steps that are kept before it: other workers may still compute them
 MOST_AWAITED = 64  #: shards asked for and not taken; of more, the oldest are forgotten (their step is long over)
 
 
 def augmenter_of(step: int, shard: int, shards_per_step: int, augmenters: int) -> int:
     """The number of the augmenter that prepares this shard: shards go round, in the order of the epoch."""
     return (step * shards_per_step + shard) % augmenters
+
+
+class Place(NamedTuple):
+    """One augmenter among all augmenters of a run."""
+
+    number: int
+    of: int
+
+
+class Prefetch:
+    """The prepared shards of one augmenter: its share of AHEAD + BEHIND + 1 steps around the last one asked for."""
+
+    def __init__(self, source: ShardSource, total_steps: int, place: Place) -> None:
+        """`total_steps`: of the run. Images come from `source.images`, a pure function of step and shard."""
+        self._source, self._total_steps, self._place = source, total_steps, place
+        self._shards_per_step = source.sampler.batch_size // source.sampler.shard_size
+        self._step = 0
+        self._ready: dict[tuple[int, int], U8] = {}
+
+    @property
+    def ready(self) -> list[tuple[int, int]]:
+        """(step, shard) of what is prepared, in the order of preparation."""
+        return list(self._ready)
+
+    def take(self, step: int, shard: int) -> U8 | None:
+        """The images, prepared now if they are not yet. None: there is no such shard, or it is another augmenter's."""
+        sampler = self._source.sampler
+        if not 0 <= step < self._total_steps or not 0 <= shard < sampler.shards(step) or not self._is_ours(step, shard):
+            return None
+        self._step = step
+        low, high = step - BEHIND, step + AHEAD
+        self._ready = {key: images for key, images in self._ready.items() if low <= key[0] <= high}
+        if (step, shard) not in self._ready:
+            self._prepare(step, shard)
+        return self._ready[step, shard]
+
+    def prepare_one(self) -> bool:
+        """Prepares the next shard that is not ready; False where all are."""
+        for step, shard in self._wanted():
+            if (step, shard) not in self._ready:
+                self._prepare(step, shard)
+                return True
+        return False
+
+    def _prepare(self, step: int, shard: int) -> None:
+        self._ready[step, shard], _ = self._source.images(step, shard)
+
+    def _wanted(self) -> Iterator[tuple[int, int]]:
+        shards = self._source.sampler.shards
+        for step in range(self._step, min(self._step + AHEAD + 1, self._total_steps)):
+            yield from ((step, shard) for shard in range(shards(step)) if self._is_ours(step, shard))
+
+    def _is_ours(self, step: int, shard: int) -> bool:
+        return augmenter_of(step, shard, self._shards_per_step, self._place.of) == self._place.number
 
 
 class ShardServer:

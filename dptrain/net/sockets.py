@@ -1,4 +1,4 @@
-"""What all ZeroMQ sockets of dptrain have in common: options, limits, aligned memory, the reasons of failures."""
+"""What all ZeroMQ sockets of dptrain have in common: options, keys, limits, and the reasons of failures."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import errno
 import os
 from math import ceil
 
-import numpy as np
 import zmq
 
 from dptrain.cluster.codec import HEADER_BYTES, Limits
+from dptrain.net.keys import Keyring
 
 _CRYPTOGRAPHIC = 0x11000001  #: ZMQ_PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC
 _MECHANISM = 0x11000002  #: ZMQ_PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH
@@ -57,11 +57,9 @@ DEAD_MS = 5_000  #: a peer that answers no heartbeat for so long is cut off; lib
 LOST_MS = 15_000  #: a connection ends that does not acknowledge sent data for so long
 HANDSHAKE_MS = 3_000
 UNKNOWN_BYTES = 1 << 30  #: largest frame from its own coordinator while a worker does not know the network yet
-MOST_FRAMES = 4  #: kept of one message: header, at most two arrays, and one that is too many
 FLUSH = 2.0  #: seconds for the last messages at an orderly end
 _ENVELOPE = 64  #: bytes; CURVE adds 33 to a frame (measured: without this room the largest frame is refused)
 _KERNEL_BUFFER = 8 << 20  #: bytes; Linux lets one connection have 6 MiB (tcp_rmem)
-LINE = 64  #: bytes; NumPy's and our vector loops treat arrays that are not aligned to it differently
 
 
 def harden(socket: zmq.Socket[bytes], address: str, largest: int) -> None:
@@ -76,6 +74,18 @@ def harden(socket: zmq.Socket[bytes], address: str, largest: int) -> None:
     socket.handshake_ivl = HANDSHAKE_MS
     socket.maxmsgsize = largest + _ENVELOPE
     socket.ipv6 = "[" in address
+
+
+def join(socket: zmq.Socket[bytes], address: str, keys: Keyring | None, role: str, number: int | None = None) -> str:
+    """Sets the keys of a tcp connection to a server of this role: it is encrypted, and the server is authenticated.
+
+    Returns the name of the own key, "" without one. Raises UsageError if the server's public key is missing.
+    """
+    if keys is None or not address.startswith("tcp://"):
+        return ""
+    socket.curve_serverkey = keys.server(role, number)
+    socket.curve_publickey, socket.curve_secretkey = keys.public, keys.secret
+    return keys.name
 
 
 def listener(context: zmq.Context[zmq.Socket[bytes]], address: str, largest: int) -> zmq.Socket[bytes]:
@@ -97,19 +107,6 @@ def listener(context: zmq.Context[zmq.Socket[bytes]], address: str, largest: int
     socket.tcp_keepalive_intvl, socket.tcp_keepalive_cnt = 10, 3
     socket.tcp_maxrt = LOST_MS
     return socket
-
-
-def receive(socket: zmq.Socket[bytes]) -> list[zmq.Frame]:
-    """The next message. Raises zmq.Again if there is none. A message may have millions of frames: those beyond the most
-    that a message of dptrain has are thrown away as they come.
-    """
-    frame = socket.recv(zmq.DONTWAIT, copy=False)
-    frames = [frame]
-    while frame.more:
-        frame = socket.recv(copy=False)
-        if len(frames) <= MOST_FRAMES:  # plus one for the name of the peer
-            frames.append(frame)
-    return frames
 
 
 def largest_frame(limits: Limits) -> int:
@@ -134,26 +131,3 @@ def endpoint(socket: zmq.Socket[bytes]) -> str:
 def milliseconds(seconds: float) -> int:
     """For a ZeroMQ poller. Rounded up, so that a loop does not spin through the last millisecond."""
     return max(0, ceil(seconds * 1000))
-
-
-def whole(frames: list[zmq.Frame]) -> list[bytes | memoryview]:
-    """The frames of a message in libzmq's memory: the header as bytes; arrays read-only, with any alignment.
-
-    For the coordinator, which only adds them: copying 1 MB into fresh pages takes longer than adding it.
-    """
-    return [frames[0].bytes, *(frame.buffer for frame in frames[1:])] if frames else []
-
-
-def land(frames: list[zmq.Frame]) -> list[bytes | memoryview]:
-    """Like `whole`, but copied: arrays are writable and start on 64-byte boundaries, as kernels need."""
-    header, *arrays = whole(frames) or [b""]
-    return [header, *map(_aligned, arrays)]
-
-
-def _aligned(buffer: bytes | memoryview) -> memoryview:
-    size = len(buffer)
-    raw = np.empty(size + LINE, np.uint8)
-    at = -raw.ctypes.data % LINE
-    out = raw[at : at + size]
-    out[:] = np.frombuffer(buffer, np.uint8)
-    return out.data

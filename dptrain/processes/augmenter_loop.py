@@ -1,87 +1,24 @@
-"""What an augmenter does: it asks the coordinator for the run, prepares shards ahead, and answers workers' requests.
+"""What an augmenter does: it asks the coordinator for the run, answers workers' requests, and prepares shards ahead.
 
-`Prefetch` decides which shards are prepared and kept; it knows no socket and no clock. The rest decides when an
-augmenter begins and ends.
+Here is decided when an augmenter begins and ends; `net.prepared` decides which shards are prepared and kept.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
 
 from dptrain.cluster.events import Gone, StopRequested
 from dptrain.cluster.messages import PROTOCOL, AskConfig, Reject, Welcome
 from dptrain.errors import ConnectionLostError, RefusedError
-from dptrain.net.dealer import DealerLink
-from dptrain.net.prepared import ShardServer, augmenter_of
+from dptrain.net.links import DealerLink
+from dptrain.net.prepared import Prefetch, ShardServer
 from dptrain.processes.stopping import StopSource
-from dptrain.types import U8
 
-if TYPE_CHECKING:
-    from dptrain.data.shards import ShardSource  # imports the kernels: half a second
-
-AHEAD = 3  #: steps that are prepared after the one that was asked for last
-BEHIND = 1  #: steps that are kept before it: other workers may still compute them
 PATIENCE = 60.0  #: seconds without the coordinator after which an augmenter ends
 ANSWER = 5.0  #: seconds for an answer before a new connection is tried
 LOOK = 0.25  #: seconds between two looks at the coordinator
 log = logging.getLogger("dptrain.augmenter")
-
-
-class Place(NamedTuple):
-    """One augmenter among all augmenters of a run."""
-
-    number: int
-    of: int
-
-
-class Prefetch:
-    """The prepared shards of one augmenter: its share of AHEAD + BEHIND + 1 steps around the last one asked for."""
-
-    def __init__(self, source: ShardSource, total_steps: int, place: Place) -> None:
-        """`total_steps`: of the run. Images come from `source.images`, a pure function of step and shard."""
-        self._source, self._total_steps, self._place = source, total_steps, place
-        self._shards_per_step = source.sampler.batch_size // source.sampler.shard_size
-        self._step = 0
-        self._ready: dict[tuple[int, int], U8] = {}
-
-    @property
-    def ready(self) -> list[tuple[int, int]]:
-        """(step, shard) of what is prepared, in the order of preparation."""
-        return list(self._ready)
-
-    def take(self, step: int, shard: int) -> U8 | None:
-        """The images, prepared now if they are not yet. None: there is no such shard, or it is another augmenter's."""
-        sampler = self._source.sampler
-        if not 0 <= step < self._total_steps or not 0 <= shard < sampler.shards(step) or not self._is_ours(step, shard):
-            return None
-        self._step = step
-        low, high = step - BEHIND, step + AHEAD
-        self._ready = {key: images for key, images in self._ready.items() if low <= key[0] <= high}
-        if (step, shard) not in self._ready:
-            self._prepare(step, shard)
-        return self._ready[step, shard]
-
-    def prepare_one(self) -> bool:
-        """Prepares the next shard that is not ready; False where all are."""
-        for step, shard in self._wanted():
-            if (step, shard) not in self._ready:
-                self._prepare(step, shard)
-                return True
-        return False
-
-    def _prepare(self, step: int, shard: int) -> None:
-        self._ready[step, shard], _ = self._source.images(step, shard)
-
-    def _wanted(self) -> Iterator[tuple[int, int]]:
-        shards = self._source.sampler.shards
-        for step in range(self._step, min(self._step + AHEAD + 1, self._total_steps)):
-            yield from ((step, shard) for shard in range(shards(step)) if self._is_ours(step, shard))
-
-    def _is_ours(self, step: int, shard: int) -> bool:
-        return augmenter_of(step, shard, self._shards_per_step, self._place.of) == self._place.number
 
 
 def ask_for_run(link: DealerLink, stop: StopSource) -> Welcome | StopRequested:

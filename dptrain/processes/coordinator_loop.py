@@ -15,6 +15,8 @@ from dptrain.cluster.events import (
     Gone,
     Ignore,
     Notice,
+    Peer,
+    Received,
     Report,
     SaveCheckpoint,
     Send,
@@ -23,11 +25,46 @@ from dptrain.cluster.events import (
     Tell,
     Tick,
 )
-from dptrain.net.links import CoordinatorLink
+from dptrain.cluster.messages import FromCoordinator
 from dptrain.processes.stopping import StopSource
 from dptrain.state import TrainingState
 
 TICK = 0.25  #: seconds
+
+
+class CoordinatorLink(Protocol):
+    """The coordinator's end of all its connections: `net.links`; to threads: `inprocess`. One thread uses it."""
+
+    @property
+    def endpoint(self) -> str:
+        """The address that workers connect to."""
+        ...
+
+    @property
+    def traffic(self) -> tuple[int, int]:
+        """Bytes of messages sent and received so far, without the envelope of ZeroMQ."""
+        ...
+
+    @property
+    def woken(self) -> float:
+        """When the last `poll` stopped waiting and began to read: time.monotonic() seconds."""
+        ...
+
+    def poll(self, timeout: float, watch: Sequence[int] = ()) -> list[Received | Gone]:
+        """What came in. Waits up to `timeout` seconds for it, or until a descriptor of `watch` is readable."""
+        ...
+
+    def send(self, peer: Peer, message: FromCoordinator) -> Gone | None:
+        """Never blocks. Returns Gone if the peer is gone. Arrays must not change before they are sent."""
+        ...
+
+    def ignore(self, peer: Peer) -> None:
+        """From now on ignores what arrives from this peer."""
+        ...
+
+    def close(self, flush: float = 0.0) -> None:
+        """Ends all connections, after at most `flush` seconds for messages that are not sent yet."""
+        ...
 
 
 class Recorder(Protocol):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from threading import TIMEOUT_MAX
 from typing import Protocol, TypeAlias
@@ -32,10 +33,10 @@ from dptrain.cluster.events import (
     Tick,
     WorkerEvent,
 )
+from dptrain.cluster.messages import FromWorker
 from dptrain.cluster.worker import Worker
 from dptrain.errors import ConnectionLostError
 from dptrain.model import ShardResult, ShardScore
-from dptrain.net.links import WorkerLink
 from dptrain.net.sockets import FLUSH
 from dptrain.net.wakeup import Wakeup
 from dptrain.processes.stopping import StopSource
@@ -45,6 +46,44 @@ HINT = 5.0  #: seconds without the very first answer after which a hint is logge
 log = logging.getLogger("dptrain.worker")
 
 Result: TypeAlias = ShardResult | Prepared | ShardScore | Failure
+
+
+class WorkerLink(Protocol):
+    """The worker's end of its one connection: `net.links`; of a thread: `inprocess`. One thread uses it."""
+
+    @property
+    def endpoint(self) -> str:
+        """The address it connects to."""
+        ...
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether the coordinator is another process, which may be lost. In this process it ends only with the run."""
+        ...
+
+    def open(self) -> None:
+        """A new, unused connection."""
+        ...
+
+    def poll(self, timeout: float, watch: Sequence[int] = ()) -> list[Arrived | Gone]:
+        """What came in. Waits up to `timeout` seconds for it, or until a descriptor of `watch` is readable."""
+        ...
+
+    def send(self, message: FromWorker) -> None:
+        """Never blocks. If it fails, the next `poll` returns Gone."""
+        ...
+
+    def know(self, limits: Limits) -> None:
+        """The network is known: arrays up to these sizes are accepted from now on."""
+        ...
+
+    def shut(self, flush: float = 0.0) -> None:
+        """Ends the connection, after at most `flush` seconds for messages that are not sent yet. `open` may follow."""
+        ...
+
+    def close(self, flush: float = 0.0) -> None:
+        """Like `shut`, but `open` may not follow."""
+        ...
 
 
 class Computer(Protocol):

@@ -47,7 +47,7 @@ class LiveReporter:
         """Shown instead of bars and workers before the first step. Any thread may call it."""
         self._live.update(Text(text, style="dim", no_wrap=True), refresh=True)
 
-    def tell(self, report: Report, progress: Progress, now: float) -> None:
+    def tell(self, report: Report, line: str, progress: Progress, now: float) -> None:
         match report:
             case StepDone() | TakenBack() | Notice(final=True):  # a notice comes before a step taken back
                 pass
@@ -62,7 +62,7 @@ class LiveReporter:
                 self._print(texts.evaluation_line(report), "green" if report.best else "")
             case _:
                 style = "yellow" if isinstance(report, WorkerLost | WorkerSilent) else "dim"
-                self._print(texts.event_line(report, self._noun), style)
+                self._print(line, style)
         if now >= self._next and progress.total_steps:  # before the start there are no bars yet
             self._next = now + 1 / _REFRESH
             self._live.update(_block(progress, now, self._console.width), refresh=True)

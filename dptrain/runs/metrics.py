@@ -1,6 +1,6 @@
 """metrics.jsonl and hashes.jsonl (one JSON record per line), and summary.csv, the table of epochs made from them.
 
-A full disk does not stop a training: what cannot be written waits in memory.
+`recorder.py` writes them.
 """
 
 from __future__ import annotations
@@ -8,14 +8,11 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
-import threading
 from collections.abc import Iterable
 from math import isfinite
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from dptrain.atomic import write_atomically
 from dptrain.cluster.events import EpochDone, Evaluated, StepDone
 from dptrain.errors import RunDirectoryError
 
@@ -39,7 +36,6 @@ COLUMNS = (
     "lr",
     "time/epoch_s",
 )
-MOST = 64 * 1024 * 1024  #: bytes that may wait in memory: metrics of a quarter of a million steps
 
 
 def step_record(report: StepDone, seconds: float) -> Record:
@@ -95,50 +91,6 @@ def _finite(value: float) -> float | None:
     return value if isfinite(value) else None
 
 
-class JsonLines:
-    """Appends records to a file. Records after `step` in an existing file are removed: those steps are repeated."""
-
-    def __init__(self, path: Path, step: int) -> None:
-        self._path = path
-        self._cut(step)
-        self._file = PatientFile(path)
-
-    def _cut(self, step: int) -> None:
-        there = self._path.exists()
-        records = read(self._path) if there else []
-        behind = (at for at, record in enumerate(records) if record["step"] > step)
-        self.kept = records[: next(behind, len(records))]
-        #: Records that are there already are not written twice (after a stop, the test split is scored again).
-        self._kept_keys = set(map(_key, self.kept))
-        if there:
-            write_atomically(self._path, b"".join(map(_line, self.kept)))
-
-    @property
-    def fault(self) -> str:
-        """Why records wait in memory; "" if none do."""
-        return self._file.fault
-
-    def write(self, record: Record) -> None:
-        """Writes to the file (no fsync); on a full disk the record waits in memory."""
-        if _key(record) not in self._kept_keys:
-            self._file.write(_line(record))
-
-    def back_to(self, step: int) -> None:
-        """Removes the records after `step` while the file is in use. Raises OSError; then all of them stay."""
-        self._file.sync()
-        self._cut(step)
-        self._file.close()
-        self._file = PatientFile(self._path)
-
-    def sync(self) -> None:
-        """Makes the records durable: a checkpoint must not be ahead of the metrics. Raises OSError."""
-        self._file.sync()
-
-    def close(self) -> None:
-        """Closes the file."""
-        self._file.close()
-
-
 def read(path: Path) -> list[Record]:
     """All complete records. A last line without its end is dropped; other damage raises RunDirectoryError."""
     try:
@@ -174,55 +126,11 @@ def to_csv(records: Iterable[Record]) -> str:
     return out.getvalue()
 
 
-class PatientFile:
-    """A file that is only appended to. `write` never raises, `sync` does. Two threads may use it."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.fault = ""  #: why bytes wait in memory; "" if none do
-        self._file = path.open("ab", buffering=0)
-        self._waiting = bytearray()
-        self._lock = threading.Lock()
-
-    def write(self, data: bytes) -> None:
-        """Writes to the file; what cannot be written waits. Beyond MOST waiting bytes, `data` is lost."""
-        with self._lock:
-            if len(self._waiting) + len(data) <= MOST:
-                self._waiting += data
-            self._drain()
-
-    def sync(self) -> None:
-        """Makes everything durable. Raises OSError if that fails."""
-        with self._lock:
-            error = self._drain()
-            if error is not None:
-                raise error
-            os.fsync(self._file.fileno())
-
-    def close(self) -> None:
-        """Tries to write once more, then closes. May be called twice."""
-        with self._lock:
-            if not self._file.closed:
-                self._drain()
-                self._file.close()
-
-    def _drain(self) -> OSError | None:
-        """Writes what waits. A write may take only a part; the rest follows later."""
-        try:
-            while self._waiting:
-                done = self._file.write(self._waiting)
-                del self._waiting[: done or 0]
-        except OSError as error:
-            self.fault = error.strerror or str(error)
-            return error
-        self.fault = ""
-        return None
-
-
-def _line(record: Record) -> bytes:
+def line(record: Record) -> bytes:
+    """As it stands in the file."""
     return (json.dumps(record, allow_nan=False) + "\n").encode()
 
 
-def _key(record: Record) -> tuple[str, ...]:
+def key(record: Record) -> tuple[str, ...]:
     """What identifies a record: kind, step and split."""
     return (record["kind"], str(record["step"]), *(k for k in record if k.endswith("/loss")))

@@ -1,10 +1,16 @@
-"""Writes the coordinator's reports and checkpoints to the files of the run directory, and shows them by a reporter."""
+"""Writes the coordinator's reports and checkpoints to the files of the run directory, and shows them by a reporter.
+
+A full disk does not stop a training: what cannot be written waits in memory.
+"""
 
 from __future__ import annotations
 
+import os
+import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
 from dptrain.atomic import write_atomically
 from dptrain.cluster.events import (
@@ -24,11 +30,118 @@ from dptrain.runs import metrics, texts
 from dptrain.runs.checkpoint import pack
 from dptrain.runs.directory import RunDirectory, link_latest
 from dptrain.runs.manifest import RunFacts
-from dptrain.runs.metrics import PatientFile, to_csv
 from dptrain.runs.progress import Progress
 from dptrain.runs.reporter import QuietReporter, Reporter
 from dptrain.runs.shelf import CheckpointWriter, Outcome, Shelf
 from dptrain.state import TrainingState
+
+MOST = 64 * 1024 * 1024  #: bytes that may wait in memory: metrics of a quarter of a million steps
+
+
+class PatientFile:
+    """A file that is only appended to. `write` never raises, `sync` does. Two threads may use it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.fault = ""  #: why bytes wait in memory; "" if none do
+        self._file = path.open("ab", buffering=0)
+        self._waiting = bytearray()
+        self._lock = threading.Lock()
+
+    def write(self, data: bytes) -> None:
+        """Writes to the file; what cannot be written waits. Beyond MOST waiting bytes, `data` is lost."""
+        with self._lock:
+            if len(self._waiting) + len(data) <= MOST:
+                self._waiting += data
+            self._drain()
+
+    def sync(self) -> None:
+        """Makes everything durable. Raises OSError if that fails."""
+        with self._lock:
+            error = self._drain()
+            if error is not None:
+                raise error
+            os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Tries to write once more, then closes. May be called twice."""
+        with self._lock:
+            if not self._file.closed:
+                self._drain()
+                self._file.close()
+
+    def _drain(self) -> OSError | None:
+        """Writes what waits. A write may take only a part; the rest follows later."""
+        try:
+            while self._waiting:
+                done = self._file.write(self._waiting)
+                del self._waiting[: done or 0]
+        except OSError as error:
+            self.fault = error.strerror or str(error)
+            return error
+        self.fault = ""
+        return None
+
+
+class JsonLines:
+    """Appends records to a file. Records after `step` in an existing file are removed: those steps are repeated."""
+
+    def __init__(self, path: Path, step: int) -> None:
+        self._path = path
+        self._cut(step)
+        self._file = PatientFile(path)
+
+    def _cut(self, step: int) -> None:
+        there = self._path.exists()
+        records = metrics.read(self._path) if there else []
+        behind = (at for at, record in enumerate(records) if record["step"] > step)
+        self.kept = records[: next(behind, len(records))]
+        #: Records that are there already are not written twice (after a stop, the test split is scored again).
+        self._kept_keys = set(map(metrics.key, self.kept))
+        if there:
+            write_atomically(self._path, b"".join(map(metrics.line, self.kept)))
+
+    @property
+    def fault(self) -> str:
+        """Why records wait in memory; "" if none do."""
+        return self._file.fault
+
+    def write(self, record: metrics.Record) -> None:
+        """Writes to the file (no fsync); on a full disk the record waits in memory."""
+        if metrics.key(record) not in self._kept_keys:
+            self._file.write(metrics.line(record))
+
+    def back_to(self, step: int) -> None:
+        """Removes the records after `step` while the file is in use. Raises OSError; then all of them stay."""
+        self._file.sync()
+        self._cut(step)
+        self._file.close()
+        self._file = PatientFile(self._path)
+
+    def sync(self) -> None:
+        """Makes the records durable: a checkpoint must not be ahead of the metrics. Raises OSError."""
+        self._file.sync()
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+
+def event_line(report: WorkerAdmitted | WorkerLost | WorkerSilent | Notice, who: str = "worker") -> str:
+    """One line for an event of a worker (or of a thread: see `texts.noun`), or for a notice."""
+    if isinstance(report, WorkerAdmitted | WorkerLost):
+        now = f"{report.workers} {who}{'s' * (report.workers != 1)} now"
+    match report:
+        case WorkerAdmitted():
+            return f"{who} {report.name} admitted (pid {report.pid}, {report.isa}); {now}"
+        case WorkerLost():
+            shards = f"; shards {', '.join(map(str, report.shards))} go to another" if report.shards else ""
+            return f"{who} {report.name} lost: {report.reason}{shards}; {now}"
+        case WorkerSilent():
+            silence = f"no message from {who} {report.name} for {report.seconds:.0f} s about {report.what}"
+            return f"warning: {silence}: another {who} may take over"
+        case Notice():
+            return report.text if report.level == "info" else f"{report.level}: {report.text}"
 
 
 class Recorder:
@@ -44,8 +157,8 @@ class Recorder:
     ) -> None:
         self._directory, self._facts, self._reporter, self._clock = directory, facts, reporter, clock
         self._progress = Progress(clock())
-        self._metrics = metrics.JsonLines(directory.path / "metrics.jsonl", step)
-        self._hashes = metrics.JsonLines(directory.path / "hashes.jsonl", step)
+        self._metrics = JsonLines(directory.path / "metrics.jsonl", step)
+        self._hashes = JsonLines(directory.path / "hashes.jsonl", step)
         self._table = [r for r in self._metrics.kept if r["kind"] != "step"]
         self._log = PatientFile(directory.logs / "coordinator.log")
         self._shelf = Shelf(directory.checkpoints, facts.config.deployment.keep)
@@ -73,6 +186,7 @@ class Recorder:
     def _say(self, report: Report) -> None:
         now = self._clock()
         self._progress.update(report, now)
+        line = ""  #: the same for the log and for the reporter
         match report:
             case StepDone():
                 self._metrics.write(metrics.step_record(report, self._progress.step_seconds))
@@ -87,7 +201,8 @@ class Recorder:
                 if report.split == "test":
                     self._summary.test, self._summary.complete_before = report, False
             case WorkerAdmitted() | WorkerLost() | WorkerSilent() | Notice():
-                self._write_log(texts.event_line(report, self._noun))
+                line = event_line(report, self._noun)
+                self._write_log(line)
                 if isinstance(report, Notice) and report.level == "error":
                     self.failure = report.text
             case RunStarted():
@@ -95,7 +210,7 @@ class Recorder:
                 link_latest(self._directory.path)
                 self._write_log(f"term {report.term}: step {report.step} of {report.total_steps}")
         try:
-            self._reporter.tell(report, self._progress, now)
+            self._reporter.tell(report, line, self._progress, now)
         except OSError as error:
             self._reporter = QuietReporter()
             if isinstance(error, BrokenPipeError):
@@ -173,7 +288,7 @@ class Recorder:
         self._table.append(record)
         fault = ""
         try:
-            write_atomically(self._directory.path / "summary.csv", to_csv(self._table).encode())
+            write_atomically(self._directory.path / "summary.csv", metrics.to_csv(self._table).encode())
         except OSError as error:
             fault = error.strerror or str(error)
         self._trouble("summary.csv", fault, "the older one stays")

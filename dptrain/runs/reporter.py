@@ -35,8 +35,8 @@ class QuietReporter:
     def banner(self, banner: Banner) -> None:
         """Before the first report."""
 
-    def tell(self, report: Report, progress: Progress, now: float) -> None:
-        """After `progress` has taken the report in."""
+    def tell(self, report: Report, line: str, progress: Progress, now: float) -> None:
+        """After `progress` has taken the report in. `line`: the text of a notice or of a worker's event, else ""."""
 
     def closing(self, summary: Summary, progress: Progress, now: float) -> None:
         """After the last report."""
@@ -57,7 +57,7 @@ class PlainReporter:
         self._noun = texts.noun(banner.facts.config.deployment)
         self.lines(banner.lines())
 
-    def tell(self, report: Report, progress: Progress, now: float) -> None:
+    def tell(self, report: Report, line: str, progress: Progress, now: float) -> None:
         elapsed = now - progress.started
         match report:
             case RunStarted():
@@ -80,7 +80,7 @@ class PlainReporter:
             case Evaluated():
                 self.lines([texts.evaluation_line(report)])
             case _:
-                self.lines([texts.event_line(report, self._noun)])
+                self.lines([line])
 
     def lines(self, lines: list[str]) -> None:
         """Prints them."""
@@ -118,7 +118,7 @@ class JsonReporter:
     def banner(self, banner: Banner) -> None:
         self._write("info", "banner", {"identity": banner.facts.identity, "lines": banner.lines(), "path": banner.path})
 
-    def tell(self, report: Report, progress: Progress, now: float) -> None:
+    def tell(self, report: Report, line: str, progress: Progress, now: float) -> None:
         fields: dict[str, Any] = asdict(report)
         level = "warning" if isinstance(report, WorkerLost | WorkerSilent) else "info"
         if isinstance(report, StepDone):

@@ -1,4 +1,7 @@
-"""The texts that a run shows: banner, durations, one line per report, the last lines. Printing: `reporter.py`."""
+"""The texts that a run shows: banner, durations, figures, lines of epochs and scores, the last lines.
+
+The line of an event is made by `recorder.py`; printing: `reporter.py`.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from dataclasses import dataclass
 from math import isfinite, isnan
 from shlex import join
 
-from dptrain.cluster.events import EpochDone, Evaluated, Notice, WorkerAdmitted, WorkerLost, WorkerSilent
+from dptrain.cluster.events import EpochDone, Evaluated
 from dptrain.runs.manifest import RunFacts
 from dptrain.runs.progress import Progress
 from dptrain.settings import DeploymentConfig
@@ -128,21 +131,6 @@ def evaluation_line(report: Evaluated) -> str:
         f"{report.split}  loss {report.loss:.4f}  acc {report.accuracy:.4f}  top5 {report.accuracy5:.4f}  "
         f"{report.samples:,} images, step {report.step}{best}"
     )
-
-
-def event_line(report: WorkerAdmitted | WorkerLost | WorkerSilent | Notice, who: str = "worker") -> str:
-    """One line for an event of a worker (or of a thread: see `noun`), or for a notice."""
-    match report:
-        case WorkerAdmitted():
-            return f"{who} {report.name} admitted (pid {report.pid}, {report.isa}); {count(report.workers, who)} now"
-        case WorkerLost():
-            shards = f"; shards {', '.join(map(str, report.shards))} go to another" if report.shards else ""
-            return f"{who} {report.name} lost: {report.reason}{shards}; {count(report.workers, who)} now"
-        case WorkerSilent():
-            silence = f"no message from {who} {report.name} for {report.seconds:.0f} s about {report.what}"
-            return f"warning: {silence}: another {who} may take over"
-        case Notice():
-            return report.text if report.level == "info" else f"{report.level}: {report.text}"
 
 
 @dataclass(slots=True)

@@ -18,7 +18,8 @@ from dptrain.recipefile import to_toml
 from dptrain.runs import directory
 from dptrain.runs.checkpoint import pack
 from dptrain.runs.manifest import DataFacts, RunFacts
-from dptrain.runs.metrics import JsonLines, hash_record
+from dptrain.runs.metrics import hash_record
+from dptrain.runs.recorder import JsonLines
 from dptrain.settings import build
 from dptrain.state import TrainingState, layout_digest
 

@@ -4,9 +4,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dptrain.cluster.holding import Holding
 from dptrain.cluster.round import snapshot
-from dptrain.cluster.tree import Node, children, is_node, sibling
+from dptrain.cluster.tree import Holding, Node, children, is_node, sibling
 from simulation.toy import BUFFERS, PARAMS, gradient
 
 

@@ -10,9 +10,9 @@ import sys
 import numpy as np
 import pytest
 
-from dptrain.data import cache
+from dptrain.data import catalog
 from dptrain.data.catalog import open_dataset
-from dptrain.data.dataset import Part
+from dptrain.data.dataset import Part, assemble
 from dptrain.data.datasets import mnist
 
 
@@ -115,7 +115,7 @@ def test_a_full_disk_leaves_no_half_written_file(home, monkeypatch, caplog):
     def full(_fd):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(cache.os, "fsync", full)
+    monkeypatch.setattr(catalog.os, "fsync", full)
     d = open_dataset("mnist", str(home))
     assert len(d.train_labels) == 12
     assert _files(home) == []
@@ -152,10 +152,10 @@ def test_groups_are_kept_with_the_images(tmp_path, noise):
     source.write_text("")
     groups = np.array([5, 5, 2, 2**40])
     parts = Part(noise((4, 3, 3, 1)), np.arange(4) % 2, groups), Part(noise((2, 3, 3, 1), 1), np.arange(2))
-    made = [cache.load_or_decode("g", ("a", "b"), [source], tmp_path / "cache", lambda: parts) for _ in range(2)]
+    made = [catalog.load_or_decode("g", ("a", "b"), [source], tmp_path / "cache", lambda: parts) for _ in range(2)]
     for dataset in made:
         assert dataset.train_groups.tolist() == groups.tolist()
         np.testing.assert_array_equal(dataset.test_images, parts[1].images)
-    ungrouped = cache.assemble("g", ("a", "b"), parts[0]._replace(groups=None), parts[1])
+    ungrouped = assemble("g", ("a", "b"), parts[0]._replace(groups=None), parts[1])
     assert ungrouped.train_groups is None
     assert made[1].sha256 == made[0].sha256 != ungrouped.sha256

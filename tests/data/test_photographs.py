@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from dptrain.data.catalog import open_dataset
+from dptrain.data.dataset import split
 from dptrain.data.datasets import gtsrb, sfddd
-from dptrain.data.split import split
 from dptrain.errors import DataError
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dptrain.data.augment import OPERATIONS, VIEWS, Crop, CutWindow, Flip, Noise, Pca
-from dptrain.data.pipeline import Pipeline
+from dptrain.data.shards import Pipeline
 from dptrain.errors import UsageError
 from dptrain.kernels import philox
 from dptrain.kernels.philox import Domain

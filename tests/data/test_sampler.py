@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dptrain.data.sampler import Sampler, _order, drawn, permutation
+from dptrain.data.shards import Sampler, _order, drawn, permutation
 from dptrain.errors import UsageError
 from dptrain.kernels.philox import Domain
 from dptrain.kernels.reference import philox as reference

@@ -6,10 +6,8 @@ import numpy as np
 import pytest
 
 from dptrain.data import shards
-from dptrain.data.pipeline import Pipeline
-from dptrain.data.sampler import Sampler
-from dptrain.data.shards import ShardSource, open_source
-from dptrain.data.split import split
+from dptrain.data.dataset import split
+from dptrain.data.shards import Pipeline, Sampler, ShardSource, open_source
 from dptrain.errors import UsageError
 from dptrain.settings import DataConfig, TrainingConfig
 

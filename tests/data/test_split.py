@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dptrain.data.dataset import Part, assemble
-from dptrain.data.split import split
+from dptrain.data.dataset import Part, assemble, split
 from dptrain.errors import UsageError
 
 

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from dptrain.data.catalog import open_dataset
-from dptrain.data.dataset import find_standard
-from dptrain.data.pipeline import Pipeline
+from dptrain.data.shards import Pipeline, find_standard
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 
 from dptrain.cli import main
 from dptrain.data.datasets import DATASETS
-from dptrain.data.pipeline import Pipeline
+from dptrain.data.shards import Pipeline
 from dptrain.identity import identity_json
 from dptrain.recipefile import read_recipe, resolve
 from dptrain.recipes import FIRST, shipped

@@ -15,7 +15,7 @@ from dptrain.cluster.events import THE_COORDINATOR, Arrived, Gone, Received
 from dptrain.cluster.messages import Admitted, Leave, NodeDone, Ping, Stop, WantShard, Welcome
 from dptrain.errors import UsageError
 from dptrain.model import ShardResult
-from dptrain.net.router import RouterLink
+from dptrain.net.links import RouterLink
 from dptrain.net.sockets import HIGH_WATER
 from simulation.toy import BUFFERS, PARAMS
 

@@ -17,7 +17,7 @@ from dptrain.cluster.coordinator import Coordinator
 from dptrain.cluster.events import Arrived, Ended, Notice, StopRequested, WorkerAdmitted, WorkerLost
 from dptrain.cluster.messages import PROTOCOL, Canary, Hello, Leave
 from dptrain.model import ParamLayout, ParamSpec
-from dptrain.net import router as router_module
+from dptrain.net import links as links_module
 from dptrain.processes.coordinator_loop import run_coordinator
 from dptrain.state import TrainingState
 from simulation.toy import BUFFERS, CANARY, DATASET, NUMERICS, Toy
@@ -31,7 +31,7 @@ import os, signal, sys, time
 from dptrain.cluster.events import Arrived
 from simulation.toy import BUFFERS, CANARY, DATASET, NUMERICS
 from dptrain.net import sockets
-from dptrain.net.dealer import DealerLink
+from dptrain.net.links import DealerLink
 from dptrain.cluster.codec import Limits
 from dptrain.cluster.messages import PROTOCOL, Canary, Hello, Stop
 
@@ -146,7 +146,7 @@ def test_a_worker_that_leaves_is_heard_although_nothing_can_be_sent_to_it_any_mo
     dealer.send(Leave(1, ME, "bye"))
     dealer.close(2.0)
     time.sleep(0.2)
-    monkeypatch.setattr(router_module, "BATCH", 2)
+    monkeypatch.setattr(links_module, "BATCH", 2)
     recorder = Recorder()
     stop = Stop(recorder.lost)
     run_coordinator(coordinator(6), router, recorder, stop)
@@ -178,8 +178,8 @@ def test_a_worker_that_says_hello_as_the_run_ends_gets_stop_even_if_it_is_the_on
     dealer = links.dealer(router)
     dealer.send(Hello(PROTOCOL, ME, "w0", 7, NUMERICS, "toy"))
     time.sleep(0.2)
-    monkeypatch.setattr(router_module, "BATCH", 0)  # nothing is read before the end
-    stop = Stop(lambda: monkeypatch.setattr(router_module, "BATCH", 64) or True)
+    monkeypatch.setattr(links_module, "BATCH", 0)  # nothing is read before the end
+    stop = Stop(lambda: monkeypatch.setattr(links_module, "BATCH", 64) or True)
     run_coordinator(coordinator(6), router, Recorder(), stop)
     router.close(2.0)
     said, *_lost = links.collect(dealer)

@@ -7,7 +7,8 @@ import json
 import pytest
 
 from dptrain.errors import RunDirectoryError
-from dptrain.runs.metrics import JsonLines, read, to_csv
+from dptrain.runs.metrics import read, to_csv
+from dptrain.runs.recorder import JsonLines
 
 
 def records(steps, epoch=3):

@@ -9,6 +9,7 @@ from rich.console import Console
 from dptrain.cluster.events import Notice, RunStarted, StepDone, WorkerAdmitted, WorkerLost, WorkerSilent
 from dptrain.runs.live import _block
 from dptrain.runs.progress import Progress
+from dptrain.runs.recorder import event_line
 from dptrain.runs.reporter import Banner, LiveReporter, PlainReporter
 from dptrain.settings import DeploymentConfig
 
@@ -22,6 +23,10 @@ def console(width):
 
 def step(number, *names):
     return StepDone(number, 0, 0.5, 16, 32, 0.1, "", (), tuple((name, 0.01) for name in names))
+
+
+def tell(reporter, report, progress, who="worker"):
+    reporter.tell(report, event_line(report, who), progress, 1.0)
 
 
 @pytest.fixture
@@ -52,7 +57,7 @@ def test_before_the_run_begins_there_is_no_empty_block(facts):
     screen = console(80)
     reporter = LiveReporter(screen)
     reporter.banner(Banner(facts, "runs/a", 1, threads=2, isa="avx2"))
-    reporter.tell(Notice("warning", "4 of 6 workers will have nothing to do"), Progress(0.0), 1.0)
+    tell(reporter, Notice("warning", "4 of 6 workers will have nothing to do"), Progress(0.0))
     reporter.waiting("compiling kernels: 2 s, 12 so far")
     reporter.close()
     assert "4 of 6 workers" in screen.file.getvalue()
@@ -80,8 +85,8 @@ def test_the_threads_of_one_process_are_not_called_workers(kind, facts, progress
     reporter = LiveReporter(screen) if kind is LiveReporter else PlainReporter(1e9)
     alone = replace(facts, config=replace(facts.config, deployment=DeploymentConfig(workers=0)))
     reporter.banner(Banner(alone, "runs/a", 1, threads=2, isa="avx2"))
-    reporter.tell(WorkerAdmitted("t0", 11, "avx2", 1), progress, 1.0)
-    reporter.tell(WorkerLost("t1", "ended", (), 1), progress, 1.0)
+    tell(reporter, WorkerAdmitted("t0", 11, "avx2", 1), progress, who="thread")
+    tell(reporter, WorkerLost("t1", "ended", (), 1), progress, who="thread")
     reporter.close()
     out = screen.file.getvalue() + capsys.readouterr().out
     assert "1 process, 2 threads" in out

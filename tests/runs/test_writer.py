@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from dptrain.errors import RunDirectoryError
-from dptrain.runs.metrics import PatientFile
+from dptrain.runs.recorder import PatientFile
 from dptrain.runs.shelf import CheckpointWriter
 
 

@@ -11,9 +11,8 @@ from dptrain.cluster.codec import Limits
 from dptrain.cluster.events import Arrived, Gone
 from dptrain.cluster.messages import PROTOCOL, Hello, Params, Ping
 from dptrain.net import keystore
-from dptrain.net.dealer import DealerLink
 from dptrain.net.keys import open_keyring
-from dptrain.net.router import RouterLink
+from dptrain.net.links import DealerLink, RouterLink
 from simulation.toy import BUFFERS, PARAMS
 from waiting import until
 

@@ -21,7 +21,7 @@ from dptrain.cluster.messages import PROTOCOL, AskConfig
 FIRST_NAME = 0x6B8B4567  #: rand() of a process that has not called srand()
 VICTIM = """
 import sys, time
-from dptrain.net.router import RouterLink
+from dptrain.net.links import RouterLink
 from dptrain.cluster.events import Received
 from dptrain.cluster.codec import Limits
 from dptrain.cluster.messages import Ping

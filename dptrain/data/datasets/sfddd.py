@@ -8,10 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dptrain.data.dataset import Part
+from dptrain.data.dataset import Part, hold_out
 from dptrain.data.descriptor import Descriptor, Files, Form
 from dptrain.data.imagefile import Picture, read_images
-from dptrain.data.split import hold_out
 from dptrain.data.table import rows
 from dptrain.data.walk import walk
 from dptrain.errors import DataError

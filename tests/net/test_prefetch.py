@@ -3,13 +3,9 @@
 import numpy as np
 import pytest
 
-from dptrain.data.dataset import Part, assemble
-from dptrain.data.pipeline import Pipeline
-from dptrain.data.sampler import Sampler
-from dptrain.data.shards import ShardSource
-from dptrain.data.split import split
-from dptrain.net.prepared import augmenter_of
-from dptrain.processes.augmenter_loop import AHEAD, BEHIND, Place, Prefetch
+from dptrain.data.dataset import Part, assemble, split
+from dptrain.data.shards import Pipeline, Sampler, ShardSource
+from dptrain.net.prepared import AHEAD, BEHIND, Place, Prefetch, augmenter_of
 
 STEPS = 9  #: of an epoch: the last one has one shard of 2 images instead of two shards of 4
 
