@@ -139,7 +139,7 @@ def test_a_step_taken_back_leaves_no_trace_where_the_disk_allows(start, make_sta
     assert Shelf(again.checkpoints, 1).newest_valid()[0].step == 4
     for report in (replace(step_report(4), state_sha256="f" * 64), TakenBack(3)):
         if isinstance(report, TakenBack) and disk != "sound":
-            monkeypatch.setattr("dptrain.runs.metrics.write_atomically", full)
+            monkeypatch.setattr("dptrain.runs.recorder.write_atomically", full)
         recorder.tell(report)
         monkeypatch.undo()
     recorder.checkpoint(make_state(3), best=False)
