@@ -95,8 +95,17 @@ def names(path):
 def test_every_function_that_the_four_ways_through_the_code_name_exists(root):
     text = (root / "docs/explanation/four-ways.md").read_text()
     rows = re.findall(r"^\| [^|`]+ \| `(\S+)` \| `(\S+)` \|", text, re.MULTILINE)
-    assert len(rows) > 45
+    assert len(rows) > 70
     assert [row for row in rows if not (root / row[0]).is_file() or row[1] not in names(root / row[0])] == []
+
+
+def test_each_way_through_the_code_has_one_row_per_file_and_counts_them(root):
+    ways = (root / "docs/explanation/four-ways.md").read_text().split("\n## ")[1:4]
+    for way in ways:
+        files = re.findall(r"^\| (\d+) \| `(\S+)` \|", way, re.MULTILINE)
+        assert [int(number) for number, _ in files] == list(range(1, len(files) + 1))
+        assert len({file for _, file in files}) == len(files), way.splitlines()[0]
+        assert f"\n{len(files)} files" in way, way.splitlines()[0]
 
 
 def test_contributing_shows_the_layers_of_the_import_rule(root):
