@@ -201,7 +201,7 @@ def test_other_pictures_of_the_same_size_and_time_are_noticed(pets, form):
 
 
 def test_other_pictures_are_noticed_by_their_times_and_inodes_where_they_are_too_many_to_read(pets, monkeypatch):
-    monkeypatch.setattr("dptrain.data.cache._FEW_BYTES", 0)
+    monkeypatch.setattr("dptrain.data.catalog._FEW_BYTES", 0)
     before = open_dataset(f"folder:{pets}:6x6", str(pets.parent / "home")).sha256
     first, second = pets / "dog" / "5.bmp", pets / "dog" / "6.bmp"
     for path, colour in ((first, (1, 2, 3)), (second, (3, 2, 1))):
