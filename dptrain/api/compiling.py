@@ -32,7 +32,7 @@ def word_about_compiling(tick: Tick | None = None, over: Callable[[], bool] = la
         yield
     finally:
         left.set()
-        thread.join(_GLANCE)
+        thread.join()  # else its last text could come after this one
         if tick:
             tick("")
 

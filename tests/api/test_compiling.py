@@ -1,6 +1,7 @@
 """A message says that kernels are being compiled, and that it continues."""
 
 import io
+import re
 import time
 
 import pytest
@@ -48,7 +49,7 @@ def test_a_note_shown_in_place_moves_and_is_removed_at_the_end(cache, said):
     with compiling.word_about_compiling(shown.append):
         compiled(cache, 0, lambda: shown)
         compiled(cache, 1, lambda: "s, 2 so far" in shown[-1])
-    assert shown[0] == "compiling kernels: 0 s, 1 so far"
+    assert re.fullmatch(r"compiling kernels: \d+ s, 1 so far", shown[0])  # a busy machine may look late
     assert shown[-1] == ""
     assert said().count("\n") == 1
 

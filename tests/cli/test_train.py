@@ -160,7 +160,7 @@ def test_sigterm_leaves_a_checkpoint_and_says_how_to_continue_and_other_processe
         assert begun, process.stderr.read()
         second = dptrain("train", "--resume", "runs/a")
         process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=120)
     assert second.code == 78
     assert second.err.startswith(f"dptrain: error: run directory runs/a is in use by pid {process.pid} on ")
     assert process.returncode == 143

@@ -82,7 +82,7 @@ def test_the_services_on_four_hosts_train_to_the_bits_of_one_process(root, tmp_p
     assert 0 in codes, ends
     assert codes <= {0, 75}, ends  # 75: it came when the short run was over
     augmenter.terminate()  # as --abort-on-container-exit does; by itself it waits a minute for another coordinator
-    said = augmenter.communicate(timeout=20)[0]
+    said = augmenter.communicate(timeout=100)[0]
     assert augmenter.returncode == 143, said
     assert main(["verify", str(runs / "compose"), str(tmp_path / "runs" / "one")]) == 0
     assert capsys.readouterr().out == "identical over 18 common steps (1 to 18)\n"
