@@ -29,7 +29,7 @@ def test_the_important_files_are_broken_in_thirty_places_or_more():
     for part in (
         "cluster/tree",
         "cluster/",
-        "data/sampler",
+        "data/shards",
         "cluster/codec",
         "kernels/conv",
         "kernels/codegen",
@@ -39,14 +39,16 @@ def test_the_important_files_are_broken_in_thirty_places_or_more():
 
 
 def test_a_broken_line_that_no_test_notices_is_reported_and_the_tree_stays_unchanged(monkeypatch, capsys):
-    place, known = "dptrain/cluster/tree.py", ("tests/cluster/test_tree.py::test_known_trees",)
+    place = "dptrain/cluster/tree.py"
+    known = ("tests/cluster/test_tree.py::test_small_trees_have_the_nodes_listed_here",)
     before = (ROOT / place).read_text()
     noticed = mutate.MUTATIONS[0]._replace(tests=known)
     unseen = mutate.Mutation(place, '"shard {self.first}"', '"shard {self.last - 1}"', "the same number", known)
     monkeypatch.setattr(mutate, "MUTATIONS", (noticed, unseen))
     assert mutate.main([]) == 1
     said = capsys.readouterr().out
-    assert f"| 1 | {noticed.path}:81 | {noticed.what} | {known[0]} |" in said
-    assert f"| 2 | {place}:28 | the same number | NOTHING |" in said
+    line = [before[: before.index(m.old)].count("\n") + 1 for m in (noticed, unseen)]
+    assert f"| 1 | {noticed.path}:{line[0]} | {noticed.what} | {known[0]} |" in said
+    assert f"| 2 | {place}:{line[1]} | the same number | NOTHING |" in said
     assert said.splitlines()[-1].startswith("1 of 2 caught")
     assert (ROOT / place).read_text() == before

@@ -25,7 +25,7 @@ def digest(tmp_path):
 
 
 @pytest.mark.slow
-def test_none_is_the_training_as_it_is_and_every_bug_is_another(digest):
+def test_without_a_bug_the_training_is_unchanged_and_each_bug_changes_it(digest):
     right = digest("-m", "dptrain", "train", "--workers", "0")
     assert right is not None
     assert digest(TOOL, "none") == right

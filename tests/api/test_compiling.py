@@ -54,7 +54,7 @@ def test_a_note_shown_in_place_moves_and_is_removed_at_the_end(cache, said):
     assert said().count("\n") == 1
 
 
-def test_with_kernels_that_are_there_or_once_it_is_over_nothing_is_said(cache, said):
+def test_if_no_kernel_is_compiled_nothing_is_printed(cache, said):
     looks = []
     (cache / "0.nbc").touch()
     with compiling.word_about_compiling(over=lambda: looks.append(1)):

@@ -154,13 +154,13 @@ def test_a_network_is_built_by_depth_and_width():
         (lambda run, data: run.evaluate("valid"), "there is no split .valid."),
     ],
 )
-def test_what_cannot_be_is_refused_in_one_line(run, data, wrong, words):
+def test_impossible_arguments_are_refused_in_one_line(run, data, wrong, words):
     with pytest.raises(dptrain.DptrainError, match=words) as raised:
         wrong(run, data)
     assert "\n" not in str(raised.value)
 
 
-def test_a_training_that_diverges_raises_and_says_so_once_and_going_on_warns_that_it_will_again(tmp_path, capsys):
+def test_a_training_that_diverges_raises_one_error_and_resuming_it_warns(tmp_path, capsys):
     again = "warning: this run has diverged, and the same bits diverge again at the same step"
     for flags in ({"name": "wild"}, {"resume": tmp_path / "wild"}):
         with pytest.raises(DivergedError, match=r"not finite.* has diverged; a lower lr"):
@@ -170,7 +170,7 @@ def test_a_training_that_diverges_raises_and_says_so_once_and_going_on_warns_tha
         assert "not finite" not in out  # it is the exception that says so
 
 
-def test_outside_the_main_thread_it_says_that_it_wants_it(tmp_path):
+def test_training_outside_the_main_thread_is_refused_with_the_reason(tmp_path):
     found = []
 
     def body():
@@ -186,7 +186,7 @@ def test_outside_the_main_thread_it_says_that_it_wants_it(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_the_import_is_cheap_and_shows_what_there_is():
+def test_the_import_loads_neither_numba_nor_numpy_and_dir_lists_the_public_names():
     code = "import sys, dptrain; print(*sorted(dir(dptrain))); print('numba' in sys.modules, 'numpy' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()
     assert out[0].split() == sorted([*dptrain.__all__, "__version__"])

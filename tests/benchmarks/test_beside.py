@@ -131,7 +131,7 @@ def test_the_seconds_of_the_other_program_are_those_its_process_answers(tmp_path
     assert "dptrain over torch, median of 5 turns" in lines[-1]
 
 
-def test_the_other_program_gets_the_shortcut(tmp_path, capsys):
+def test_the_other_program_gets_the_kind_of_shortcut(tmp_path, capsys):
     fake = steps_of_two_seconds(tmp_path, "' '.join(str(shape[key]) for key in ('average', 'at_end', 'project'))")
     for shortcut, told in (("avgpool-end", "1 1 0"), ("C", "0 0 2")):
         assert main([*TINY, "--shortcut", shortcut, "--python", fake]) == 0

@@ -27,7 +27,7 @@ def _left(home):
     return sorted(p.relative_to(home).as_posix() for p in home.rglob("*") if p.name not in ("downloads", ".lock"))
 
 
-def test_an_archive_of_ones_own_becomes_a_data_set(home, tmp_path, capsys):
+def test_an_archive_of_the_users_images_becomes_a_data_set(home, tmp_path, capsys):
     with zipfile.ZipFile(tmp_path / "pets.zip", "w") as bundle:
         for name in ("train/cat/1.png", "train/dog/1.png", "test/cat/1.png", "test/dog/1.png"):
             raw = io.BytesIO()

@@ -37,14 +37,14 @@ def said(capsys, *words):
     return {line[:12].strip(): line[12:] for line in capsys.readouterr().out.splitlines()}
 
 
-def test_a_run_that_has_not_begun(run, capsys):
+def test_the_status_of_a_run_that_has_not_begun_names_the_run_and_its_process(run, capsys):
     out = said(capsys, run.path)
     assert out["run"].startswith("first  identity abababababab  term 1")
     assert out["state"] == f"running, pid {os.getpid()} on {os.uname().nodename}"
     assert out["step"] == "none of 1000 yet"
 
 
-def test_a_run_under_way_and_its_pace(run, capsys, monkeypatch):
+def test_the_status_of_a_running_run_shows_its_step_and_its_images_per_second(run, capsys, monkeypatch):
     write(
         run, *({**STEP, "step": n, "throughput/samples_per_s": pace} for n, pace in ((1, None), (2, 100.0), (3, 50.0)))
     )
@@ -87,7 +87,7 @@ def test_a_run_that_diverged_is_not_said_to_go_on_until_it_was_started_again(run
     assert said(capsys, run.path)["state"].startswith("not running; continue with")
 
 
-def test_looking_takes_no_lock_so_that_a_start_meanwhile_succeeds(run):
+def test_status_takes_no_lock_so_that_a_start_meanwhile_succeeds(run):
     assert looking.is_locked(run.path / "lock")
     run.close()
     assert not looking.is_locked(run.path / "lock")

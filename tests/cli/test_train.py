@@ -132,7 +132,7 @@ def test_a_quiet_run_prints_nothing_and_its_files_have_the_first_accuracy_and_th
     assert (run / "summary.csv").read_text().splitlines()[1].startswith("0,0,")
 
 
-def test_quiet_still_says_what_is_wrong(tmp_path, dptrain):
+def test_a_quiet_run_still_prints_its_errors(tmp_path, dptrain):
     found = dptrain(
         "train", *TINY, "--quiet", "--max-steps", "1", "--lr", "100", "--networks", "gone.py", "--network", "gone:net"
     )

@@ -11,7 +11,7 @@ from dptrain.api.trained import combined, load_trained, open_trained_data
 from dptrain.cli import main
 
 
-def test_one_opinion_is_itself_and_several_are_their_mean():
+def test_the_scores_of_one_view_are_kept_and_those_of_several_are_averaged():
     a, b = np.array([[0.0, 1.0, -2.0]], np.float32), np.array([[3.0, -1.0, 0.0]], np.float32)
 
     def probabilities(logits):

@@ -60,7 +60,7 @@ def test_a_worker_that_was_killed_from_outside_or_comes_back_or_leaves_did_not_d
     assert not lead.machine.ended
 
 
-def test_a_worker_that_hung_up_before_its_leave_was_read_did_not_die_of_a_shard(lead):
+def test_a_worker_whose_connection_ends_before_its_leave_is_read_did_not_die_of_a_shard(lead):
     lead = lead(shards=1)
     for name in "abcd":
         lead.join(name)

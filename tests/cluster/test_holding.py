@@ -22,7 +22,7 @@ def partitions(draw):
 
 @settings(max_examples=200, deadline=None)
 @given(partitions(), st.data())
-def test_each_shard_is_sent_once_in_nodes_that_nothing_of_ours_could_have_joined(partition, data):
+def test_each_shard_is_sent_once_in_the_largest_nodes_that_are_held(partition, data):
     shards, nodes = partition
     params = snapshot(3, 0, np.linspace(-1, 1, PARAMS.size, dtype=np.float32), np.ones(BUFFERS.size, np.float32))
     holding = Holding(params, "a" * 32, shards)

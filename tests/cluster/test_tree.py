@@ -79,7 +79,7 @@ def test_what_is_left_is_added_from_the_left_whenever_it_comes(order):
     assert tree.root.text == "(((0 1) (2 3)) 4)"
 
 
-def test_the_order_matters_at_all():
+def test_another_order_of_additions_gives_other_bits():
     leaves = np.random.default_rng(1).standard_normal((7, 1000)).astype(np.float32)
     assert by_definition(leaves, 0, 7).tobytes() != np.add.reduce(leaves).tobytes()
 
@@ -99,7 +99,7 @@ def test_nodes_parents_and_siblings_agree_with_the_recursive_definition(shards):
             assert (sibling(left, shards), sibling(right, shards)) == (right, left)
 
 
-def test_known_trees():
+def test_small_trees_have_the_nodes_listed_here():
     assert [n for n in all_nodes(0, 4)] == [(0, 4), (0, 2), (0, 1), (1, 2), (2, 4), (2, 3), (3, 4)]
     assert [split(0, n) for n in range(2, 10)] == [1, 2, 2, 4, 4, 4, 4, 8]
     assert sibling(Node(4, 5), 5) == (0, 4)

@@ -185,7 +185,7 @@ def test_a_second_connection_beside_the_first_is_a_bug_and_reported_with_the_las
 # --- computing
 
 
-def test_one_task_a_shard_and_the_sum_is_sent_as_one_node(hand):
+def test_each_shard_is_one_task_and_their_sum_is_sent_as_one_node(hand):
     p = hand.params(4)
     assert hand.told(p) == []
     left, right = GradientTask(4, 0, p.params), GradientTask(4, 1, p.params)
@@ -213,7 +213,7 @@ def test_sums_merge_over_several_assignments_in_whatever_order_they_are_computed
     assert reply.message.result.digest() == left.combine(right).digest()
 
 
-def test_a_node_whose_sibling_is_not_ours_as_a_whole_is_sent_at_once(hand):
+def test_a_node_whose_sibling_is_not_held_as_a_whole_is_sent_at_once(hand):
     p = hand.params(0)
     hand.told(p)
     for first, last in ((0, 2), (2, 3)):
@@ -231,7 +231,7 @@ def test_the_last_shard_of_an_odd_step_is_the_sibling_of_all_before(hand):
     assert [nodes(hand.computed(GradientTask(2, shard, p.params))) for shard in (2, 0, 1)] == [[], [], [(0, 3)]]
 
 
-def test_a_shard_asked_for_again_is_not_computed_twice_while_it_is_ours(hand):
+def test_a_shard_assigned_again_while_it_is_held_is_not_computed_twice(hand):
     p = hand.params(0)
     hand.told(p)
     hand.told(order(p, 0, 1, 0, 4))
@@ -241,7 +241,7 @@ def test_a_shard_asked_for_again_is_not_computed_twice_while_it_is_ours(hand):
     assert len(tasks(hand.told(order(p, 0, 1, 2, 4)))) == 1
 
 
-def test_new_weights_make_old_tasks_and_old_results_worthless(hand):
+def test_after_new_weights_old_tasks_are_cancelled_and_old_results_ignored(hand):
     old, new = hand.params(0), hand.params(1, seed=1)
     hand.told(old)
     hand.told(order(old, 0, 2, 0, 4))
@@ -453,7 +453,7 @@ def test_a_preparation_that_ends_between_two_connections_is_kept(newcomer):
     assert newcomer.told(newcomer.welcome) == [CANARY_REPLY]
 
 
-def test_a_coordinator_of_a_lower_term_is_not_listened_to(hand):
+def test_messages_of_a_lower_term_are_ignored(hand):
     assert hand.told(Stop(T - 1, "old")) == []
     for _ in range(14):
         hand.now += 1
@@ -463,7 +463,7 @@ def test_a_coordinator_of_a_lower_term_is_not_listened_to(hand):
     assert isinstance(action, Reconnect)
 
 
-def test_a_later_life_of_the_coordinator_gives_no_orders_before_it_has_welcomed_us(hand):
+def test_orders_of_a_later_term_are_ignored_until_its_welcome(hand):
     p = hand.params(0)
     hand.told(p)
     assert hand.told(replace(order(p, 0, 1, 0, 4), term=T + 1)) == []

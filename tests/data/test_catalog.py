@@ -25,7 +25,7 @@ def test_an_unknown_name_is_answered_with_the_nearest(name, nearest):
         open_dataset(name, "")
 
 
-def test_a_name_near_to_nothing_is_answered_with_all():
+def test_an_unknown_name_like_no_data_set_is_refused_with_the_list_of_all():
     with pytest.raises(
         UsageError, match=r"no data set 'qqq'. There are fashion-mini, shapes32, cifar10, .*, folder:PATH"
     ):

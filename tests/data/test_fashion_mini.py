@@ -33,7 +33,7 @@ def test_the_committed_file_is_the_one_that_was_made():
     assert hashlib.sha256(lzma.decompress(packed, format=lzma.FORMAT_XZ)).hexdigest() == CONTENT
 
 
-def test_the_data_set_has_600_and_100_images_a_class():
+def test_the_data_set_has_600_and_100_images_per_class():
     d = fashion_mini.load()
     assert d.sha256 == DATASET
     assert d.image_shape == (28, 28, 1)
@@ -48,7 +48,7 @@ def test_the_licence_is_beside_the_file():
     assert "Permission is hereby granted, free of charge" in text
 
 
-def test_a_damaged_installation_is_said_in_one_line(monkeypatch, tmp_path):
+def test_a_damaged_installation_is_reported_in_one_line(monkeypatch, tmp_path):
     folder = tmp_path / "embedded"
     folder.mkdir()
     monkeypatch.setattr(fashion_mini, "files", lambda _: tmp_path)

@@ -215,7 +215,7 @@ def test_a_failed_download_is_reported_with_address_path_and_digest(get, server,
     assert not (tmp_path / "down" / "set.bin").exists()
 
 
-def test_a_safe_address_never_leads_to_an_open_one():
+def test_an_https_address_is_not_redirected_to_http():
     redirects = fetching._Redirects()
     given = urllib.request.Request("https://a/x")
     assert redirects.redirect_request(given, io.BytesIO(), 302, "", {}, "https://b/x").full_url == "https://b/x"
@@ -239,7 +239,7 @@ def test_a_server_that_goes_on_breaking_leaves_a_part_for_next_time(get, server,
     assert get("broken").read_bytes() == BODY
 
 
-def test_silence_is_given_up(get, monkeypatch):
+def test_a_server_that_sends_nothing_is_given_up(get, monkeypatch):
     monkeypatch.setattr(fetching, "_SILENCE", 0.2)
     monkeypatch.setattr(fetching, "_TRIES", 1)
     with pytest.raises(DataError, match="timed out"):

@@ -250,7 +250,7 @@ def test_a_wrong_row_of_signs_is_refused(tmp_path, row, words):
     assert words in str(e.value)
 
 
-def test_a_missing_test_table_is_said(tmp_path):
+def test_a_missing_test_table_is_reported(tmp_path):
     _signs(tmp_path / "gtsrb")
     (tmp_path / "gtsrb" / gtsrb.TEST_TABLE).unlink()
     with pytest.raises(DataError, match=r"gtsrb: GT-final_test\.csv missing in"):

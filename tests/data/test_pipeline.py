@@ -124,7 +124,7 @@ def test_seed_epoch_and_sample_each_change_the_draw():
         assert same < 0.2
 
 
-def test_images_are_left_alone_read_only_or_not_and_out_is_filled():
+def test_the_input_is_not_changed_and_out_is_filled():
     x, ids = _images(5), np.arange(5)
     expected = BOTH.apply(x, ids, 0, 0)
     before = x.copy()
@@ -137,7 +137,7 @@ def test_images_are_left_alone_read_only_or_not_and_out_is_filled():
     np.testing.assert_array_equal(BOTH.apply(turned, ids, 0, 0), expected)
 
 
-def test_no_operations_copy():
+def test_without_operations_the_images_are_copied():
     x = _images(3)
     y = Pipeline().apply(x, np.arange(3), 0, 0)
     np.testing.assert_array_equal(x, y)

@@ -43,7 +43,7 @@ def test_shards_one_after_another_are_the_batch_and_only_the_last_may_be_short(s
 
 
 @given(sampler=samplers(), queries=st.lists(st.integers(0, 40), min_size=1, max_size=12))
-def test_the_answer_does_not_depend_on_what_was_asked_before(sampler, queries):
+def test_a_shard_does_not_depend_on_the_shards_asked_for_before(sampler, queries):
     answers = {step: sampler.batch(step).tolist() for step in queries}
     for step in sorted(queries, reverse=True):
         _order.cache_clear()  # or the answers would be compared with themselves
@@ -51,7 +51,7 @@ def test_the_answer_does_not_depend_on_what_was_asked_before(sampler, queries):
         assert fresh.batch(step).tolist() == answers[step]
 
 
-def test_a_tail_has_fewer_and_shorter_shards():
+def test_the_last_batch_of_an_epoch_has_fewer_and_shorter_shards():
     sampler = Sampler(samples=301, batch_size=128, shard_size=32, seed=0)
     assert sampler.steps_per_epoch == 3
     assert [sampler.shards(step) for step in range(4)] == [4, 4, 2, 4]

@@ -46,7 +46,7 @@ def test_the_mean_colour_says_next_to_nothing_about_the_class(pictures):
     assert (guesses == labels[500:]).mean() < 0.2
 
 
-def test_the_form_is_there_to_be_seen(pictures):
+def test_bars_vary_along_x_and_slats_along_y(pictures):
     # Bars vary along x, slats along y, whatever their colours: the forms survive all that is put over them.
     images, labels = pictures
     grey = images.astype(np.int64).sum(axis=3)

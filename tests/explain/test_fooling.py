@@ -26,7 +26,7 @@ def test_images_reach_the_confidence_and_differ_little(network, pictures):
     np.testing.assert_array_equal(fooled.start, start)
 
 
-def test_an_image_that_is_there_already_is_left_alone(network, pictures):
+def test_an_image_that_has_the_confidence_already_is_not_changed(network, pictures):
     start = pictures[:3].astype(np.float32)
     targets = network.logits(start).argmax(axis=1)
     fooled = fool(network, start, targets, Attempt(confidence=0.01))
@@ -34,7 +34,7 @@ def test_an_image_that_is_there_already_is_left_alone(network, pictures):
     np.testing.assert_array_equal(fooled.end, start)
 
 
-def test_the_cap_ends_it_and_the_failure_is_reported(network, pictures):
+def test_after_the_allowed_number_of_steps_it_ends_and_reports_the_failure(network, pictures):
     start = pictures[:2].astype(np.float32)
     targets = (network.logits(start).argmax(axis=1) + 1) % 5
     fooled = fool(network, start, targets, Attempt(confidence=0.999999, step=0.01, cap=3))
@@ -43,7 +43,7 @@ def test_the_cap_ends_it_and_the_failure_is_reported(network, pictures):
     assert fooled.steps.tolist() == [3, 3]
 
 
-def test_an_image_fares_the_same_alone_and_in_company(network, pictures):
+def test_a_fooled_image_does_not_depend_on_the_other_images_of_its_batch(network, pictures):
     start = pictures[:3].astype(np.float32)
     targets, attempt = np.array([1, 2, 3]), Attempt(confidence=0.5, step=4.0, cap=40)
     together = fool(network, start, targets, attempt)

@@ -35,7 +35,7 @@ def texts(drawn):
     return [(*t.get_position(), t.get_text()) for axes in drawn.axes for t in axes.texts]
 
 
-def test_a_moving_average_knows_nothing_of_the_future():
+def test_a_moving_average_depends_on_no_later_value():
     np.testing.assert_allclose(moving_average([4, 2, 0, 2, 8], 3), [4, 2, 2 / 3, 1, 4])
     np.testing.assert_allclose(moving_average([4, 2, 9], 1), [4, 2, 9])
 

@@ -56,7 +56,7 @@ def test_a_row_function_and_its_gradient_equal_the_reference(name, shape):
     np.testing.assert_allclose(getattr(activation, f"{name}_gradient")(dy, y), expected, rtol=2e-6, atol=2e-6)
 
 
-def test_scores_that_overflow_exp_are_no_trouble():
+def test_scores_that_would_overflow_exp_give_finite_results():
     x = np.array([[1000.0, -1000.0, 999.0]], np.float32)
     assert np.isfinite(activation.softmax(x)).all()
     assert activation.log_softmax(x)[0, 1] < -1999

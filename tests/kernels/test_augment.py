@@ -14,13 +14,13 @@ strengths = st.tuples(*[st.integers(0, 100)] * 3).filter(any)
 
 
 @given(shape=shapes, seed=st.integers(0, 10**9))
-def test_flip_is_the_reference(drawn, shape, seed):
+def test_flip_equals_the_reference(drawn, shape, seed):
     x, words = drawn.images(shape), drawn.words(seed, shape[0])
     drawn.both(augment.flip, x, words)
 
 
 @given(shape=shapes, pad=st.integers(0, 12), fill=st.integers(0, 255), seed=st.integers(0, 10**9))
-def test_crop_is_the_reference_even_where_nothing_of_the_image_is_left(drawn, shape, pad, fill, seed):
+def test_crop_equals_the_reference_even_if_no_pixel_of_the_image_is_left(drawn, shape, pad, fill, seed):
     x, words = drawn.images(shape), drawn.words(seed, shape[0])
     drawn.both(augment.crop, x, words, pad, fill)
 
@@ -28,7 +28,7 @@ def test_crop_is_the_reference_even_where_nothing_of_the_image_is_left(drawn, sh
 @given(
     shape=shapes, pad=st.integers(0, 3), cut=st.tuples(st.integers(1, 9), st.integers(1, 9)), seed=st.integers(0, 999)
 )
-def test_crop_to_a_smaller_size_is_the_reference(drawn, shape, pad, cut, seed):
+def test_crop_to_a_smaller_size_equals_the_reference(drawn, shape, pad, cut, seed):
     n, h, w, c = shape
     size = (n, min(cut[0], h + 2 * pad), min(cut[1], w + 2 * pad), c)
     x, words = drawn.images(shape), drawn.words(seed, n)
@@ -36,13 +36,13 @@ def test_crop_to_a_smaller_size_is_the_reference(drawn, shape, pad, cut, seed):
 
 
 @given(shape=shapes, seed=st.integers(0, 10**9))
-def test_flip_vertical_is_the_reference(drawn, shape, seed):
+def test_flip_vertical_equals_the_reference(drawn, shape, seed):
     x, words = drawn.images(shape), drawn.words(seed, shape[0])
     drawn.both(augment.flip_vertical, x, words)
 
 
 @given(shape=shapes, side=st.integers(1, 12), fill=st.integers(0, 255), seed=st.integers(0, 10**9))
-def test_cutout_is_the_reference(drawn, shape, side, fill, seed):
+def test_cutout_equals_the_reference(drawn, shape, side, fill, seed):
     x, words = drawn.images(shape), drawn.words(seed, shape[0])
     drawn.both(augment.cutout, x, words, side, fill)
 
@@ -119,12 +119,12 @@ def test_input_is_not_changed(drawn):
 
 
 @given(shape=shapes, percent=st.integers(0, 100), seed=st.integers(0, 10**9))
-def test_contrast_is_the_reference(drawn, shape, percent, seed):
+def test_contrast_equals_the_reference(drawn, shape, percent, seed):
     drawn.both(augment.contrast, drawn.images(shape), drawn.words(seed, shape[0]), percent)
 
 
 @given(shape=shapes, amount=st.integers(0, 255), seed=st.integers(0, 10**9))
-def test_tint_is_the_reference(drawn, shape, amount, seed):
+def test_tint_equals_the_reference(drawn, shape, amount, seed):
     drawn.both(augment.tint, drawn.images(shape), drawn.words(seed, shape[0]), amount)
 
 
@@ -133,7 +133,7 @@ def test_tint_is_the_reference(drawn, shape, amount, seed):
     matrix=st.lists(st.integers(-(2**22), 2**22), min_size=9, max_size=9),
     seed=st.integers(0, 10**9),
 )
-def test_shift_is_the_reference(drawn, shape, matrix, seed):
+def test_shift_equals_the_reference(drawn, shape, matrix, seed):
     drawn.both(
         augment.shift, drawn.images(shape), drawn.words(seed, shape[0]), np.array(matrix, np.int64).reshape(3, 3)
     )
@@ -171,13 +171,13 @@ def test_shifts_have_the_covariance_of_the_matrix_times_its_transpose(drawn):
 
 
 @given(shape=shapes, strengths=strengths, seed=st.integers(0, 10**9))
-def test_noise_is_the_reference(drawn, shape, strengths, seed):
+def test_noise_equals_the_reference(drawn, shape, strengths, seed):
     x, words = drawn.images(shape), drawn.words(seed, shape[0])
     drawn.both(augment.noise, x, words, strengths)
 
 
 @pytest.mark.parametrize("strengths", [(100, 0, 0), (0, 255, 0), (0, 0, 100)])
-def test_many_values_are_the_reference_at_the_edges_of_its_tables_too(drawn, strengths):
+def test_many_values_equal_the_reference_also_at_the_ends_of_its_tables(drawn, strengths):
     x, words = drawn.images((24, 40, 40, 3)), drawn.words(8, 24)
     drawn.both(augment.noise, x, words, strengths)
 

@@ -29,7 +29,7 @@ numbers = st.integers(0, WORD)
 
 @pytest.mark.parametrize("line", KNOWN_ANSWERS)
 @pytest.mark.parametrize("philox4x32", [philox.philox4x32, reference.philox4x32], ids=["jit", "reference"])
-def test_published_vectors_come_out(line, philox4x32):
+def test_the_published_test_vectors_are_reproduced(line, philox4x32):
     w = [int(word, 16) for word in line.split()]
     assert philox4x32(tuple(w[:4]), tuple(w[4:6])) == tuple(w[6:])
 

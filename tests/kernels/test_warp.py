@@ -17,7 +17,7 @@ shapes = st.tuples(st.integers(1, 3), st.integers(1, 9), st.integers(1, 9), st.s
 
 
 @given(shape=shapes, limit=st.integers(0, 180), fill=st.integers(0, 255), seed=st.integers(0, 10**9))
-def test_rotate_is_the_reference(drawn, shape, limit, fill, seed):
+def test_rotate_equals_the_reference(drawn, shape, limit, fill, seed):
     drawn.both(warp.rotate, drawn.images(shape), drawn.words(seed, shape[0]), limit, fill)
 
 
@@ -28,19 +28,19 @@ def test_rotate_is_the_reference(drawn, shape, limit, fill, seed):
     fill=st.integers(0, 255),
     seed=st.integers(0, 10**9),
 )
-def test_elastic_is_the_reference(drawn, shape, alpha, sigma, fill, seed):
+def test_elastic_equals_the_reference(drawn, shape, alpha, sigma, fill, seed):
     drawn.both(warp.elastic, drawn.images(shape), drawn.words(seed, shape[0]), alpha, warp.gaussian(sigma), fill)
 
 
 @given(shape=shapes, reach=st.integers(1, 4000), seed=st.integers(0, 99))
-def test_sampling_is_the_reference_at_any_place_in_and_out_of_the_image(drawn, shape, reach, seed):
+def test_sampling_equals_the_reference_inside_and_outside_the_image(drawn, shape, reach, seed):
     image = drawn.images(shape)[0]
     draws = philox.words(seed, 97, 0, 0, 32).astype(np.int64)
     y, x = (draws % (2 * reach) - reach).reshape(2, 4, 4)
     np.testing.assert_array_equal(warp.sample(image, y, x, 9), reference.sample(image, y, x, 9))
 
 
-def test_large_images_are_the_reference_where_places_are_just_rounded_too(drawn):
+def test_large_images_equal_the_reference_also_where_places_are_rounded(drawn):
     x, words = drawn.images((12, 64, 56, 3)), drawn.words(6, 12)
     drawn.both(warp.rotate, x, words, 45, 9)
     drawn.both(warp.elastic, x, words, 40, warp.gaussian(6), 9)

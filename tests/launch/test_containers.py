@@ -41,7 +41,7 @@ def test_the_specification_in_use_refuses_a_misspelt_key(compose):
     assert list(validator().iter_errors({"services": {"worker": worker}}))
 
 
-def test_there_is_one_service_a_role(compose):
+def test_there_is_one_service_per_role(compose):
     assert sorted(compose["services"]) == sorted([*ROLES, "keys"])
 
 

@@ -25,7 +25,7 @@ def test_an_address_without_a_listener_is_unhealthy_and_named(capsys):
 @pytest.mark.parametrize(
     "wrong", ["", "5555", "tcp://:5555", "tcp://host", "tcp://host:x", "ipc:///tmp/a:1", "tcp://127.0.0.1:99999"]
 )
-def test_an_address_of_another_form_is_unhealthy_and_said_so(wrong, capsys):
+def test_an_address_of_another_form_is_unhealthy_and_reported(wrong, capsys):
     assert health.main([wrong]) == 1
     assert wrong in capsys.readouterr().err
 

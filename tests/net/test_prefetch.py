@@ -50,7 +50,7 @@ def test_a_request_moves_the_window_and_what_lies_outside_of_it_is_dropped(sourc
     assert {step for step, _ in all_prepared(prefetch)} == set(range(4 - BEHIND, 4 + AHEAD + 1))
 
 
-def test_memory_is_bounded_wherever_workers_ask(source):
+def test_memory_is_bounded_whichever_shards_are_asked_for(source):
     prefetch = Prefetch(source, STEPS, Place(0, 1))
     for step in (0, 8, 3, 7, 1, 8, 0):
         prefetch.take(step, 0)

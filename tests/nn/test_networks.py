@@ -250,7 +250,7 @@ def test_two_files_of_one_name_and_a_missing_file_are_refused(file):
         build(("gone/mine.py",), network="mine:net")
 
 
-def test_class_weights_must_be_one_a_class():
+def test_there_must_be_one_weight_per_class():
     with pytest.raises(UsageError, match="2 weights, but the data set has 5 classes"):
         make_criterion("nll", (1.0, 2.0), 5)
     with pytest.raises(UsageError, match="criterion 'mse' is unknown; there are cross-entropy, nll, hinge, bce"):

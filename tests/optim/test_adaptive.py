@@ -72,7 +72,7 @@ def test_adams_first_step_is_the_rate_whatever_the_gradient():
     np.testing.assert_allclose(params, -0.01 * np.sign(gradient), rtol=1e-4)
 
 
-def test_epsilon_is_used():
+def test_another_epsilon_gives_other_updates():
     """The predecessors' RMSprop ignored it."""
     gradient = np.full(SIZE, 1e-3, np.float32)
     for name in ADAPTIVE:
@@ -99,7 +99,7 @@ def test_a_new_instance_takes_over_in_the_middle_with_the_same_bits_and_no_gradi
 
 
 @pytest.mark.parametrize(("name", "lr"), [("adam", 0.1), ("rmsprop", 0.01), ("adagrad", 0.5), ("adadelta", 3.0)])
-def test_it_converges_on_a_bowl(name, lr):
+def test_it_converges_to_the_minimum_of_a_quadratic_function(name, lr):
     optimizer = make_optimizer(TrainingConfig(optimizer=name, weight_decay=0.0, epsilon=1e-6), LAYOUT)
     target = np.linspace(-1, 1, SIZE, dtype=np.float32)
     params, state = np.zeros(SIZE, np.float32), optimizer.init(SIZE)
@@ -109,5 +109,5 @@ def test_it_converges_on_a_bowl(name, lr):
 
 
 @given(st.floats(0.0, 1.0), st.integers(0, 10_000))
-def test_our_power_is_the_power(base, exponent):
+def test_power_by_squaring_is_the_power(base, exponent):
     assert power(base, exponent) == pytest.approx(base**exponent, rel=1e-12, abs=1e-300)

@@ -60,7 +60,7 @@ def test_steps_multiply_at_each_milestone_epoch_after_a_linear_warmup():
     assert [lr(k) for k in (7, 8, 11, 12, 15)] == pytest.approx([0.1, 0.01, 0.01, 0.001, 0.001])
 
 
-def test_constant_stays():
+def test_a_constant_schedule_keeps_the_rate():
     lr = make_schedule(TrainingConfig(lr=0.3, warmup=0.0, schedule="constant"), 4, 16)
     assert {lr(k) for k in range(16)} == {0.3}
 

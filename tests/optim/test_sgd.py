@@ -72,7 +72,7 @@ def test_decay_alone_shrinks_the_weights_geometrically_and_spares_parameters_wit
     assert set(views["bn.weight"]) == {1.0}
 
 
-def test_it_converges_on_a_bowl():
+def test_it_converges_to_the_minimum_of_a_quadratic_function():
     optimizer = make_optimizer(TrainingConfig(weight_decay=0.0), LAYOUT)
     target = np.linspace(-1, 1, SIZE, dtype=np.float32)
     params, state = np.zeros(SIZE, np.float32), optimizer.init(SIZE)

@@ -48,7 +48,7 @@ def test_an_end_is_named_by_its_signal_or_its_code():
 
 
 @pytest.mark.parametrize(("child", "run"), [(78, 78), (75, 75), (-9, 75), (0, 75), (70, 70), (1, 70)])
-def test_a_run_whose_workers_failed_says_whether_to_start_it_again(child, run):
+def test_the_exit_code_of_a_run_whose_workers_failed_tells_whether_to_start_it_again(child, run):
     assert run_code(child) == run
 
 
@@ -249,7 +249,7 @@ def test_the_first_worker_that_failed_is_the_cause_and_its_last_lines_are_kept(s
     assert "exited with code 1: nor there?[1m" in reasons
 
 
-def test_a_bug_in_every_worker_is_a_bug_of_the_run_and_only_its_last_life_speaks(spec, links):
+def test_a_bug_in_every_worker_ends_the_run_with_70_and_the_last_log_is_shown(spec, links):
     clock = Clock()
     with Children([spec("raise ZeroDivisionError")], clock) as children:
         children.start()
@@ -271,7 +271,7 @@ def waiting(tmp_path, then):
     return ChildSpec("w0", (sys.executable, "-c", WAITING.format(then=then)), tmp_path / "w0.log", worker=True)
 
 
-def test_what_is_started_waits_for_the_word_and_a_later_life_has_it_already(tmp_path, links):
+def test_a_started_process_waits_for_begin_and_a_restarted_one_does_not(tmp_path, links):
     one = waiting(tmp_path, "time.sleep(600)")
     with Children([one]) as children:
         children.start()

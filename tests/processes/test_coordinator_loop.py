@@ -113,7 +113,7 @@ def stopped(process):
 
 
 @pytest.mark.parametrize(("bind", "unread"), [("ipc", "100"), ("tcp://127.0.0.1:0", "300")])
-def test_a_peer_that_was_busy_hears_of_the_end_although_not_all_it_said_is_read(links, bind, unread, monkeypatch):
+def test_a_busy_peer_gets_stop_although_not_all_its_messages_are_read(links, bind, unread, monkeypatch):
     """The weights are on their way to it. Over tcp a close now ends the connection by a reset, because something of the
     peer's is unread, and what the peer's kernel had no room for is lost.
     """

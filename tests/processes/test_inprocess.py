@@ -56,7 +56,7 @@ def test_a_worker_that_has_shut_is_gone_and_comes_again_as_a_new_peer(hub, worke
     assert hub.poll(0)[0].peer != said.peer
 
 
-def test_a_dropped_peer_is_not_listened_to(hub, worker, links):
+def test_messages_of_a_dropped_peer_are_ignored(hub, worker, links):
     worker.send(links.hello())
     hub.ignore(hub.poll(0)[0].peer)
     worker.send(links.hello())

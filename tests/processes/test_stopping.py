@@ -38,7 +38,7 @@ def test_a_second_ctrl_c_does_not_wait_for_anything_and_says_so(capfd):
     assert capfd.readouterr().err == "dptrain: SIGINT again: ending at once; steps after the last checkpoint are lost\n"
 
 
-def test_the_same_signal_at_once_again_is_the_same_wish(monkeypatch):
+def test_the_same_signal_repeated_at_once_counts_as_one_request(monkeypatch):
     """`timeout -s INT` sends two: to the process, and to its group."""
     monkeypatch.setattr("dptrain.processes.stopping.ECHO", 60.0)  # on a busy machine "at once" may take a while
     with StopSignals() as stop:
@@ -85,7 +85,7 @@ def test_handlers_are_as_before_after_the_block_and_what_was_ignored_stays_so(li
     assert links.descriptors() == descriptors
 
 
-def test_the_end_of_the_launcher_is_a_wish_to_stop_too():
+def test_the_end_of_the_launcher_requests_a_stop():
     code = (
         "from dptrain.processes.stopping import StopSignals\n"
         "from dptrain.net.wakeup import wait\n"

@@ -121,7 +121,7 @@ def test_a_failure_halfway_leaves_nothing_and_gives_the_lock_back(tmp_path, monk
     assert list((tmp_path / "runs").iterdir()) == []
 
 
-def test_what_is_to_be_resumed(tmp_path):
+def test_resume_accepts_a_name_a_path_and_auto(tmp_path):
     runs = tmp_path / "runs"
     assert directory.to_resume(runs, "", "") is None
     assert directory.to_resume(runs, "a", "auto") is None

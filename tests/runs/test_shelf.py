@@ -49,7 +49,7 @@ def test_a_run_that_went_back_leaves_nothing_of_the_steps_it_took_back(shelf, pu
     assert shelf.newest_valid()[0].step == 10
 
 
-def test_a_best_one_of_a_step_that_was_taken_back_is_none(shelf, put, facts, make_state):
+def test_the_best_checkpoint_of_a_step_that_was_taken_back_does_not_count(shelf, put, facts, make_state):
     put(10)
     shelf.put(pack(make_state(11), facts, term=1), 11, best=True)
     Shelf(shelf.folder, keep=0).go_back(pack(make_state(10), facts, term=1), 10)
@@ -66,7 +66,7 @@ def test_with_keep_0_there_is_only_last_and_best(shelf, facts, make_state):
     assert load(shelf.folder / "best.safetensors").step == 1
 
 
-def test_the_newest_whole_one_is_taken(shelf, put):
+def test_the_newest_intact_checkpoint_is_used(shelf, put):
     put(5)
     put(10)
     found, warnings = shelf.newest_valid()
@@ -98,7 +98,7 @@ def test_a_crash_between_writing_and_renaming_loses_nothing(shelf, put, facts, m
     assert shelf.newest_valid()[0].step == 10
 
 
-def test_if_none_is_whole_it_is_an_error_and_if_there_is_none_it_is_not(shelf, put):
+def test_if_no_checkpoint_is_intact_it_is_an_error_and_if_there_is_none_it_is_not(shelf, put):
     assert shelf.newest_valid() == (None, [])
     put(5)
     for path in shelf.folder.iterdir():
@@ -107,7 +107,7 @@ def test_if_none_is_whole_it_is_an_error_and_if_there_is_none_it_is_not(shelf, p
         shelf.newest_valid()
 
 
-def test_a_failed_write_leaves_the_old_checkpoint_and_no_rubbish(shelf, put, tmp_path, monkeypatch):
+def test_a_failed_write_leaves_the_old_checkpoint_and_no_other_file(shelf, put, tmp_path, monkeypatch):
     put(5)
     before = names(shelf)
 

@@ -126,7 +126,7 @@ def test_a_connection_that_sends_on_without_a_complete_message_is_cut_and_one_wi
     assert connections.swollen(lambda fd: {3: 0, 4: 12 * MUCH}[fd]) == []
 
 
-def test_a_descriptor_that_is_used_again_is_a_stranger_again(connections):
+def test_a_descriptor_that_is_used_again_is_an_unknown_connection_again(connections):
     connections.reading(0.0)
     connections.accepted(5, "a", 0.0)
     connections.heard(5, MUCH)

@@ -115,7 +115,7 @@ def test_a_key_where_none_is_used_is_refused(port, said):
     assert "it uses a key, but none are used here" in port.complaint(worker, said)
 
 
-def test_a_health_check_that_connects_and_hangs_up_is_no_matter_of_complaint(port, said):
+def test_a_health_check_that_connects_and_hangs_up_is_not_logged(port, said):
     port.listen()
     for _ in range(20):
         port.stranger().close()

@@ -127,7 +127,7 @@ def test_a_second_coordinator_of_a_run_is_refused_and_the_first_one_goes_on(runs
     runs.finished(first, "a", 143)
 
 
-def test_two_runs_on_one_machine_do_not_meet(runs, reference):
+def test_two_runs_on_one_machine_do_not_disturb_each_other(runs, reference):
     """Same flags, same moment; one has another seed, so that any exchange would show in the bits."""
     same = runs.train("same", "--workers", 2, "--augmenters", 1, "--max-steps", 30)
     other = runs.train("other", "--workers", 2, "--augmenters", 1, "--max-steps", 30, "--seed", 1)

@@ -58,7 +58,7 @@ def test_a_worker_that_is_killed_and_one_that_comes_late_change_nothing(runs, re
     assert runs.verify(reference, runs.path("killed")) == (0, SAME), f"killed at step {step}"
 
 
-def test_stopped_by_count_and_by_signal_and_gone_on_with_by_others_it_is_the_same_run(runs, reference):
+def test_a_run_stopped_twice_and_resumed_with_other_workers_has_the_same_bits(runs, reference):
     runs.finished(runs.train("again", "--workers", 2, "--max-steps", 17), "again")
     process = runs.resume("again", "--workers", 3, "--augmenters", 1)
     runs.until_step("again", 35)
@@ -71,7 +71,7 @@ def test_stopped_by_count_and_by_signal_and_gone_on_with_by_others_it_is_the_sam
 
 
 @pytest.mark.parametrize("level", [level for level in isa.available() if level != isa.available()[0]])
-def test_one_flag_changes_the_instructions_and_not_the_bits(runs, reference, level):
+def test_the_flag_isa_changes_the_instructions_and_not_the_bits(runs, reference, level):
     """The reference uses the best there is."""
     runs.finished(runs.train(level, "--workers", 1, "--isa", level, "--max-steps", 12), level)
     assert f"isa {level}" in runs.output(level)
@@ -95,7 +95,7 @@ def test_verify_names_the_first_step_and_tensor_that_differ(runs, reference):
     )
 
 
-def test_verify_tells_two_seeds_apart(runs, reference):
+def test_verify_reports_that_runs_of_two_seeds_differ(runs, reference):
     runs.finished(runs.train("seed", "--workers", 1, "--seed", 1, "--max-steps", 2), "seed")
     code, said = runs.verify(reference, runs.path("seed"))
     assert code == 1

@@ -96,7 +96,7 @@ def test_a_second_ctrl_c_waits_for_nothing_and_saved_checkpoints_stay_intact(run
     assert runs.verify(reference, runs.path("a"))[0] == 0
 
 
-def test_a_stopped_remote_worker_says_goodbye_and_one_whose_run_is_stopped_ends_with_it(runs, port):
+def test_a_stopped_remote_worker_leaves_and_one_whose_run_is_stopped_ends_too(runs, port):
     address = f"tcp://127.0.0.1:{port}"
     process = runs.train("a", "--workers", 1, "--bind", address)
     workers = [runs.start("worker", "--connect", address, "--name", name, name=name) for name in ("b", "c")]
