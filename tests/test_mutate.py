@@ -47,7 +47,8 @@ def test_a_broken_line_that_no_test_notices_is_reported_and_the_tree_stays_uncha
     monkeypatch.setattr(mutate, "MUTATIONS", (noticed, unseen))
     assert mutate.main([]) == 1
     said = capsys.readouterr().out
-    line = [before[: before.index(m.old)].count("\n") + 1 for m in (noticed, unseen)]
+    texts = [((ROOT / m.path).read_text(), m.old) for m in (noticed, unseen)]
+    line = [text[: text.index(old)].count("\n") + 1 for text, old in texts]
     assert f"| 1 | {noticed.path}:{line[0]} | {noticed.what} | {known[0]} |" in said
     assert f"| 2 | {place}:{line[1]} | the same number | NOTHING |" in said
     assert said.splitlines()[-1].startswith("1 of 2 caught")
