@@ -38,6 +38,35 @@ COMMAND_LINE, THIS_CALL = "the command line", "this call"
 #: Names that flags and `dptrain.fit` accept besides the name of the setting; `depth` is converted to `n`.
 OTHER_NAMES = {"depth": "n", "width": "filters"}
 
+#: Flags of scripts for PyTorch, timm or Keras -> the flag here, for the hint; also for keywords of `dptrain.fit`.
+ELSEWHERE = {
+    "--learning-rate": "--lr",
+    "--batch": "--batch-size",
+    "--bs": "--batch-size",
+    "--num-epochs": "--epochs",
+    "--lr-schedule": "--schedule",
+    "--lr-scheduler": "--schedule",
+    "--scheduler": "--schedule",
+    "--warmup-epochs": "--warmup",
+    "--optimiser": "--optimizer",
+    "--opt": "--optimizer",
+    "--loss": "--criterion",
+    "--normalize": "--normalise",
+    "--augmentation": "--augment",
+    "--data": "--dataset",
+    "--dataset-dir": "--data-dir",
+    "--data-path": "--data-dir",
+    "--num-workers": "--workers",
+    "--processes": "--workers",
+    "--nproc-per-node": "--workers",
+    "--num-threads": "--threads",
+    "--model": "--network",
+    "--arch": "--network",
+    "--random-seed": "--seed",
+    "--output-dir": "--runs",
+    "--output": "--out",
+}
+
 
 class Given(NamedTuple):
     """What recipe, environment and flags set together: checked values by name, and the source of each."""

@@ -66,10 +66,10 @@ class DataConfig:
     dataset: str = setting(
         "fashion-mini",
         Text(
-            "the name of a data set, or folder:PATH; no control characters, valid UTF-8",
+            "the name of a data set, folder:PATH or npz:FILE; no control characters, valid UTF-8",
             r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]+",
         ),
-        "a name from `dptrain data list`, or folder:PATH",
+        "a name from `dptrain data list`, folder:PATH or npz:FILE",
     )
     validation: int = setting(
         -1, Whole(-1, 10_000_000), "training images held out for validation; -1: one tenth; 0: none"

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import threading
-from pathlib import Path
+from collections.abc import Mapping
+from typing import Any
 
+from dptrain.api.given import Parts, names_recipe, store
 from dptrain.api.plan import Keyword, in_python, plan, refuse_unused_address, texts
 from dptrain.api.run import Run
 from dptrain.api.session import train
-from dptrain.data.catalog import open_dataset
+from dptrain.data.arrays import Reading
+from dptrain.data.catalog import data_home, open_dataset
 from dptrain.data.dataset import Dataset
 from dptrain.errors import DivergedError, DptrainError, TrainingError, UsageError
 from dptrain.kernels import isa
@@ -21,12 +24,26 @@ from dptrain.recipefile import THIS_CALL, gather
 from dptrain.runs.condition import diverged
 from dptrain.settings import SETTINGS, build, check
 
+#: Keywords of `fit` that belong to given images.
+_OF_IMAGES = ("recipe", "test", "class_names", "pixel_range", "layout", "validation")
+
 
 @in_python()
-def fit(recipe: str | Path = "", /, **settings: Keyword) -> Run:
+def fit(data: object = "", labels: object = None, /, **settings: object) -> Run:
     """Trains like `dptrain train --recipe RECIPE` with the settings as flags (`batch_size=64` is `--batch-size 64`).
 
     Returns the run. Progress goes to stdout; `log_format="quiet"` turns it off.
+
+    `fit("RECIPE")` takes a recipe. `fit(x, y)` takes images and labels: arrays, an object with `__len__` and
+    `__getitem__` -> (image, label) and no `y`, or what `load_data` returns. They are stored in the data folder, and
+    named by their SHA-256. With images, these keywords are allowed as well:
+
+    - `recipe`: a recipe.
+    - `test=(x, y)`: the test images; without it, a tenth is held out.
+    - `validation=(x, y)`, or a share such as 0.1, or a number of images.
+    - `class_names`: a text per class; without it "0", "1", ...
+    - `pixel_range=(black, white)`: of floats, such as (0, 1).
+    - `layout`: "nhwc" or "nchw", where 1 or 3 channels do not tell.
 
     Works in the main thread only: Ctrl-C (or SIGTERM, SIGHUP) ends the training between two steps, writes a checkpoint
     and raises KeyboardInterrupt; the same call with `name=NAME, resume="auto"` resumes it. Raises UsageError or
@@ -34,7 +51,7 @@ def fit(recipe: str | Path = "", /, **settings: Keyword) -> Run:
     """
     if threading.current_thread() is not threading.main_thread():
         raise UsageError("fit must be called in the main thread: only that one receives Ctrl-C and SIGTERM")
-    chosen = plan(str(recipe), os.environ, texts(settings), caller=THIS_CALL)
+    chosen = plan(*_recipe_and_settings(data, labels, settings), caller=THIS_CALL)
     refuse_unused_address(chosen)
     if chosen.config.deployment.isa not in ("auto", isa.level()):
         raise UsageError(
@@ -55,6 +72,21 @@ def fit(recipe: str | Path = "", /, **settings: Keyword) -> Run:
         raise KeyboardInterrupt
     deployment = chosen.config.deployment
     return Run(finished.path, data_dir=deployment.data_dir, networks=deployment.networks)
+
+
+def _recipe_and_settings(
+    data: object, labels: object, keywords: dict[str, object]
+) -> tuple[str, Mapping[str, str], dict[str, str]]:
+    """The recipe, the environment, and the settings as text; given images are stored and become the setting dataset."""
+    if names_recipe(data) and labels is None:
+        return str(data), os.environ, texts(keywords)
+    given: dict[str, Any] = {name: keywords.pop(name) for name in _OF_IMAGES if name in keywords}
+    if "dataset" in keywords:
+        raise UsageError(f"dataset = {keywords['dataset']!r}: images are given already")
+    recipe, settings = str(given.pop("recipe", "")), texts(keywords)
+    home = data_home(build(gather("", os.environ, settings, caller=THIS_CALL).values).deployment.data_dir)
+    reading = Reading(given.pop("pixel_range", None), given.pop("layout", ""))
+    return recipe, os.environ, settings | store(Parts(data, labels, reading=reading, **given), home)
 
 
 @in_python()

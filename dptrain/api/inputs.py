@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dptrain.data import catalog
+from dptrain.data.catalog import ARRAY, NPZ, parse_array
 from dptrain.data.datasets import DATASETS
 from dptrain.data.descriptor import Form
 from dptrain.data.folder import FOLDER, Wanted, parse_folder
@@ -47,6 +48,11 @@ def inputs_of(facts: RunFacts) -> Inputs:
     """Raises CheckpointError if the size of the data set's images does not follow from the run."""
     data, seen = facts.config.data, facts.data.image
     official, fill = _official(data.dataset, seen)
+    if data.dataset.startswith(f"{NPZ}:") and {spec.partition(":")[0] for spec in data.augment} & {"window", "pad"}:
+        raise CheckpointError(
+            f"the run does not say what size the images of {data.dataset} had before {','.join(data.augment)}: "
+            "give arrays or a folder instead of the file to train a network that predicts"
+        )
     for height, width in (official[:2], seen[:2]):  # the files of a named data set may have been others
         shape = (height, width, seen[2])
         try:
@@ -66,4 +72,6 @@ def _official(dataset: str, seen: tuple[int, int, int]) -> Wanted:
     base, _, option = dataset.partition(":")
     if base == FOLDER:
         return parse_folder(option)[1]
+    if base == ARRAY:
+        return Wanted(parse_array(option)[1])
     return Wanted(DATASETS[base].form_of(option).shape if base in DATASETS else seen)

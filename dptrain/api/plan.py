@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from dptrain.errors import DptrainError, UsageError, nearest
-from dptrain.recipefile import COMMAND_LINE, OTHER_NAMES, Given, gather
+from dptrain.recipefile import COMMAND_LINE, ELSEWHERE, OTHER_NAMES, Given, gather
 from dptrain.rules import Value
 from dptrain.runs.directory import stored_config, to_resume
 from dptrain.settings import SETTINGS, Config, DeploymentConfig, build, check, unused, values
@@ -18,16 +18,19 @@ from dptrain.settings import SETTINGS, Config, DeploymentConfig, build, check, u
 Keyword: TypeAlias = Value | Path | list[int] | list[float] | list[str]
 
 
-def texts(keywords: Mapping[str, Keyword]) -> dict[str, str]:
+def texts(keywords: Mapping[str, object]) -> dict[str, str]:
     """Keywords of Python as `dptrain.recipefile` takes them: text by name. Raises UsageError for an unknown name."""
     known = [*SETTINGS, *OTHER_NAMES]
     for name in keywords:
         if name not in known:
-            raise UsageError(f"there is no setting {name!r}{nearest(name, known)}")
+            meant = ELSEWHERE.get(f"--{name.replace('_', '-')}", "").removeprefix("--").replace("-", "_")
+            raise UsageError(
+                f"there is no setting {name!r}{f'; did you mean {meant}?' if meant else nearest(name, known)}"
+            )
     return {name: _text(value) for name, value in keywords.items()}
 
 
-def _text(value: Keyword) -> str:
+def _text(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

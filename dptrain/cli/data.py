@@ -21,7 +21,7 @@ data = App(name="data", help_format="plaintext", result_action="return_value")
 @takes_settings("data_dir")
 def show(**flags: str | bool) -> int:
     """List the known data sets, and which of them are here."""
-    from dptrain.data.catalog import NAMES, data_home, own_folders, standing  # imports Numba
+    from dptrain.data.catalog import NAMES, data_home, own, standing  # imports Numba
     from dptrain.data.datasets import DATASETS
 
     directory = _data_dir(flags)
@@ -34,9 +34,10 @@ def show(**flags: str | bool) -> int:
         except DataError as error:
             here = f"damaged: {error}"
         print(f"  {name:<14} {here}\n{'':<17}{DATASETS[name].summary()}")
-    for name, here in own_folders(data_home(directory)).items():
+    for name, here in own(data_home(directory)).items():
         print(f"  {name:<14} {here}")
     print(f"  {'folder:PATH':<14} your own: PATH/train/CLASS/*.png, PATH/test/CLASS/*.png; folder:PATH:64x64: resized")
+    print(f"  {'npz:FILE':<14} your own: a NumPy file with x_train, y_train, perhaps x_test, y_test, x_val, y_val")
     return 0
 
 

@@ -13,7 +13,7 @@ from cyclopts.help.formatters import PlainFormatter
 from rich.console import Console, ConsoleOptions
 
 from dptrain.errors import UsageError
-from dptrain.recipefile import RECIPE_SUFFIX
+from dptrain.recipefile import ELSEWHERE, RECIPE_SUFFIX
 from dptrain.recipes import shipped
 
 # --- layout: two columns of plain text, as wide as the terminal
@@ -88,35 +88,6 @@ _OTHER_UNIT = {
     "--experiment_path": "use --runs DIRECTORY and --name NAME: a run is left in DIRECTORY/NAME",
 }
 _TRAINING_VERBS = ("train", "coordinator")
-
-#: Flags of scripts for PyTorch, timm or Keras -> the flag here, for the hint.
-ELSEWHERE = {
-    "--learning-rate": "--lr",
-    "--batch": "--batch-size",
-    "--bs": "--batch-size",
-    "--num-epochs": "--epochs",
-    "--lr-schedule": "--schedule",
-    "--lr-scheduler": "--schedule",
-    "--scheduler": "--schedule",
-    "--warmup-epochs": "--warmup",
-    "--optimiser": "--optimizer",
-    "--opt": "--optimizer",
-    "--loss": "--criterion",
-    "--normalize": "--normalise",
-    "--augmentation": "--augment",
-    "--data": "--dataset",
-    "--dataset-dir": "--data-dir",
-    "--data-path": "--data-dir",
-    "--num-workers": "--workers",
-    "--processes": "--workers",
-    "--nproc-per-node": "--workers",
-    "--num-threads": "--threads",
-    "--model": "--network",
-    "--arch": "--network",
-    "--random-seed": "--seed",
-    "--output-dir": "--runs",
-    "--output": "--out",
-}
 
 
 def translated(tokens: Sequence[str]) -> tuple[list[str], list[str]]:

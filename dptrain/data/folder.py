@@ -41,10 +41,10 @@ def find_folder(home: Path, option: str) -> Files:
     Logs once what is left out. Raises UsageError and DataError.
     """
     path, wanted = parse_folder(option)
-    root = _place(home, path)
+    root = place_of(home, path)
     if not is_folder(root):
         shorter, _, rest = path.rpartition(":")
-        if shorter and is_folder(_place(home, shorter)):
+        if shorter and is_folder(place_of(home, shorter)):
             parse_size(f"{FOLDER}:{shorter}", rest, SHAPE)  # raises: it is not a size
         here = f"; the one in this directory is {FOLDER}:./{path}" if root != Path(path) and Path(path).is_dir() else ""
         archive = "" if root == Path(path).expanduser() else f", or `dptrain data add {FOLDER}:{path} ARCHIVE`"
@@ -83,7 +83,8 @@ def path_and_size(option: str) -> tuple[str, str, str]:
     return (path, size, "") if colon and not size.strip("0123456789x") else (option, "", "")
 
 
-def _place(home: Path, path: str) -> Path:
+def place_of(home: Path, path: str) -> Path:
+    """A relative path is below the data folder, unless it begins with a dot. Raises UsageError."""
     if not path.startswith(("/", "~", "./", "../")):
         return home / path
     try:

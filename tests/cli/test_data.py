@@ -158,8 +158,11 @@ def test_every_known_set_that_is_not_here_says_how_to_get_it(name, home, capsys,
         (["add", "cifar10", "wrong.gz"], "but cifar-10-python.tar.gz has sha256:6d958be0"),
         (["add", "folder:x", "wrong.gz"], "only archives are taken"),
         (["add", "folder:../x", "x.zip"], "write folder:NAME"),
-        (["add", "folder:a\nb", "bad.zip"], "dataset = 'folder:a\\nb': must be the name of a data set, or folder:PATH"),
-        (["get", "folder:a\0b"], "dataset = 'folder:a\\x00b': must be the name of a data set, or folder:PATH"),
+        (
+            ["add", "folder:a\nb", "bad.zip"],
+            "dataset = 'folder:a\\nb': must be the name of a data set, folder:PATH or npz:FILE",
+        ),
+        (["get", "folder:a\0b"], "dataset = 'folder:a\\x00b': must be the name of a data set, folder:PATH or npz:FILE"),
         (["add", "folder:" + "x" * 300, "bad.zip"], "x cannot be written: File name too long"),
         (["add", "sfddd", "bad.zip"], "bad.zip is damaged, or no archive"),
         (["preview", "--rows", "0"], "--rows 0 --variants 8: both must be"),
@@ -237,7 +240,7 @@ def test_list_shows_what_is_here_what_is_not_and_what_is_damaged(served, home, c
     assert "6,000 + 1,000 of 28x28x1" in lines["fashion-mini"]
     assert "damaged: cifar10: data_batch_1.bin" in lines["cifar10"]
     assert lines["gtsrb"].endswith("not here")
-    assert set(lines) == {*catalog.NAMES, "folder:PATH"}
+    assert set(lines) == {*catalog.NAMES, "folder:PATH", "npz:FILE"}
     sha256 = catalog.open_dataset("mnist", str(home)).sha256[:12]
     assert main(["data", "list", "--data-dir", str(home)]) == 0
     assert f" 12 + 5 of 6x5x1, 10 classes, {sha256}, in {home / 'mnist'}\n" in capsys.readouterr().out

@@ -111,4 +111,5 @@ def no_data_of_this_machine(monkeypatch, tmp_path):
     """No test sees, or writes to, the data sets of the user who runs it."""
     monkeypatch.delenv("DPTRAIN_DATA", raising=False)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     monkeypatch.setattr("dptrain.data.datasets.fashion_mnist.DEBIAN", tmp_path / "debian")

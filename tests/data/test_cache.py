@@ -152,7 +152,10 @@ def test_groups_are_kept_with_the_images(tmp_path, noise):
     source.write_text("")
     groups = np.array([5, 5, 2, 2**40])
     parts = Part(noise((4, 3, 3, 1)), np.arange(4) % 2, groups), Part(noise((2, 3, 3, 1), 1), np.arange(2))
-    made = [catalog.load_or_decode("g", ("a", "b"), [source], tmp_path / "cache", lambda: parts) for _ in range(2)]
+    made = [
+        catalog.load_or_decode("g", ("a", "b"), [source], tmp_path / "cache", lambda: assemble("g", ("a", "b"), *parts))
+        for _ in range(2)
+    ]
     for dataset in made:
         assert dataset.train_groups.tolist() == groups.tolist()
         np.testing.assert_array_equal(dataset.test_images, parts[1].images)

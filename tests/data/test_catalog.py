@@ -49,7 +49,9 @@ def test_a_path_is_answered_with_the_data_set_a_folder_is(tmp_path, monkeypatch)
     "name", ["", "folder:a\nb", "folder:a\0b", "folder:a\x7fb", "folder:a\x9bb", "folder:a\udcffb"]
 )
 def test_a_name_that_no_recipe_can_hold_is_refused_in_one_line(name):
-    with pytest.raises(UsageError, match="must be the name of a data set, or folder:PATH; no control characters") as e:
+    with pytest.raises(
+        UsageError, match="must be the name of a data set, folder:PATH or npz:FILE; no control characters"
+    ) as e:
         SETTINGS["dataset"].parse(name)
     assert str(e.value).isprintable()
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from dptrain.data.dataset import Part
 from dptrain.data.descriptor import Descriptor, Files, Form, Source, tool_folders
+from dptrain.data.npz import read_npz
 from dptrain.errors import DataError
 from dptrain.types import U8
 
@@ -97,7 +98,18 @@ def sources(mirrors: tuple[str, ...], digests: tuple[str, str, str, str]) -> tup
 
 def _find(home: Path, _: Form) -> Files | None:
     torchvision = [base / "MNIST" / "raw" for base in (home, home / "mnist", *tool_folders())]
-    return find_idx("mnist", DIGITS, [home / "mnist", *torchvision[:2], home, *torchvision[2:]])
+    found = find_idx("mnist", DIGITS, [home / "mnist", *torchvision[:2], home, *torchvision[2:]])
+    keras = next((path for folder in tool_folders() if (path := folder / "mnist.npz").is_file()), None)
+    if found is not None or keras is None:
+        return found
+    return Files("mnist", DIGITS, keras.parent, [keras], lambda: _read_npz(keras))
+
+
+def _read_npz(path: Path) -> tuple[Part, Part]:
+    given, _ = read_npz(path)
+    if given.test is None:
+        raise DataError(f"{path} holds no x_test and y_test: get it again")
+    return Part(*given.train[:2]), Part(*given.test[:2])
 
 
 DATASET = Descriptor(
