@@ -24,6 +24,7 @@ class Course:
     every: int = 1  #: epochs between validations, >= 1; the last step is always followed by one
     first: bool = False  #: the validation split is scored before the first step too
     shard: int = 256  #: images per shard of a score: 10 to 20 times the forward work of a training shard
+    patience: int = 0  #: epochs without a better validation after which the training ends; 0: it never does
     bn_momentum: float = 0.1  #: share of a step in BatchNorm's running statistics; 0: their mean over the epoch so far
     step_weight: Callable[[int], float] | None = None  #: with class weights: what the images of a step count together
     split_weights: Mapping[str, float] = field(default_factory=dict)  #: with class weights: the same of a split
@@ -35,9 +36,14 @@ class Course:
         """
         if self.validates(state.step) and state.evaluated_step < state.step:
             return "validation"
-        if state.step < self.steps:
+        if state.step < self.steps and not self.gives_up(state):
             return "train"
         return "test" if self.sizes["test"] and not state.tested else ""
+
+    def gives_up(self, state: TrainingState) -> bool:
+        """Whether the validation after this very step was one too many without a better one (early stopping)."""
+        waited = state.step - state.best_step
+        return state.evaluated_step == state.step > 0 < self.patience * self.sampler.steps_per_epoch <= waited
 
     def validates(self, step: int) -> bool:
         """Whether the validation split is scored after `step` updates."""
@@ -90,6 +96,7 @@ def make_course(config: Config, source: Source, criterion: Criterion) -> Course:
         sizes={split: len(found) for split, found in labels.items()},
         every=config.deployment.eval_every,
         first=config.deployment.eval_first,
+        patience=config.training.patience,
         bn_momentum=config.training.bn_momentum,
         step_weight=step_weight if criterion.weights else None,
         split_weights={split: criterion.count(found) for split, found in labels.items()} if criterion.weights else {},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from dptrain.errors import UsageError
 from dptrain.rules import Value
@@ -51,6 +51,16 @@ def identity_differences(a: Config, b: Config) -> list[str]:
     left, right = values(a), values(b)
     names = (name for name, each in SETTINGS.items() if each.identity)
     return [f"{n}: {left[n]!r} -> {right[n]!r}" for n in names if left[n] != right[n]]
+
+
+#: Schedules in which the learning rate of a step does not depend on the number of epochs.
+_OPEN_END = ("constant", "steps", "table")
+
+
+def extends(new: Config, old: Config) -> bool:
+    """Whether a run of `new` begins with the very steps of `old`: it has more epochs, and nothing else differs."""
+    more = replace(old, training=replace(old.training, epochs=new.training.epochs), deployment=new.deployment)
+    return more == new and new.training.epochs > old.training.epochs and new.training.schedule in _OPEN_END
 
 
 def _canonical(value: object) -> str:

@@ -51,6 +51,9 @@ def setting(default: _T, rule: Rule, about: str, *, later: bool = False, use: Us
     return made
 
 
+_NAME = r"[A-Za-z_][A-Za-z0-9_.]*"  #: of arrays of a network, or the beginning of such names
+_POSITIVE = r"(?=[0.]*[1-9])[0-9]*\.?[0-9]+(e-?[0-9]{1,2})?"  #: a number
+_NAMES = Several(Text("the name of a layer or an array, such as layer1 or linear.bias", _NAME), 1_000)
 _RESIDUAL = Use("network", ("lenet", "vgg"), exclude=True)
 
 
@@ -88,6 +91,20 @@ class DataConfig:
         Choice(("channel", "mean-image")),
         "what is subtracted from pixels: the mean of each channel, or the mean image",
         later=True,
+    )
+    mean: tuple[float, ...] = setting(
+        (),
+        Several(Real(0.0, 1.0), 64),
+        "mean of each channel of pixels / 255, such as 0.485,0.456,0.406; empty: measured",
+        later=True,
+        use=Use("normalise", ("channel",)),
+    )
+    std: tuple[float, ...] = setting(
+        (),
+        Several(Real(0.0, 1.0, above=True), 64),
+        "standard deviation of each channel of pixels / 255; given together with mean",
+        later=True,
+        use=Use("normalise", ("channel",)),
     )
 
 
@@ -247,6 +264,35 @@ class TrainingConfig:
         use=_optimizer("adam", "rmsprop", "adagrad", "adadelta"),
     )
 
+    patience: int = setting(
+        0,
+        Whole(0, 100_000),
+        "stop after so many epochs without a better validation accuracy; 0: train all epochs",
+        later=True,
+    )
+    start_sha256: str = setting(
+        "",
+        Text("64 hex digits", r"([0-9a-f]{64})?"),
+        "SHA-256 of the weights of start; filled in, and checked if it is given",
+        later=True,
+    )
+    anew: tuple[str, ...] = setting(
+        (),
+        _NAMES,
+        "arrays that start does not give, by name or layer: they are drawn from the seed",
+        later=True,
+        use=Use("start", ("",), exclude=True, strict=False),
+    )
+    freeze: tuple[str, ...] = setting(
+        (), _NAMES, "arrays that training does not change, by name or layer, such as conv1,bn1,layer1", later=True
+    )
+    lr_scale: tuple[str, ...] = setting(
+        (),
+        Several(Text("LAYER:FACTOR, with a factor above 0", f"{_NAME}:{_POSITIVE}"), 1_000),
+        "factors of the learning rate by name or layer, such as linear:10,layer3:0.5",
+        later=True,
+    )
+
     @property
     def shards_per_step(self) -> int:
         """Of a full step; the last step of an epoch may have fewer."""
@@ -291,6 +337,9 @@ class DeploymentConfig:
     )
     resume: str = setting(
         "", Text('"", "auto" or a run directory'), "a run directory; or auto: the run --name, else the latest run"
+    )
+    start: str = setting(
+        "", Text("a path"), "weights to start from: a run directory, or FILE.safetensors, .pt, .pth, .th"
     )
     max_steps: int = setting(0, Whole(0, 2**40), "stop with a checkpoint after this step; 0: no limit")
     eval_every: int = setting(1, Whole(1, 100_000), "epochs between validations")
@@ -473,7 +522,7 @@ def uneven(batch_size: int, shard_size: int) -> str:
 
 
 def _combinations(config: Config) -> list[tuple[bool, str]]:
-    t, d = config.training, config.deployment
+    t, d, data = config.training, config.deployment, config.data
     return [
         (bool(uneven(t.batch_size, t.shard_size)), uneven(t.batch_size, t.shard_size)),
         (
@@ -498,6 +547,18 @@ def _combinations(config: Config) -> list[tuple[bool, str]]:
             f"weight_decay = {t.weight_decay:g} and l2 = {config.model.l2:g} do the same thing: set one of them to 0",
         ),
         (t.schedule == "table" and not t.rates, 'schedule = "table" needs rates: factors of lr, one per epoch'),
+        (
+            len(data.mean) != len(data.std),
+            f"mean = {list(data.mean)} and std = {list(data.std)}: give both, with one value per channel",
+        ),
+        (
+            t.patience > 0 and data.validation == 0,
+            f"patience = {t.patience} needs a validation split, but validation = 0",
+        ),
+        (
+            t.patience > 0 and d.eval_every != 1,
+            f"patience = {t.patience} counts epochs, and each must be validated: leave out eval_every = {d.eval_every}",
+        ),
         (
             d.bind.startswith("tcp://") and int(d.bind.rpartition(":")[2]) > 65_535,
             f"bind = {d.bind!r}: the port must be from 0 to 65535",

@@ -31,6 +31,10 @@ from dptrain.settings import (
     values,
 )
 
+LAYERS = ["layer1", "linear.bias"]
+ITEMS = {"networks": ["a.py", "b/c.py"], "augment": ["flip", "crop:4"], "lr_scale": ["linear:10", "a.b:.5e-2"]}
+ITEMS |= {"anew": LAYERS, "freeze": LAYERS}
+
 
 def any_value(name: str) -> st.SearchStrategy:
     rule = SETTINGS[name].rule
@@ -45,7 +49,7 @@ def any_value(name: str) -> st.SearchStrategy:
     if isinstance(rule, Text):
         return st.from_regex(rule.pattern, fullmatch=True).filter(lambda text: "\n" not in text)
     if isinstance(rule.item, Text):
-        item = st.sampled_from(["a.py", "b/c.py"] if name == "networks" else ["flip", "crop:4"])
+        item = st.sampled_from(ITEMS[name])
     else:
         item = st.integers(1, 9) if isinstance(rule.item, Whole) else st.floats(0.5, rule.item.high)
     return st.lists(item, max_size=4).map(tuple)

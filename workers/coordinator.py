@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ from dptrain.optim.schedule import make_schedule
 from dptrain.processes.children import Children, ChildSpec
 from dptrain.processes.coordinator_loop import Recorder, run_coordinator
 from dptrain.processes.inprocess import InProcessHub, WorkerThread, WorkerThreads
-from dptrain.processes.stopping import Preparation, StopSignals
+from dptrain.processes.stopping import Preparation, StopFlag, StopSignals
 from dptrain.runs.texts import count, networks
 from dptrain.settings import DeploymentConfig
 from dptrain.state import TrainingState, layout_digest
@@ -46,20 +47,20 @@ class Life:
     launch: bool = True  #: start workers and augmenters here; False: they connect from elsewhere
 
 
-def train(parts: Parts, life: Life, recorder: Recorder, stop: StopSignals, preparation: Preparation) -> int:
-    """Trains until the end, a signal or a failure, and returns the exit code. Main thread only.
+def train(parts: Parts, life: Life, recorder: Recorder, stop: StopSignals | StopFlag, preparation: Preparation) -> int:
+    """Trains until the end, a request to stop or a failure, and returns the exit code.
 
     Raises UsageError if the address cannot be bound, and Interrupted if a signal comes before the kernels are compiled;
     no process is left running then. Does not close the recorder.
     """
-    deployment = parts.config.deployment
+    deployment, notes = parts.config.deployment, list[str]()
     with ExitStack() as stack:
         link: InProcessHub | RouterLink
         crew: WorkerThreads | Children
         if life.launch and deployment.workers == 0:
             link = InProcessHub()
             stack.callback(link.close)
-            machine = preparation.run(lambda: _machine(parts, life))
+            machine = preparation.run(lambda: _machine(parts, life, notes.append))
             stop.prepared()
             crew = threads = stack.enter_context(WorkerThreads(link, _threads(deployment)))
             threads.start()
@@ -71,11 +72,13 @@ def train(parts: Parts, life: Life, recorder: Recorder, stop: StopSignals, prepa
                 _warn_of_surplus(parts, recorder)
             crew = children = stack.enter_context(Children(specs))
             children.start()  # they import what they need while the kernels are compiled here
-            machine = preparation.run(lambda: _machine(parts, life))
+            machine = preparation.run(lambda: _machine(parts, life, notes.append))
             stop.prepared()
             children.begin()
             if link.endpoint.startswith("tcp://") or not life.launch:
                 recorder.tell(Notice("info", f"listening on {link.endpoint}: {_worker_command(deployment)}"))
+        for note in notes:
+            recorder.tell(Notice("info", note))
         ended = run_coordinator(machine, link, recorder, stop, crew)
         link.close(FLUSH)
     return ended.code
@@ -114,8 +117,9 @@ def _bind(parts: Parts, recorder: Recorder) -> RouterLink:
     return RouterLink(address, Limits(parts.model.params.size, parts.model.buffers.size, 0), keys)
 
 
-def _machine(parts: Parts, life: Life) -> Coordinator:
+def _machine(parts: Parts, life: Life, tell: Callable[[str], None]) -> Coordinator:
     """Also computes the canary: then the workers find the compiled kernels in the cache."""
+    state = life.state or first_state(parts, tell)
     config, source, model = parts.config, parts.source, parts.model
     deployment, sha256 = config.deployment, source.dataset.sha256
     course = make_course(config, source, parts.criterion)
@@ -133,7 +137,6 @@ def _machine(parts: Parts, life: Life) -> Coordinator:
         audit=deployment.audit,
         max_wait=deployment.max_wait,
     )
-    state = life.state or first_state(parts)
     schedule = make_schedule(config.training, source.sampler.steps_per_epoch, course.steps)
     return Coordinator(job, state, make_optimizer(config.training, model.params), schedule)
 

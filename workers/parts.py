@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 from dptrain.data import ShardSource, open_source
 from dptrain.engine import build
+from dptrain.errors import UsageError
+from dptrain.interop.weights import read_weights, take_over
 from dptrain.kernels import philox
 from dptrain.model import Model
 from dptrain.nn import initial_buffers, initial_params
@@ -46,17 +49,33 @@ def open_parts(config: Config, data_dir: str) -> Parts:
     return Parts(config, source, model, criterion)
 
 
-def first_state(parts: Parts) -> TrainingState:
-    """The state before the first step: weights drawn from the seed, momentum zero, no step applied."""
+def first_state(parts: Parts, tell: Callable[[str], None] = lambda _: None) -> TrainingState:
+    """The state before the first step: weights drawn from the seed, momentum zero, no step applied.
+
+    With `start`, the weights of that file take their place; `tell` hears which. Raises UsageError and DataError.
+    """
     model, training = parts.model, parts.config.training
     optimizer = make_optimizer(training, model.params)
-    return TrainingState(
+    state = TrainingState(
         params_layout=model.params,
         buffers_layout=model.buffers,
         params=initial_params(model.params, training.seed),
         buffers=initial_buffers(model.buffers),
         optimizer=optimizer.init(model.params.size),
     )
+    start = parts.config.deployment.start
+    if training.start_sha256 and not start:
+        raise UsageError(f"this run begins with the weights {training.start_sha256[:12]}: give their file with --start")
+    if start:
+        weights = read_weights(start)
+        if training.start_sha256 not in ("", weights.sha256()):
+            raise UsageError(
+                f"start: {weights.path} holds other weights ({weights.sha256()[:12]}) than this run began with "
+                f"({training.start_sha256[:12]}): put the old file back, or start a new run"
+            )
+        layouts = (model.params, state.params), (model.buffers, state.buffers)
+        tell(take_over(weights, *layouts, training.anew))
+    return state
 
 
 def canary_digest(parts: Parts) -> str:

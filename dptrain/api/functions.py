@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Mapping
 from typing import Any
 
+from dptrain.api.callbacks import Callbacks, OnEpoch, OnStep
 from dptrain.api.given import Parts, names_recipe, store
 from dptrain.api.plan import Keyword, in_python, plan, refuse_unused_address, texts
 from dptrain.api.run import Run
@@ -29,10 +29,19 @@ _OF_IMAGES = ("recipe", "test", "class_names", "pixel_range", "layout", "validat
 
 
 @in_python()
-def fit(data: object = "", labels: object = None, /, **settings: object) -> Run:
+def fit(
+    data: object = "",
+    labels: object = None,
+    /,
+    *,
+    on_epoch: OnEpoch | None = None,
+    on_step: OnStep | None = None,
+    **settings: object,
+) -> Run:
     """Trains like `dptrain train --recipe RECIPE` with the settings as flags (`batch_size=64` is `--batch-size 64`).
 
-    Returns the run. Progress goes to stdout; `log_format="quiet"` turns it off.
+    Returns the run. Progress goes to stdout; `log_format="quiet"` turns it off. `start` takes a Run, too; `lr_scale`
+    takes a dict.
 
     `fit("RECIPE")` takes a recipe. `fit(x, y)` takes images and labels: arrays, an object with `__len__` and
     `__getitem__` -> (image, label) and no `y`, or what `load_data` returns. They are stored in the data folder, and
@@ -45,12 +54,15 @@ def fit(data: object = "", labels: object = None, /, **settings: object) -> Run:
     - `pixel_range=(black, white)`: of floats, such as (0, 1).
     - `layout`: "nhwc" or "nchw", where 1 or 3 channels do not tell.
 
-    Works in the main thread only: Ctrl-C (or SIGTERM, SIGHUP) ends the training between two steps, writes a checkpoint
-    and raises KeyboardInterrupt; the same call with `name=NAME, resume="auto"` resumes it. Raises UsageError or
-    DataError before anything is trained, DivergedError if the loss is not finite, TrainingError if the workers failed.
+    on_epoch, on_step: functions that are called in this process after each epoch (with an EpochRecord) and each step
+    (with a StepRecord). If one returns `dptrain.STOP`, the training ends with a checkpoint, and `fit` returns the run.
+    No step is made while one works; what it raises ends the training without a further checkpoint.
+
+    Ctrl-C (or SIGTERM, SIGHUP) ends the training between two steps, writes a checkpoint and raises KeyboardInterrupt;
+    the same call with `name=NAME, resume="auto"` resumes it. In a thread other than the main one, `fit` leaves signals
+    to the caller. Raises UsageError or DataError before anything is trained, DivergedError if the loss is not finite,
+    TrainingError if the workers failed.
     """
-    if threading.current_thread() is not threading.main_thread():
-        raise UsageError("fit must be called in the main thread: only that one receives Ctrl-C and SIGTERM")
     chosen = plan(*_recipe_and_settings(data, labels, settings), caller=THIS_CALL)
     refuse_unused_address(chosen)
     if chosen.config.deployment.isa not in ("auto", isa.level()):
@@ -58,9 +70,10 @@ def fit(data: object = "", labels: object = None, /, **settings: object) -> Run:
             f"isa = {chosen.config.deployment.isa!r}, but the kernels of this process are for {isa.level()!r} already: "
             "set DPTRAIN_ISA before the first use of dptrain"
         )
+    callbacks = Callbacks(on_epoch, on_step) if on_epoch or on_step else None
     preparation = Preparation()
     try:
-        finished = train(chosen, preparation, launch=True)
+        finished = train(chosen, preparation, launch=True, callbacks=callbacks)
     except Interrupted as interrupted:
         raise KeyboardInterrupt from interrupted
     if finished.failure:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,12 +11,14 @@ from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from dptrain.errors import DptrainError, UsageError, nearest
+from dptrain.identity import extends
+from dptrain.interop.weights import read_weights
 from dptrain.recipefile import COMMAND_LINE, ELSEWHERE, OTHER_NAMES, Given, gather
 from dptrain.rules import Value
 from dptrain.runs.directory import stored_config, to_resume
 from dptrain.settings import SETTINGS, Config, DeploymentConfig, build, check, unused, values
 
-Keyword: TypeAlias = Value | Path | list[int] | list[float] | list[str]
+Keyword: TypeAlias = Value | os.PathLike[str] | list[int] | list[float] | list[str] | dict[str, float]
 
 
 def texts(keywords: Mapping[str, object]) -> dict[str, str]:
@@ -33,6 +36,10 @@ def texts(keywords: Mapping[str, object]) -> dict[str, str]:
 def _text(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, dict):
+        return ",".join(f"{name}:{number}" for name, number in value.items())
+    if isinstance(value, os.PathLike):
+        return str(os.fspath(value))
     return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
@@ -83,6 +90,8 @@ def planned(given: Given, forced: Mapping[str, Value]) -> Plan:
     asked = build(given.values).deployment
     resumed = to_resume(Path(asked.runs).expanduser(), asked.name, asked.resume)
     base = None
+    if not resumed or asked.start != stored_config(resumed).deployment.start:
+        given = _with_start(given)
     if resumed:
         stored = stored_config(resumed)
         _refuse_other_identity(given, stored, resumed)
@@ -92,6 +101,24 @@ def planned(given: Given, forced: Mapping[str, Value]) -> Plan:
     config = build({**given.values, **forced}, base)
     check(config)
     return Plan(config, resumed)
+
+
+def _with_start(given: Given) -> Given:
+    """With the digest of the weights to start from, and with their normalisation unless another one is given.
+
+    Raises UsageError, DataError and CheckpointError if they cannot be read, or are not those of a given digest.
+    """
+    start = str(given.values.get("start", ""))
+    if not start:
+        return given
+    weights = read_weights(start)
+    found: dict[str, Value] = {"start_sha256": weights.sha256()}
+    if given.values.get("start_sha256", weights.sha256()) != weights.sha256():
+        raise UsageError(f"start_sha256 = {given.values['start_sha256']!r}, but {start} has {weights.sha256()}")
+    if weights.normalisation and not {"mean", "std", "normalise"} & given.values.keys():
+        for name, units in weights.normalisation._asdict().items():
+            found[name] = SETTINGS[name].convert([value / 255 for value in units])
+    return Given(given.values | found, given.origin | dict.fromkeys(found, f"start {start}"))
 
 
 def _without_unused(given: Given, stored: Config, resumed: Path) -> Config:
@@ -117,9 +144,18 @@ def refuse_unused_address(chosen: Plan) -> None:
 
 def _refuse_other_identity(given: Given, stored: Config, resumed: Path) -> None:
     has = values(stored)
-    for name, value in given.values.items():
-        if SETTINGS[name].identity and value != has[name]:
-            raise UsageError(
-                f"{name} = {value!r} ({given.origin[name]}), but the run {resumed} has {name} = {has[name]!r}: "
-                "leave it out to resume, or start a new run"
-            )
+    wanted = {name: value for name, value in given.values.items() if SETTINGS[name].identity and value != has[name]}
+    asked = build(wanted, stored)
+    if extends(asked, stored):
+        return
+    if wanted.keys() == {"epochs"} and asked.training.epochs > stored.training.epochs:
+        raise UsageError(
+            f"epochs = {asked.training.epochs} ({given.origin['epochs']}), but the run {resumed} was planned for "
+            f"{stored.training.epochs}, and with schedule {stored.training.schedule} every learning rate depends on "
+            f"that: train on from its weights in a new run, --start {resumed}"
+        )
+    for name, value in wanted.items():
+        raise UsageError(
+            f"{name} = {value!r} ({given.origin[name]}), but the run {resumed} has {name} = {has[name]!r}: "
+            "leave it out to resume, or start a new run"
+        )

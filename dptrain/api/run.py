@@ -44,6 +44,10 @@ class Run:
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
 
+    def __fspath__(self) -> str:
+        """So that `fit(start=run)` and `open` of its files work."""
+        return str(self.path)
+
     @property
     def config(self) -> Config:
         """Every setting of the training."""

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
+from dptrain.api.callbacks import Callbacks, Listening
 from dptrain.api.compiling import word_about_compiling
 from dptrain.api.plan import Plan
 from dptrain.cluster.events import Notice
+from dptrain.course import make_course
 from dptrain.errors import as_asked
 from dptrain.kernels import isa
-from dptrain.processes.stopping import Preparation, StopSignals
+from dptrain.processes.stopping import Preparation, StopFlag, StopSignals
 from dptrain.runs.manifest import find_facts
 from dptrain.runs.opening import open_run
 from dptrain.runs.recorder import Recorder
@@ -31,14 +34,15 @@ class TrainingResult(NamedTuple):
     failure: str = ""  #: the error that ended it, in one line; "": none
 
 
-def train(plan: Plan, preparation: Preparation, *, launch: bool) -> TrainingResult:
-    """Trains the plan. `launch`: with workers of this host; otherwise workers connect from elsewhere. Main thread only.
+def train(plan: Plan, preparation: Preparation, *, launch: bool, callbacks: Callbacks | None = None) -> TrainingResult:
+    """Trains the plan. `launch`: with workers of this host; otherwise workers connect from elsewhere.
 
+    Signals end it in the main thread. In another one they stay with the caller.
     Raises UsageError, DataError, RunDirectoryError and CheckpointError before the training begins, and Interrupted when
     a signal comes before; the work of `preparation` may go on then.
     """
     deployment = plan.config.deployment
-    with _only_errors(quiet=deployment.log_format == "quiet"), StopSignals(preparing=True) as stop:
+    with _only_errors(quiet=deployment.log_format == "quiet"), _stop() as stop:
         parts = preparation.run(lambda: open_parts(plan.config, deployment.data_dir))
         facts = find_facts(parts.config, parts.source, parts.model, isa.NUMERICS)
         run = open_run(facts, plan.resumed, parts.model)
@@ -50,8 +54,10 @@ def train(plan: Plan, preparation: Preparation, *, launch: bool) -> TrainingResu
             reporter.banner(Banner(facts, str(path), term, deployment.computing_threads, isa.level()))
             for warning in run.warnings:
                 recorder.tell(Notice("warning", warning))
+            course = make_course(parts.config, parts.source, parts.criterion)
+            heard = Listening(recorder, callbacks, course.validates) if callbacks else recorder
             with _word_about_compiling(reporter, recorder):
-                code = lead(parts, Life(term, logs, run.state, launch), recorder, stop, preparation)
+                code = lead(parts, Life(term, logs, run.state, launch), heard, stop, preparation)
             failed = not as_asked(code)
             recorder.close(failed=failed)
         finally:
@@ -59,6 +65,12 @@ def train(plan: Plan, preparation: Preparation, *, launch: bool) -> TrainingResu
                 recorder.abort()
             run.close(begun=recorder is not None and recorder.begun)
     return TrainingResult(code, path, (recorder.failure or f"the run has failed; see {logs}") if failed else "")
+
+
+def _stop() -> StopSignals | StopFlag:
+    """Only the main thread receives signals."""
+    main = threading.current_thread() is threading.main_thread()
+    return StopSignals(preparing=True) if main else StopFlag()
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from dptrain.atomic import write_atomically
 from dptrain.data.shards import ShardSource
 from dptrain.errors import CheckpointError, DataError, UsageError
 from dptrain.interop.pyfunt import PyfuntNetwork, our_network, read_pyfunt
-from dptrain.interop.torchfile import read_torch
+from dptrain.interop.weights import Normalisation, read_weights
 from dptrain.kernels import isa
 from dptrain.model import Model, ParamLayout
 from dptrain.runs.checkpoint import load, pack
@@ -63,19 +63,22 @@ def reestimate(checkpoint: Path, out: Path, over: int, deployment: DeploymentCon
 
 
 def import_weights(weights: Path, out: Path, config: Config, over: int, *, right_relu: bool) -> Written:
-    """Writes a checkpoint of PyFunt's model.npy, or of a state_dict of PyTorch.
+    """Writes a checkpoint of PyFunt's model.npy, or of a state_dict of PyTorch or in a .safetensors file.
 
     The network is that of `config`, except what a model.npy determines. BatchNorm's statistics are measured over `over`
     training images (0: all) if the file has none. `right_relu`: PyFunt's ReLU was corrected before the training. Raises
     DataError and UsageError if the file does not fit the network.
     """
     file = _checked_checkpoint(out)
+    if file == weights:
+        raise UsageError(f"{weights}: the checkpoint would replace the file it is made of: name another with --out")
     tensors: dict[str, Floats]
     if weights.suffix == ".npy":
         network = our_network(read_pyfunt(weights), weights, upside_down=not right_relu)
         config, tensors = _with_network(config, network), network.tensors
     else:
-        tensors = {name: array.astype(np.float32) for name, array in read_torch(weights).items()}
+        found_there = read_weights(weights)
+        config, tensors = _with_normalisation(config, found_there.normalisation), dict(found_there.arrays)
     parts = open_parts(config, config.deployment.data_dir)
     state = first_state(parts)
     state.params = _vector(parts.model.params, tensors, weights)
@@ -111,6 +114,14 @@ def _measured(model: Model, params: F32, source: ShardSource, samples: int) -> _
             total += result.statistics
             images += result.samples
     return _Measured((total / images).astype(np.float32), images)
+
+
+def _with_normalisation(config: Config, found: Normalisation | None) -> Config:
+    """With that of the file, unless the configuration names another one."""
+    if found is None or config.data.mean or config.data.normalise != "channel":
+        return config
+    mean, std = (tuple(value / 255 for value in part) for part in found)
+    return replace(config, data=replace(config.data, mean=mean, std=std))
 
 
 def _with_network(config: Config, network: PyfuntNetwork) -> Config:

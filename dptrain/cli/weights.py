@@ -41,7 +41,7 @@ def reestimate(
 
 @takes_settings(*_IDENTITY, "data_dir", "isa", "networks")
 def import_weights(
-    weights: Annotated[Path, Parameter(help="PyFunt's model.npy, or a state_dict of PyTorch (.pt, .pth, .th)")],
+    weights: Annotated[Path, Parameter(help="PyFunt's model.npy, or PyTorch's .pt, .pth, .th or .safetensors")],
     /,
     *,
     out: Annotated[Path | None, Parameter(["--out", "-o"], help="file [WEIGHTS.safetensors]")] = None,
@@ -54,7 +54,7 @@ def import_weights(
 ) -> int:
     """Make a checkpoint from weights of another program, for eval, predict and explain.
 
-    Flags name the data set, its normalisation and the network; a model.npy describes its network itself.
+    Flags name the data set, its normalisation and the network. A model.npy describes its network itself.
 
     The statistics of BatchNorm are measured where the file has none.
     """

@@ -197,8 +197,12 @@ class Training:
     def _go_on(self, *, best: bool) -> list[CoordinatorAction]:
         """Opens the next round. Saves first, unless a validation of these very weights is still to come."""
         tested = self.round is not None and self.round.phase == "test"
-        due = tested or best or self.job.checkpoints(self.state.step)
-        if self.job.course.next_phase(self.state) == "validation":
-            due = False
+        course = self.job.course
+        phase, early = course.next_phase(self.state), course.gives_up(self.state)
+        due = tested or best or early or self.job.checkpoints(self.state.step)
+        actions: list[CoordinatorAction] = []
+        if early and not tested:
+            text = f"no better validation since step {self.state.best_step}: the training ends"
+            actions.append(Tell(Notice("info", f"{text} (patience {course.patience})")))
         self._open_next()
-        return [SaveCheckpoint(best=best)] if due else []
+        return [*actions, SaveCheckpoint(best=best)] if due and phase != "validation" else actions

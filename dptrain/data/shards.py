@@ -222,6 +222,7 @@ class ShardSource:
     sampler: Sampler  #: its numbers are positions in parts.train
     pipeline: Pipeline
     normalise: str = "channel"  #: see find_standard
+    given: Standard | None = None  #: the normalisation, where the configuration names it; None: that of the data set
 
     def __post_init__(self) -> None:
         if self.sampler.samples != self.parts.train.size:
@@ -235,7 +236,7 @@ class ShardSource:
     @property
     def standard(self) -> Standard:
         """The normalisation. A mean image is computed at every call."""
-        return find_standard(self.dataset, self.pipeline, self.normalise)
+        return self.given or find_standard(self.dataset, self.pipeline, self.normalise)
 
     def images(self, step: int, shard: int) -> tuple[U8, I64]:
         """One shard of training, augmented: new arrays (n, h, w, c) and (n,)."""
@@ -295,10 +296,16 @@ def open_source(data: DataConfig, training: TrainingConfig, data_dir: str) -> Sh
     dataset = open_dataset(data.dataset, data_dir)
     parts = split(dataset, data.validation, data.samples)
     pipeline = Pipeline.parse(data.augment, dataset.image_shape).fit(dataset.train_images)
+    channels = dataset.image_shape[2]
+    if len(data.mean) not in (0, channels):
+        raise UsageError(
+            f"mean = {list(data.mean)}: must have one value per channel, and images of {data.dataset} have {channels}"
+        )
     return ShardSource(
         dataset=dataset,
         parts=parts,
         sampler=Sampler(parts.train.size, training.batch_size, training.shard_size, training.seed, data.replacement),
         pipeline=pipeline,
         normalise=data.normalise,
+        given=Standard(tuple(255 * m for m in data.mean), tuple(255 * s for s in data.std)) if data.mean else None,
     )

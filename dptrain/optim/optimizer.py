@@ -1,4 +1,4 @@
-"""The update rules: SGD, Adam, Adagrad, Adadelta, RMSprop.
+"""The update rules: SGD, Adam, Adagrad, Adadelta, RMSprop; and `Groups`: arrays with learning rates of their own.
 
 Every operation rounds each element to float32 once, in the order written, so the bits are the same on every machine. An
 instance has scratch arrays and is for one thread.
@@ -6,14 +6,16 @@ instance has scratch arrays and is for one thread.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import groupby
 from math import sqrt
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from dptrain.errors import UsageError
 from dptrain.kernels.descent import descend
-from dptrain.model import ParamLayout
+from dptrain.model import ParamLayout, within
 from dptrain.optim.exact import power
 from dptrain.settings import TrainingConfig
 from dptrain.types import F32
@@ -206,6 +208,65 @@ OPTIMIZERS: dict[str, Callable[[TrainingConfig, ParamLayout], Optimizer]] = {
 }
 
 
+class _Stretch(NamedTuple):
+    """Arrays that lie one after another and have one factor."""
+
+    span: slice  #: of the flat vectors
+    factor: float
+    rule: Optimizer
+
+
+class Groups:
+    """The update rule of the run, for each stretch of arrays with the learning rate lr * factor. Every rule works value
+    by value, so a factor of 1 gives the bits of the rule itself.
+
+    Frozen arrays (factor 0) are in no stretch: neither a gradient nor weight decay moves them, and their state stays 0.
+    """
+
+    def __init__(self, training: TrainingConfig, layout: ParamLayout, factors: Sequence[float]) -> None:
+        self._stretches: list[_Stretch] = []
+        of_factor = groupby(zip(layout.items(), factors, strict=True), key=lambda pair: pair[1])
+        for factor, members in of_factor:
+            items = [item for item, _ in members]
+            begin, end = items[0][1], items[-1][1] + items[-1][0].size
+            if factor:
+                rule = OPTIMIZERS[training.optimizer](training, ParamLayout(tuple(spec for spec, _ in items)))
+                self._stretches.append(_Stretch(slice(begin, end), factor, rule))
+
+    def init(self, size: int) -> dict[str, F32]:
+        """As that of the rule."""
+        return self._stretches[0].rule.init(size)
+
+    def update(self, params: F32, gradient: F32, state: dict[str, F32], lr: float, step: int) -> None:
+        for span, factor, rule in self._stretches:
+            own = {kind: flat[span] for kind, flat in state.items()}
+            rule.update(params[span], gradient[span], own, lr * factor, step)
+
+
+def rate_factors(training: TrainingConfig, layout: ParamLayout) -> list[float]:
+    """The factor of the learning rate of each array, in order; 0: it is frozen. The longest name in `lr_scale` wins.
+
+    Raises UsageError for a name that no array has, and if nothing is left to train.
+    """
+    scales = dict(entry.split(":") for entry in training.lr_scale)
+    if len(scales) < len(training.lr_scale):
+        raise UsageError(f"lr_scale = {list(training.lr_scale)}: each name may be given once")
+    names = [spec.name for spec in layout.specs]
+    trained = [name for name in names if not within(name, training.freeze)]
+    for what, given, known in (("freeze", training.freeze, names), ("lr_scale", scales, trained)):
+        for prefix in given:
+            if not any(within(name, (prefix,)) for name in known):
+                frozen = " that is not frozen" if any(within(name, (prefix,)) for name in names) else ""
+                layers = ", ".join(dict.fromkeys(name.split(".")[0] for name in names))
+                raise UsageError(f"{what}: the network has no array {prefix!r}{frozen}; its layers: {layers}")
+    if not trained:
+        raise UsageError(f"freeze = {list(training.freeze)}: no array is left to train")
+    factors = {name: float(scales.get(within(name, tuple(scales)), 1.0)) for name in trained}
+    return [factors.get(name, 0.0) for name in names]
+
+
 def make_optimizer(training: TrainingConfig, layout: ParamLayout) -> Optimizer:
-    """The update rule of a run. The rules of the configuration have checked its name."""
+    """The update rule of a run. The rules of the configuration have checked its name. Raises UsageError, see above."""
+    if training.freeze or training.lr_scale:
+        return Groups(training, layout, rate_factors(training, layout))
     return OPTIMIZERS[training.optimizer](training, layout)

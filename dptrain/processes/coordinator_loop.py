@@ -26,7 +26,7 @@ from dptrain.cluster.events import (
     Tick,
 )
 from dptrain.cluster.messages import FromCoordinator
-from dptrain.processes.stopping import StopSource
+from dptrain.processes.stopping import StopAskedError, StopSource
 from dptrain.state import TrainingState
 
 TICK = 0.25  #: seconds
@@ -71,7 +71,7 @@ class Recorder(Protocol):
     """Takes the reports and checkpoints of the coordinator: `runs.recorder`; in memory: `api.soundness`."""
 
     def tell(self, report: Report) -> None:
-        """Records and shows a report."""
+        """Records and shows a report. Raises StopAskedError if the run is to stop after it."""
         ...
 
     def checkpoint(self, state: TrainingState, best: bool) -> None:  # noqa: FBT001  # as in the action SaveCheckpoint
@@ -206,6 +206,10 @@ class _Loop:
             self._recorder.tell(report)
         except BrokenPipeError:
             self._events.append(StopRequested("SIGPIPE"))
+        except StopAskedError as asked:
+            self._recorder.tell(Notice("info", f"{asked}: the training ends; a checkpoint is written"))
+            self._recorder.tell(Notice("info", f"{asked}: the training ends; a checkpoint is written"))
+            self._events.appendleft(StopRequested(str(asked)))  # before results of the next step, which may be here
 
     def _new_traffic(self) -> tuple[int, int]:
         """Bytes sent and received since the last call."""

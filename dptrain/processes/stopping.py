@@ -43,7 +43,7 @@ T = TypeVar("T")
 def die_with(launcher: int) -> None:
     """From now on the kernel kills this process when the launcher ends. Exits if the launcher has ended already.
 
-    The launcher's main thread must have started this process: the kernel watches that thread. SIGINT is ignored from
+    The kernel watches the thread that has started this process, which is the one that trains. SIGINT is ignored from
     here on: after Ctrl-C the coordinator stops, and ends its workers itself.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -84,7 +84,7 @@ class Preparation:
         self._over.set()
 
     def run(self, work: Callable[[], T]) -> T:
-        """Returns or raises what `work` does. Main thread only: what a signal handler raises comes out of here."""
+        """Returns or raises what `work` does. In the main thread, what a signal handler raises comes out of here."""
         future: Future[T] = Future()
 
         def body() -> None:
@@ -112,6 +112,10 @@ class Preparation:
 # --- sources of requests
 
 
+class StopAskedError(Exception):
+    """Raised while a report is recorded: the run is to stop before its next step. Its text says why."""
+
+
 class StopSource(Protocol):
     """One thread asks it after each poll: `StopSignals`, `StopFlag`."""
 
@@ -126,7 +130,7 @@ class StopSource(Protocol):
 
 
 class StopFlag:
-    """A request from another thread."""
+    """A request from another thread. Also stands for `StopSignals` in a thread that receives no signals."""
 
     def __init__(self) -> None:
         self._wakeup = Wakeup()
@@ -150,9 +154,18 @@ class StopFlag:
         reason, self._reason = self._reason, ""
         return StopRequested(reason)
 
+    def prepared(self) -> None:
+        """As of `StopSignals`; makes no difference here."""
+
     def close(self) -> None:
         """Closes the descriptor."""
         self._wakeup.close()
+
+    def __enter__(self) -> StopFlag:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 class StopSignals:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from dptrain.errors import CheckpointError, UsageError
-from dptrain.identity import identity_differences
+from dptrain.identity import extends, identity_differences
 from dptrain.model import ParamLayout
 from dptrain.recipefile import from_toml, to_toml
 from dptrain.runs.manifest import DataFacts, RunFacts
@@ -77,9 +77,12 @@ class Checkpoint:
         )
 
     def refuse_other_run(self, facts: RunFacts) -> None:
-        """Raises CheckpointError, with what differs, unless this checkpoint belongs to the run `facts`."""
+        """Raises CheckpointError, with what differs, unless this checkpoint belongs to the run `facts`, or to the same
+        run before it was given more epochs.
+        """
         mine = self.facts
-        if mine.identity == facts.identity:
+        as_now = replace(mine, config=facts.config) if extends(facts.config, mine.config) else mine
+        if as_now.identity == facts.identity:
             return
         differences = identity_differences(mine.config, facts.config)
         for what, theirs, ours in (

@@ -13,7 +13,7 @@ from typing import Any
 
 from dptrain.atomic import remove_unfinished, sync_directory, write_atomically
 from dptrain.errors import RunDirectoryError, UsageError
-from dptrain.recipefile import from_toml
+from dptrain.recipefile import from_toml, to_toml
 from dptrain.settings import Config, build, check
 
 LATEST = "latest"
@@ -136,6 +136,20 @@ def reopen(path: Path, start: dict[str, Any]) -> RunDirectory:
         os.close(lock)
         raise
     return RunDirectory(path, term, lock, str(manifest.get("identity")))
+
+
+def extend(path: Path, epochs: int, manifest: dict[str, Any]) -> None:
+    """Stores that the run has more epochs from now on, and so another identity. `manifest`: its part of run.json.
+
+    After a crash between the two files the next start finds the old number of epochs, which its checkpoints allow.
+    Raises RunDirectoryError.
+    """
+    config = build({"epochs": epochs}, stored_config(path))
+    try:
+        write_atomically(path / "run.json", _json(manifest | {"starts": read_manifest(path)["starts"]}))
+        write_atomically(path / "config.toml", to_toml(config).encode())
+    except OSError as error:
+        raise RunDirectoryError(f"run directory {path} cannot be written: {error.strerror}") from error
 
 
 def stored_config(path: Path) -> Config:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dptrain.errors import RunDirectoryError
+from dptrain.identity import extends
 from dptrain.model import Model
 from dptrain.recipefile import to_toml
 from dptrain.runs import directory
@@ -48,6 +49,8 @@ def open_run(facts: RunFacts, resumed: Path | None, model: Model) -> OpenRun:
     place = directory.reopen(resumed, start(0, sys.argv[1:]))
     try:
         state, warnings = _stored_state(place, facts, model)
+        if directory.stored_config(place.path).training.epochs != facts.config.training.epochs:  # it was given more
+            directory.extend(place.path, facts.config.training.epochs, manifest(facts))
         if diverged(place.path):
             warnings.append(DIVERGES_AGAIN)
         return OpenRun(place, state, warnings, new=False)
@@ -61,8 +64,10 @@ def _stored_state(place: RunDirectory, facts: RunFacts, model: Model) -> tuple[T
     if checkpoint is not None:
         checkpoint.refuse_other_run(facts)
         warnings = [f"{text}; continuing from an older checkpoint" for text in damaged]
-        return checkpoint.state(model.params, model.buffers), warnings
-    if place.identity != facts.identity:
+        state = checkpoint.state(model.params, model.buffers)
+        state.tested = state.tested and checkpoint.facts.identity == facts.identity
+        return state, warnings
+    if place.identity != facts.identity and not extends(facts.config, directory.stored_config(place.path)):
         raise RunDirectoryError(f"{place.path} is of a run over other data: start a new run with another --name")
     return None, []
 

@@ -189,6 +189,7 @@ class Recorder:
         line = ""  #: the same for the log and for the reporter
         match report:
             case StepDone():
+                self._summary.complete_before = False  # it was, and has been given more epochs
                 self._metrics.write(metrics.step_record(report, self._progress.step_seconds))
                 if report.state_sha256:
                     self._hash(report.step, report.state_sha256, report.tensor_hashes)

@@ -1,7 +1,7 @@
 """`import dptrain` trains, scores, predicts and draws what the command line does, and its errors are as clear."""
 
 import json
-import re
+import signal
 import subprocess
 import sys
 import threading
@@ -14,6 +14,7 @@ import dptrain
 from dptrain.cli import main
 from dptrain.errors import DataError, DivergedError
 from dptrain.kernels import isa
+from dptrain.processes.stopping import SIGNALS
 
 pytestmark = pytest.mark.system
 
@@ -170,20 +171,20 @@ def test_a_training_that_diverges_raises_one_error_and_resuming_it_warns(tmp_pat
         assert "not finite" not in out  # it is the exception that says so
 
 
-def test_training_outside_the_main_thread_is_refused_with_the_reason(tmp_path):
-    found = []
+def test_in_another_thread_it_trains_to_the_same_bits_and_leaves_signals_to_the_caller(run, tmp_path):
+    """With worker processes: the thread that starts them must live as long as they do."""
+    handlers, found = [signal.getsignal(number) for number in SIGNALS], []
 
     def body():
-        try:
-            dptrain.fit(**SMALL, **QUIET, epochs=1, runs=tmp_path)
-        except dptrain.DptrainError as error:
-            found.append(str(error))
+        found.append(dptrain.fit(**SMALL, log_format="quiet", workers=1, epochs=1, runs=tmp_path, on_step=look))
+
+    def look(_):
+        assert [signal.getsignal(number) for number in SIGNALS] == handlers
 
     thread = threading.Thread(target=body)
     thread.start()
     thread.join()
-    assert re.search("main thread", found[0])
-    assert not list(tmp_path.iterdir())
+    assert main(["verify", str(run.path), str(found[0].path)]) == 0
 
 
 def test_the_import_loads_neither_numba_nor_numpy_and_dir_lists_the_public_names():

@@ -1,0 +1,101 @@
+"""Weights of any file, and what a new network takes from them."""
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from dptrain.errors import DataError, UsageError
+from dptrain.interop.torchfile import write_torch
+from dptrain.interop.weights import Weights, read_weights, take_over
+from dptrain.model import ParamLayout, ParamSpec
+
+PARAMS = ParamLayout(
+    (
+        ParamSpec("conv1.weight", (4, 3)),
+        ParamSpec("layer3.weight", (2, 4)),
+        ParamSpec("linear.weight", (5, 2)),
+        ParamSpec("linear.bias", (5,)),
+    )
+)
+BUFFERS = ParamLayout((ParamSpec("bn1.running_mean", (4,)),))
+SHAPES = {spec.name: spec.shape for layout in (PARAMS, BUFFERS) for spec in layout.specs}
+
+
+def weights(tmp_path, change=None):
+    shapes = SHAPES | (change or {})
+    arrays = {name: np.full(shape, 1 + at, np.float32) for at, (name, shape) in enumerate(shapes.items()) if shape}
+    return Weights(tmp_path / "old.safetensors", arrays)
+
+
+def taken(found, anew=()):
+    params, buffers = np.zeros(PARAMS.size, np.float32), np.zeros(BUFFERS.size, np.float32)
+    told = take_over(found, (PARAMS, params), (BUFFERS, buffers), anew)
+    return told, PARAMS.views(params) | BUFFERS.views(buffers)
+
+
+def test_arrays_of_the_same_name_and_shape_are_taken_statistics_too(tmp_path):
+    told, views = taken(weights(tmp_path))
+    assert told == f"start: 5 of 5 arrays are those of {tmp_path}/old.safetensors"
+    assert all((view == 1 + list(SHAPES).index(name)).all() for name, view in views.items())
+
+
+def test_a_last_layer_of_other_size_stays_as_drawn_and_is_named(tmp_path):
+    told, views = taken(weights(tmp_path, {"linear.weight": (7, 2), "linear.bias": (7,)}))
+    assert told.endswith("; drawn anew: linear.weight, linear.bias")
+    assert not views["linear.weight"].any()
+    assert views["layer3.weight"].all()
+
+
+def test_what_is_named_with_anew_is_neither_taken_nor_missed(tmp_path):
+    change = {"layer3.weight": (9, 9), "linear.bias": None, "other.weight": (3,)}
+    told, views = taken(weights(tmp_path, change), ("layer3", "linear.bias", "other"))
+    assert told.endswith("; drawn anew: layer3.weight, linear.bias")
+    assert views["linear.weight"].all()
+
+
+@pytest.mark.parametrize(
+    ("change", "anew", "words"),
+    [
+        ({"layer3.weight": (2, 5)}, (), r"layer3.weight has shape \(2, 5\) .* needs \(2, 4\).*--anew layer3"),
+        ({"linear.weight": (5, 3)}, (), r"linear.weight has shape \(5, 3\)"),
+        ({"bn1.running_mean": None}, (), "has no bn1.running_mean, .*--anew bn1"),
+        ({"hidden.0.weight": (3,), "z": (1,)}, (), "has hidden.0.weight and 1 more, which this network does not have"),
+        ({}, ("layer4",), "anew = 'layer4': neither the file nor the network has an array of that name"),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_what_to_do(tmp_path, change, anew, words):
+    with pytest.raises(UsageError, match=words):
+        taken(weights(tmp_path, change), anew)
+
+
+def test_the_digest_is_that_of_the_arrays_whatever_the_format(tmp_path):
+    arrays = weights(tmp_path).arrays
+    (tmp_path / "a.pt").write_bytes(write_torch(arrays, '{"mean": [25.5], "std": [51.0]}'))
+    half = {f"module.{name}": array.astype(np.float16) for name, array in arrays.items()}
+    save_file(half | {"module.bn1.num_batches_tracked": np.zeros((), np.int64)}, tmp_path / "b.safetensors")
+    one, other = read_weights(tmp_path / "a.pt"), read_weights(str(tmp_path / "b.safetensors"))
+    assert one.sha256() == other.sha256() == weights(tmp_path).sha256()
+    assert one.sha256() != weights(tmp_path, {"linear.bias": (6,)}).sha256()
+    assert (one.normalisation, other.normalisation) == (((25.5,), (51.0,)), None)
+
+
+@pytest.mark.parametrize(
+    ("name", "arrays", "words"),
+    [
+        ("a.safetensors", {"a": np.zeros(2, np.int64)}, "a holds int64; weights are floating-point numbers"),
+        ("a.safetensors", {"a": np.float32([1, np.nan])}, "a holds NaN or infinity"),
+        ("a.safetensors", None, "cannot be read as safetensors"),
+        ("a.pt", None, "as PyTorch weights"),
+        ("a.npy", None, "`dptrain import` reads PyFunt's model.npy"),
+        ("missing.pt", None, "no such file or run directory"),
+    ],
+)
+def test_files_that_hold_no_weights_are_refused_by_name(tmp_path, name, arrays, words):
+    if arrays is not None:
+        save_file(arrays, tmp_path / name)
+    elif name != "missing.pt":
+        (tmp_path / name).write_bytes(b"nothing of the kind")
+    with pytest.raises((DataError, UsageError), match=words) as error:
+        read_weights(tmp_path / name)
+    assert name in str(error.value)
+    assert "\n" not in str(error.value)
