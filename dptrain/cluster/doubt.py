@@ -80,9 +80,13 @@ class Jury(Generic[R]):
             self._disputed.add(shard)
 
     def hear(self, shard: int, opinion: Opinion[R]) -> bool:
-        """One worker's result of a doubtful shard. Whether it is new (no copy of an earlier message)."""
+        """One worker's result of a doubtful shard. Whether it is new: no copy of an earlier message, and not more than
+        a worker is asked for (a result has the size of the network, and all of them are kept).
+        """
         heard = self._opinions[shard]
         if any(o.incarnation == opinion.incarnation and o.attempt >= opinion.attempt for o in heard):
+            return False
+        if self.given(shard, opinion.incarnation) >= MOST:
             return False
         heard.append(opinion)
         if opinion.fault:

@@ -250,7 +250,7 @@ class Worker:
     def _forget(self) -> list[WorkerAction]:
         busy = self._holding is not None or bool(self._evaluations)
         self._params, self._holding, self._evaluations = None, None, {}
-        return [CancelTasks()] if busy else []  # never takes a PrepareTask back: while one is queued there is no work
+        return [CancelTasks()] if busy else []  # takes no PrepareTask back: while one is queued there is no work
 
     def _leave(self, reason: str, code: int) -> list[WorkerAction]:
         line = " ".join(reason.split())[:1000]
@@ -314,8 +314,9 @@ class Worker:
             return self._prove(self._prepared[1], welcome)
         if self._preparing is not None and _same_run(self._preparing, welcome):
             return []
+        stale = [CancelTasks()] if self._preparing is not None else []  # a preparation of another run may have to wait
         self._preparing, self._prepared = welcome, None
-        return [Compute(PrepareTask(welcome))]
+        return [*stale, Compute(PrepareTask(welcome))]
 
     def _prove(self, prepared: Prepared, welcome: Welcome) -> list[WorkerAction]:
         if fault := layout_fault(prepared.layout, welcome):
@@ -379,10 +380,8 @@ class Worker:
 
     def _computed(self, event: Computed) -> list[WorkerAction]:
         task, result = event.task, event.result
-        if isinstance(result, Failure):
-            return self._leave(result.reason, UsageError.exit_code)
         if isinstance(task, PrepareTask):
-            assert isinstance(result, Prepared)
+            assert isinstance(result, Prepared | Failure)
             return self._has_prepared(task, result)
         if self._params is None or task.params is not self._params.params:
             return []  # computed with weights that are no longer asked about
@@ -393,9 +392,11 @@ class Worker:
         assert isinstance(result, ShardScore)
         return self._scored(self._params, task, result)
 
-    def _has_prepared(self, task: PrepareTask, result: Prepared) -> list[WorkerAction]:
+    def _has_prepared(self, task: PrepareTask, result: Prepared | Failure) -> list[WorkerAction]:
         if self._preparing is not task.welcome:
-            return []  # another run was prepared since
+            return []  # another run is to be prepared since: whether this host could have taken part here says nothing
+        if isinstance(result, Failure):
+            return self._leave(result.reason, UsageError.exit_code)
         self._preparing, self._prepared = None, (task.welcome, result)
         waiting = self._welcome if self.state is State.PREPARING else None
         return [] if waiting is None else self._prove(result, waiting)

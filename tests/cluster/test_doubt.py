@@ -285,6 +285,17 @@ def test_a_copy_of_a_message_is_no_second_opinion(lead):
     assert (lead.machine.counters.duplicate, lead.machine.counters.unaudited) == (1, 1)
 
 
+def test_of_one_worker_two_results_of_a_doubtful_shard_are_kept_however_many_it_sends(lead):
+    lead = lead(shards=1, job={"audit": 1.0})
+    lead.join("a", "b")
+    for attempt in range(10):
+        lead.done("a", 0, 1, attempt=attempt)
+    assert lead.machine._training.round.jury.given(0, lead.incarnation("a")) == 2
+    assert lead.machine.counters.duplicate == 8
+    lead.done("b", 0, 1)
+    assert lead.machine.state.sha256() == oracle(lead.toy).states[1]
+
+
 def test_with_one_worker_the_audit_does_not_hold_the_run_up(lead):
     lead = lead(shards=2, job={"audit": 1.0})
     lead.join("a")

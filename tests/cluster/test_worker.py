@@ -444,6 +444,17 @@ def test_a_preparation_under_way_serves_the_next_connection(newcomer):
     assert newcomer.computed(prepare.task) == [Reply(Canary(T + 1, ME, CANARY, DATASET))]
 
 
+def test_a_preparation_of_another_run_that_waits_is_taken_back_and_its_failure_does_not_end_the_worker(newcomer):
+    newcomer.feed(Connected())
+    [first] = newcomer.told(newcomer.welcome)
+    newcomer.feed(Gone(THE_COORDINATOR, "reset"))
+    newcomer.feed(Connected())
+    other = replace(newcomer.welcome, identity="other")
+    assert newcomer.told(other) == [CancelTasks(), Compute(PrepareTask(other))]
+    assert newcomer.computed(first.task, Failure("this host has no data of the first run")) == []
+    assert newcomer.machine.state is State.PREPARING
+
+
 def test_a_preparation_that_ends_between_two_connections_is_kept(newcomer):
     newcomer.feed(Connected())
     [prepare] = newcomer.told(newcomer.welcome)
