@@ -90,6 +90,6 @@ def test_the_threads_of_one_process_are_not_called_workers(kind, facts, progress
     reporter.close()
     out = screen.file.getvalue() + capsys.readouterr().out
     assert "1 process, 2 threads" in out
-    assert "joined" not in out
+    assert "admitted" not in out
     assert "worker" not in out
     assert "thread t1 lost: ended; 1 thread now" in out

@@ -49,7 +49,7 @@ def test_a_signal_during_training_leaves_a_checkpoint_and_nothing_else(runs, ref
 @pytest.mark.parametrize("how", ["SIGTERM", "terminal"])
 def test_a_signal_while_the_run_starts_leaves_nothing_at_all(runs, reference, interrupt, how):
     """At three instants between the first line of code and the first step."""
-    for n, text in enumerate(("", "dir     ", "joined")):
+    for n, text in enumerate(("", "dir     ", "admitted")):
         name = f"{how}{n}"
         process = runs.train(name, *CREW)
         if text:
