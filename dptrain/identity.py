@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 
 from dptrain.errors import UsageError
 from dptrain.rules import Value
-from dptrain.settings import IDENTITY_SECTIONS, SETTINGS, Config, build, check, from_sections, values
+from dptrain.settings import IDENTITY_SECTIONS, SETTINGS, Config, check, from_sections, stored, values
 
 
 def identity_json(config: Config) -> str:
@@ -16,7 +16,7 @@ def identity_json(config: Config) -> str:
     found: dict[str, dict[str, Value]] = {}
     for section in IDENTITY_SECTIONS:
         given = asdict(getattr(config, section))
-        found[section] = {n: v for n, v in given.items() if not (SETTINGS[n].later and v == SETTINGS[n].default)}
+        found[section] = {n: v for n, v in given.items() if not (SETTINGS[n].later and v == SETTINGS[n].before)}
     return _canonical(found)
 
 
@@ -35,7 +35,7 @@ def from_identity_json(text: str) -> Config:
     missing = [name for name, s in SETTINGS.items() if s.identity and not s.later and name not in given]
     if missing:
         raise UsageError(f"the configuration of the run lacks {', '.join(missing)}")
-    config = build(given)
+    config = stored(given)
     check(config)
     return config
 

@@ -38,15 +38,26 @@ class Use:
         return (value in self.values) != self.exclude
 
 
-def setting(default: _T, rule: Rule, about: str, *, later: bool = False, use: Use | None = None, short: str = "") -> _T:
+def setting(  # noqa: PLR0913  # all that is declared about a setting
+    default: _T,
+    rule: Rule,
+    about: str,
+    *,
+    later: bool = False,
+    before: _T | None = None,
+    use: Use | None = None,
+    short: str = "",
+) -> _T:
     """Declares a setting as a dataclass field.
 
-    `about` is its help. `later`: the setting came after the first runs; the JSON of the identity leaves it out while it
-    has its default, so that a new setting changes the identity of no run that does not use it. `short`: another
-    spelling of the flag.
+    `about` is its help. `later`: the setting came after the first runs. Those runs have the value `before` (None: the
+    default). The JSON of the identity leaves the setting out while it has that value, so that a new setting changes the
+    identity of no run that was made before it. `short`: another spelling of the flag.
     """
+    old = default if before is None else before
     made: _T = field(
-        default=default, metadata={"rule": rule, "about": about, "later": later, "use": use, "short": short}
+        default=default,
+        metadata={"rule": rule, "about": about, "later": later, "before": old, "use": use, "short": short},
     )
     return made
 
@@ -178,6 +189,18 @@ class ModelConfig:
         use=Use("criterion", ("cross-entropy", "nll")),
     )
     l2: float = setting(0.0, Real(0.0, 1.0), "adds l2 / 2 times the sum of the squared weights to the loss", later=True)
+    convolution: str = setting(
+        "f4",
+        Choice(("f4", "f2")),
+        "3x3 convolutions: Winograd's F(4x4, 3x3) where it is faster, or always F(2x2, 3x3), as in runs before it came",
+        later=True,
+        before="f2",
+    )
+
+    @property
+    def tile(self) -> int:
+        """Outputs per side of the largest Winograd tile: 2 or 4."""
+        return int(self.convolution[1:])
 
 
 @dataclass(frozen=True, slots=True)
@@ -390,7 +413,8 @@ class Setting:
     default: Value
     rule: Rule
     about: str  #: help
-    later: bool  #: the JSON of the identity leaves it out while it has its default
+    later: bool  #: it came after the first runs
+    before: Value  #: the value of runs from before it came: the JSON of the identity leaves that out
     use: Use | None  #: None: always used
     short: str  #: another spelling of the flag; "": none
 
@@ -449,6 +473,11 @@ def build(given: Mapping[str, Value], base: Config | None = None) -> Config:
     for name, value in merged.items():
         by_section[SETTINGS[name].section][name] = value
     return Config(**{section: SECTIONS[section](**by_section[section]) for section in SECTIONS})  # type: ignore[arg-type]  # keyed by SECTIONS
+
+
+def stored(given: Mapping[str, Value]) -> Config:
+    """A configuration from a file of a run; settings that came after that run have the value from before they came."""
+    return build({name: each.before for name, each in SETTINGS.items()} | dict(given))
 
 
 def from_sections(sections: Mapping[str, object], only: tuple[str, ...] = tuple(SECTIONS)) -> dict[str, Value]:

@@ -27,6 +27,7 @@ from dptrain.settings import (
     TrainingConfig,
     build,
     check,
+    stored,
     unused,
     values,
 )
@@ -106,9 +107,15 @@ def test_every_part_of_the_identity_changes_it():
 
 def test_a_setting_that_came_later_changes_no_name_until_it_is_used():
     """The name the first version of dptrain gave its default run."""
-    assert identity(Config(), "d", "l", "n") == "1154c8ee185e89c907bd059f7fbd8fbc577b924175ad05fbaa7c744d1761e046"
-    assert identity(build({"optimizer": "adam"}), "d", "l", "n") != identity(Config(), "d", "l", "n")
-    assert "optimizer" not in identity_json(Config())
+    first = stored({})
+    assert identity(first, "d", "l", "n") == "1154c8ee185e89c907bd059f7fbd8fbc577b924175ad05fbaa7c744d1761e046"
+    assert identity(stored({"optimizer": "adam"}), "d", "l", "n") != identity(first, "d", "l", "n")
+    assert "optimizer" not in identity_json(first)
+
+
+def test_a_run_from_before_the_larger_tiles_keeps_the_smaller_ones_and_a_new_run_gets_the_larger_ones():
+    assert stored({}).model.convolution == from_identity_json(identity_json(stored({}))).model.convolution == "f2"
+    assert Config().model.convolution == from_identity_json(identity_json(Config())).model.convolution == "f4"
 
 
 def test_identity_json_is_canonical():

@@ -65,7 +65,7 @@ def open_explained(trained: Trained, data_dir: str, networks: tuple[str, ...]) -
     source = open_trained_data(trained, data_dir)
     network = build_network(facts.config.model, ImageShape(*facts.data.image), len(facts.data.classes), networks)
     standard = pixel_means(facts.data.mean, facts.data.image), np.asarray(facts.data.std, np.float32)
-    frozen = Frozen(network.network, trained.params, trained.buffers, *standard)
+    frozen = Frozen(network.network, trained.params, trained.buffers, *standard, facts.config.model.tile)
     return Explained(trained, source, frozen)
 
 

@@ -30,6 +30,7 @@ WARM_UP = 2  #: steps before the first measured one: they compile and fill cache
     "n",
     "filters",
     "shortcut",
+    "convolution",
     "precision",
     "batch_size",
     "shard_size",

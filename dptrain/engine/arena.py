@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from dptrain.engine.plan import LARGEST_GROUP, Convolution, Plan, Shape
+from dptrain.engine.plan import Convolution, Plan, Shape
 from dptrain.kernels.compiled import aligned_zeros
 from dptrain.kernels.winograd import scratch
 from dptrain.types import F32, F64, U8
@@ -35,14 +35,15 @@ class Arena:
         image, last = layers[0].inputs, layers[-1].outputs
         shapes = list(dict.fromkeys(layer.outputs for layer in layers))
         kept = {layer.index: layer.inputs for layer in layers if layer.begins_block} | {len(layers): last}
+        groups = {s: max(layer.group for layer in layers if s in (layer.inputs, layer.outputs)) for s in shapes}
         sizes = {("output", layer.index): capacity * layer.outputs.bare for layer in layers}
         sizes |= {("kept", index): capacity * shape.framed for index, shape in kept.items()}
         sizes |= {("outer", i): capacity * shape.bare for i, shape in enumerate(shapes)}
         sizes |= {("inner", i): capacity * shape.bare for i, shape in enumerate(shapes)}
-        sizes |= {("frame", i): LARGEST_GROUP * shape.framed for i, shape in enumerate(shapes)}
-        sizes |= {("gradient frame", i): LARGEST_GROUP * shape.framed for i, shape in enumerate(shapes)}
+        sizes |= {("frame", i): groups[shape] * shape.framed for i, shape in enumerate(shapes)}
+        sizes |= {("gradient frame", i): groups[shape] * shape.framed for i, shape in enumerate(shapes)}
         sizes |= {("image frame", 0): image.framed}
-        sizes |= {("gradient", i): LARGEST_GROUP * shape.bare for i, shape in enumerate(shapes)}
+        sizes |= {("gradient", i): groups[shape] * shape.bare for i, shape in enumerate(shapes)}
         arrays = _cut(sizes)
 
         def by_shape(name: str) -> dict[Shape, F32]:
@@ -61,7 +62,7 @@ class Arena:
         self.image_frame, self.means = arrays["image frame", 0], aligned_zeros((capacity * last.channels,))
         self.norms = [Norm(layer.outputs.channels) for layer in layers]
         #: Winograd tiles in transformed form, with room for every layer: of inputs, of gradients, of products
-        self.tiles, self.gradient_tiles, self.products = (scratch(last.channels) for _ in range(3))
+        self.tiles, self.gradient_tiles, self.products = (scratch(last.channels, image.tile) for _ in range(3))
 
     def kept_input(self, layer: Convolution) -> F32:
         """The array of the layer's inputs: kept for the whole shard, or scratch for one group of images."""

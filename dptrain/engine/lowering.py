@@ -52,6 +52,6 @@ def build(  # noqa: PLR0913  # as nn.build
         return model
     behind = next(i for i, layer in enumerate(network.layers) if isinstance(layer, GlobalAverage)) + 1
     layouts: tuple[ParamLayout, ParamLayout] = (model.params, model.buffers)
-    lowered = plan(config, Shape(*image), layouts)
+    lowered = plan(config, Shape(*image, config.tile), layouts)
     pixels = (np.asarray(mean, np.float32), np.asarray(std, np.float32))
     return EngineModel(lowered, Sequential(network.layers[behind:]), layouts, pixels, seed)

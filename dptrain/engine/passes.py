@@ -80,7 +80,9 @@ class Passes:
 
     def _layer(self, layer: Convolution) -> Forward:
         i, wide = layer.index, self._halved_width(layer.index)
-        kernel = convolution.forward(*_shape(layer), wide, self._plan.kind if wide else 0, layer.group)
+        kernel = convolution.forward(
+            *_shape(layer), wide, self._plan.kind if wide else 0, layer.group, layer.inputs.tile
+        )
         arena, below, at = self._arena, self._arena.norms[i - 1], self._arena.norms[i]
         before = (
             layer.mode, int(layer.begins_block), arena.outputs[i - 1], below.row, *self._shortcut(i, layer.mode),
@@ -91,7 +93,9 @@ class Passes:
 
     def _layer_back(self, layer: Convolution) -> Backward:
         i, a = layer.index, layer.inputs
-        kernel = convolution.backward(*_shape(layer), self._plan.kind if layer.stride == 2 else 0, layer.group)
+        kernel = convolution.backward(
+            *_shape(layer), self._plan.kind if layer.stride == 2 else 0, layer.group, layer.inputs.tile
+        )
         arena, below, packed = self._arena, self._arena.norms[i - 1], self._weights.layers[i]
         outer, inner = arena.outer, arena.inner
         # The gradient of a shortcut is stored where the block ends. That of an identity is stored where the sum goes.
@@ -111,14 +115,16 @@ class Passes:
     def _tail(self) -> Forward:
         end, mode, arena = len(self._plan.convolutions), self._plan.tail_mode, self._arena
         last, wide = self._plan.convolutions[-1].outputs, self._halved_width(end)
-        kernel = ends.tail_forward(last.channels, last.height, last.width, wide, self._plan.kind if wide else 0)
+        kernel = ends.tail_forward(
+            last.channels, last.height, last.width, wide, self._plan.kind if wide else 0, last.tile
+        )
         row, shortcut, kept = arena.norms[-1].row, self._shortcut(end, mode), arena.kept[end]
         return Forward(None, lambda _, n: kernel(mode, arena.outputs[-1], row, *shortcut, kept, arena.means, n))
 
     def _tail_back(self) -> Backward:
         layers, arena = self._plan.convolutions, self._arena
         last, at = layers[-1].outputs, arena.norms[-1]
-        kernel = ends.tail_backward(last.channels, last.height, last.width)
+        kernel = ends.tail_backward(last.channels, last.height, last.width, last.tile)
         kept, g, da = arena.kept[len(layers)], arena.outer[last], arena.gradients[last]
         return Backward(None, lambda n: kernel(arena.means, kept, arena.outputs[-1], at.row, g, at.total, da, n))
 
@@ -139,8 +145,8 @@ class Passes:
         return self._arena.kept[index - 2], self._plan.convolutions[index - 2].inputs.framed
 
 
-def _ends(stem: Convolution) -> tuple[int, int, int, int]:
-    return stem.inputs.channels, stem.outputs.channels, stem.inputs.height, stem.inputs.width
+def _ends(stem: Convolution) -> tuple[int, int, int, int, int]:
+    return stem.inputs.channels, stem.outputs.channels, stem.inputs.height, stem.inputs.width, stem.inputs.tile
 
 
 def _shape(layer: Convolution) -> tuple[int, int, int, int, int]:

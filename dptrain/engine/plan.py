@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dptrain.kernels.codegen.lines import ADD, AVERAGE
 from dptrain.kernels.codegen.registers import TILES
-from dptrain.kernels.fused.convolution import even
+from dptrain.kernels.fused.convolution import rounded
 from dptrain.kernels.fused.image import HALVING, IDENTITY, PLAIN
+from dptrain.kernels.winograd import choose
 from dptrain.model import ParamLayout
 from dptrain.settings import ModelConfig
 
 #: What a halving shortcut adds (kernels/codegen/lines.py), by its name in the configuration.
 KINDS = {"A": ADD, "avgpool": AVERAGE}
 
-LARGEST_GROUP = 4  #: images; the scratch arrays have room for so many
+LARGEST_GROUP = {2: 4, 4: 16}  #: images, by the size of Winograd's tiles
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
     """The activations of one image at one place of the network, and how many array elements they take.
 
-    In memory they lie as (image, row, pixel, channel). Both sides are rounded up to even numbers of pixels.
+    In memory they lie as (image, row, pixel, channel). Both sides are rounded up to multiples of `tile`.
     """
 
     height: int
     width: int
     channels: int
+    tile: int  #: outputs per side of the largest Winograd tile that the network may use
 
     @property
     def pixels(self) -> int:
@@ -36,21 +38,16 @@ class Shape:
     @property
     def bare(self) -> int:
         """Elements per image where a convolution writes its outputs."""
-        return even(self.height) * even(self.width) * self.channels
+        return rounded(self.height, self.tile) * rounded(self.width, self.tile) * self.channels
 
     @property
     def framed(self) -> int:
         """Elements per image where a 3 x 3 convolution reads its inputs: in a frame of zeros, one pixel wide."""
-        return (even(self.height) + 2) * (even(self.width) + 2) * self.channels
-
-    @property
-    def tiles(self) -> int:
-        """Winograd tiles of 2 x 2 pixels per image."""
-        return even(self.height) * even(self.width) // 4
+        return (rounded(self.height, self.tile) + 2) * (rounded(self.width, self.tile) + 2) * self.channels
 
     def halved(self) -> Shape:
         """The outputs of a convolution with stride 2 and twice the channels."""
-        return Shape(-(-self.height // 2), -(-self.width // 2), 2 * self.channels)
+        return Shape(-(-self.height // 2), -(-self.width // 2), 2 * self.channels, self.tile)
 
     def __str__(self) -> str:
         return f"{self.height}x{self.width}x{self.channels}"
@@ -80,21 +77,24 @@ class Convolution:
         return self.index % 2 == 1
 
     @property
-    def winograd(self) -> bool:
-        """Whether it runs as Winograd's F(2x2, 3x3). The stem and convolutions with stride 2 run directly."""
-        return self.index > 0 and self.stride == 1
+    def tile(self) -> int:
+        """2 or 4: it runs as Winograd's F(2x2, 3x3) or F(4x4, 3x3). 0: the stem and convolutions with stride 2."""
+        y = self.outputs
+        return choose(y.height, y.width, y.tile) if self.index > 0 and self.stride == 1 else 0
 
     @property
     def group(self) -> int:
-        """Images that go through a pass together: as many as fill Winograd's blocks of tiles to 15/16, at most four.
+        """Images that go through a pass together: as many as fill Winograd's blocks of tiles to 15/16, or the largest
+        group.
 
         The group decides the order of additions in a weight gradient, so it depends on the shapes only.
         """
-        if self.stride == 2:
+        if not self.tile:
             return 1
-        tiles = self.outputs.tiles
-        waste = {images: -(images * tiles) % TILES / (images * tiles) for images in range(1, LARGEST_GROUP + 1)}
-        return next((images for images, share in waste.items() if share <= 1 / 15), LARGEST_GROUP)
+        tiles = -(-self.outputs.height // self.tile) * -(-self.outputs.width // self.tile)
+        largest = LARGEST_GROUP[self.tile]
+        waste = {images: -(images * tiles) % TILES / (images * tiles) for images in range(1, largest + 1)}
+        return next((images for images, share in waste.items() if share <= 1 / 15), largest)
 
     @property
     def flops(self) -> int:
@@ -127,7 +127,7 @@ def plan(config: ModelConfig, image: Shape, layouts: tuple[ParamLayout, ParamLay
         )  # fmt: skip
         return outputs
 
-    shape = add("conv1", "bn1", image, Shape(image.height, image.width, config.filters), PLAIN)
+    shape = add("conv1", "bn1", image, replace(image, channels=config.filters), PLAIN)
     mode = PLAIN  # of the shortcut with which the last block ended
     for stage in range(3):
         for block in range(config.n):

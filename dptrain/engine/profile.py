@@ -12,7 +12,8 @@ from dptrain.engine.plan import Convolution
 from dptrain.kernels.fused import peak
 from dptrain.types import F32, U8
 
-_WINOGRAD = 2.25  #: multiply-adds of a direct 3 x 3 convolution per multiply-add of F(2x2, 3x3)
+#: By the size of Winograd's tiles: the name, and multiply-adds of a direct convolution per multiply-add.
+_METHODS = {0: ("direct", 1.0), 2: ("f2", 2.25), 4: ("f4", 4.0)}
 
 
 class Line(NamedTuple):
@@ -54,7 +55,7 @@ class _Core(NamedTuple):
         if layer is None:
             return Line(f"{way} means", seconds * 1e6, 0.0, 0.0, 0.0)
         a, y = layer.inputs, layer.outputs
-        method, saving = ("winograd", _WINOGRAD) if layer.winograd else ("direct", 1.0)
+        method, saving = _METHODS[layer.tile]
         flops, moved = layer.flops * ways, 4 * ways * (a.bare + y.bare)  # bytes
         floor = max(flops / saving / self.gflops, moved / self.gbytes) * 1e-3
         name = f"{way} {layer.name:<16} {a} -> {y} {method}"

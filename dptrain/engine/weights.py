@@ -10,7 +10,7 @@ from dptrain.engine.plan import Convolution
 from dptrain.kernels.codegen.registers import lanes
 from dptrain.kernels.compiled import aligned_empty
 from dptrain.kernels.conv import pack, unpack
-from dptrain.kernels.winograd import POSITIONS, transform_weights, weights_from_sums
+from dptrain.kernels.winograd import positions, transform_weights, weights_from_sums
 from dptrain.types import F32, I64
 
 #: Stride 2: rows and columns of taps that reach a pixel of the inputs, by the parity of its row and column.
@@ -28,9 +28,9 @@ class LayerWeights:
         c, k = layer.inputs.channels, layer.outputs.channels
         self._layer, self._shape = layer, (k, c, 3, 3)
         self._slice = slice(layer.weight_at, layer.weight_at + k * c * 9)
-        if layer.winograd:
-            self._forward = aligned_empty((POSITIONS, k // lanes(k), c, lanes(k)))
-            self._backward = [aligned_empty((POSITIONS, c // lanes(c), k, lanes(c)))]
+        if layer.tile:
+            self._forward = aligned_empty((positions(layer.tile), k // lanes(k), c, lanes(k)))
+            self._backward = [aligned_empty((positions(layer.tile), c // lanes(c), k, lanes(c)))]
             self._sums = aligned_empty(self._forward.shape)
             self.backward: F32 = self._backward[0].reshape(-1)
             self.classes_at: I64 = np.zeros(4, np.int64)
@@ -54,7 +54,7 @@ class LayerWeights:
     def pack(self, params: F32) -> None:
         """Reads the layer's weights out of the flat parameters."""
         weights = params[self._slice].reshape(self._shape)
-        if self._layer.winograd:
+        if self._layer.tile:
             transform_weights(weights, self._forward, flip=False)
             transform_weights(weights, self._backward[0], flip=True)
             return
@@ -65,7 +65,7 @@ class LayerWeights:
     def unpack(self, gradient: F32) -> None:
         """Writes the layer's weight gradient into the flat gradient, from the sums."""
         out = gradient[self._slice].reshape(self._shape)
-        if self._layer.winograd:
+        if self._layer.tile:
             weights_from_sums(self._sums, out)
         else:
             unpack(self._sums, out)

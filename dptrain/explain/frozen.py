@@ -39,12 +39,13 @@ class FrozenBatchNorm(StandIn):
 class Frozen:
     """The network. Pixels are floats (n, h, w, c) in units of 0 ... 255; `mean` and `std` as in `nn.NetworkModel`."""
 
-    def __init__(self, network: Layer, params: F32, buffers: F32, mean: Floats, std: Floats) -> None:
+    def __init__(self, network: Layer, params: F32, buffers: F32, mean: Floats, std: Floats, tile: int = 4) -> None:
         self._layers = cast(Layer, _frozen(network))
         self._layout = ParamLayout(network.params)
         self._params = self._layout.views(params)
         self._buffers = ParamLayout(network.buffers).views(buffers)
         self._mean, self._std = mean, std
+        self._tile = tile  #: the largest one of Winograd's convolutions
 
     def logits(self, pixels: Floats) -> Floats:
         """(n, h, w, c) -> (n, classes)."""
@@ -65,7 +66,7 @@ class Frozen:
 
     def _forward(self, pixels: Floats) -> tuple[Floats, Backward]:
         dtype = pixels.dtype
-        run = Run({n: a.astype(dtype) for n, a in self._params.items()}, self._buffers, training=True)
+        run = Run({n: a.astype(dtype) for n, a in self._params.items()}, self._buffers, training=True, tile=self._tile)
         x = (pixels - self._mean.astype(dtype)) / self._std.astype(dtype)
         return self._layers(run, np.ascontiguousarray(x))
 

@@ -1,7 +1,7 @@
 """Convolution, compiled for float32: register blocks over images in a frame of zeros.
 
-3 x 3 taps with stride 1 and pad 1 over multiples of 8 channels take the shorter way of winograd.py. This file does the
-rest, directly.
+With `tile` 2 or 4, 3 x 3 taps with stride 1 and pad 1 over multiples of 8 channels take the shorter way of winograd.py,
+by tiles of at most that size. This file does the rest, directly.
 Order of additions of the direct way, one fused multiply-add each, from zero:
 forward: input channel, then row of taps, then column of taps;
 input_gradient: output channel, then the taps that reach the pixel, last tap first;
@@ -97,12 +97,12 @@ def _outer(C: int, K: int, R: int, S: int, XROW: int, STRIDE: int, WIDTH: int) -
 
 
 @twin(reference.forward)
-def forward(x: F32, weights: F32, stride: int, pad: int) -> F32:
+def forward(x: F32, weights: F32, stride: int, pad: int, tile: int) -> F32:
     """(n, h, w, c), (k, c, r, s) -> (n, p, q, k)."""
     n, h, w, c = x.shape
     k, _, r_taps, s_taps = weights.shape
-    if winograd.fits(c, k, (r_taps, s_taps), stride, pad):
-        return winograd.forward(x, weights)
+    if tile and winograd.fits(c, k, (r_taps, s_taps), stride, pad):
+        return winograd.forward(x, weights, winograd.choose(h, w, tile))
     p, q = (h + 2 * pad - r_taps) // stride + 1, (w + 2 * pad - s_taps) // stride + 1
     halo = framed(x, (pad, pad), (h + 2 * pad, w + 2 * pad))
     width, kp = registers.lanes(k), registers.padded(k)
@@ -119,7 +119,7 @@ def forward(x: F32, weights: F32, stride: int, pad: int) -> F32:
 
 
 @twin(reference.input_gradient)
-def input_gradient(dy: F32, weights: F32, size: tuple[int, int], stride: int, pad: int) -> F32:
+def input_gradient(dy: F32, weights: F32, size: tuple[int, int], stride: int, pad: int, tile: int) -> F32:
     """(n, p, q, k), (k, c, r, s) -> (n, h, w, c) with (h, w) = size.
 
     Pixels fall into stride x stride classes by their remainders. Within a class the gradient is an ordinary correlation
@@ -127,8 +127,8 @@ def input_gradient(dy: F32, weights: F32, size: tuple[int, int], stride: int, pa
     """
     n, p, q, k = dy.shape
     _, c, r_taps, s_taps = weights.shape
-    if winograd.fits(k, c, (r_taps, s_taps), stride, pad):
-        return winograd.input_gradient(dy, weights)
+    if tile and winograd.fits(k, c, (r_taps, s_taps), stride, pad):
+        return winograd.input_gradient(dy, weights, winograd.choose(*size, tile))
     rows = [_tap_class(size[0], i, r_taps, stride, pad) for i in range(min(stride, size[0]))]
     columns = [_tap_class(size[1], i, s_taps, stride, pad) for i in range(min(stride, size[1]))]
     top, bottom = max(-t.start for t in rows), max(t.start + t.count + t.taps - 1 for t in rows) - p
@@ -155,12 +155,12 @@ def input_gradient(dy: F32, weights: F32, size: tuple[int, int], stride: int, pa
 
 
 @twin(reference.weight_gradient)
-def weight_gradient(x: F32, dy: F32, taps: tuple[int, int], stride: int, pad: int) -> F32:
+def weight_gradient(x: F32, dy: F32, taps: tuple[int, int], stride: int, pad: int, tile: int) -> F32:
     """(n, h, w, c), (n, p, q, k) -> (k, c, r, s) with (r, s) = taps; a sum over images and pixels."""
     n, h, w, c = x.shape
     _, p, q, k = dy.shape
-    if winograd.fits(c, k, taps, stride, pad):
-        return winograd.weight_gradient(x, dy)
+    if tile and winograd.fits(c, k, taps, stride, pad):
+        return winograd.weight_gradient(x, dy, winograd.choose(h, w, tile))
     width, kp = registers.lanes(k), registers.padded(k)
     halo = framed(x, (pad, pad), (h + 2 * pad, w + 2 * pad))
     if kp != k:

@@ -48,7 +48,7 @@ class Convolution:
         weights, taps = run.params[f"{self.name}.weight"], pair(self.taps)
         (stride, keep), (pad, frame) = _step(pair(self.stride)), _frame(pair(self.pad))
         seen = framed(x, frame)
-        whole = conv.forward(seen, weights, stride, pad)
+        whole = conv.forward(seen, weights, stride, pad, run.tile)
         y = np.ascontiguousarray(whole[:, :: keep[0], :: keep[1]])
         if self.bias:
             y = y + run.params[f"{self.name}.bias"]
@@ -57,10 +57,10 @@ class Convolution:
             if self.bias:
                 gradients[f"{self.name}.bias"][...] = channel_sums(dy)
             dense = dilated(dy, keep, whole.shape[1:3])
-            gradients[f"{self.name}.weight"][...] = conv.weight_gradient(seen, dense, taps, stride, pad)
+            gradients[f"{self.name}.weight"][...] = conv.weight_gradient(seen, dense, taps, stride, pad, run.tile)
             if self.first:
                 return np.empty(0, dy.dtype)
-            return cropped(conv.input_gradient(dense, weights, seen.shape[1:3], stride, pad), frame)
+            return cropped(conv.input_gradient(dense, weights, seen.shape[1:3], stride, pad, run.tile), frame)
 
         return y, backward
 
@@ -100,15 +100,15 @@ class FullConvolution:
             raise ValueError(f"{self.name}: extra = {self.extra} must be less than stride = {self.stride}")
         height = (x.shape[1] - 1) * self.stride - 2 * self.pad + taps[0] + extra[0]
         width = (x.shape[2] - 1) * self.stride - 2 * self.pad + taps[1] + extra[1]
-        y = conv.input_gradient(x, weights, (height, width), self.stride, self.pad)
+        y = conv.input_gradient(x, weights, (height, width), self.stride, self.pad, run.tile)
         if self.bias:
             y = y + run.params[f"{self.name}.bias"]
 
         def backward(dy: Floats, gradients: dict[str, Floats]) -> Floats:
             if self.bias:
                 gradients[f"{self.name}.bias"][...] = channel_sums(dy)
-            gradients[f"{self.name}.weight"][...] = conv.weight_gradient(dy, x, taps, self.stride, self.pad)
-            return conv.forward(dy, weights, self.stride, self.pad)
+            gradients[f"{self.name}.weight"][...] = conv.weight_gradient(dy, x, taps, self.stride, self.pad, run.tile)
+            return conv.forward(dy, weights, self.stride, self.pad, run.tile)
 
         return y, backward
 
@@ -149,12 +149,12 @@ class Linear:
     def __call__(self, run: Run, x: Floats) -> tuple[Floats, Backward]:
         weights = run.params[f"{self.name}.weight"][:, :, None, None]
         pixel = x[:, None, None, :]
-        y = conv.forward(pixel, weights, 1, 0)[:, 0, 0] + run.params[f"{self.name}.bias"]
+        y = conv.forward(pixel, weights, 1, 0, 0)[:, 0, 0] + run.params[f"{self.name}.bias"]
 
         def backward(dy: Floats, gradients: dict[str, Floats]) -> Floats:
             out = dy[:, None, None, :]
-            gradients[f"{self.name}.weight"][...] = conv.weight_gradient(pixel, out, (1, 1), 1, 0)[:, :, 0, 0]
+            gradients[f"{self.name}.weight"][...] = conv.weight_gradient(pixel, out, (1, 1), 1, 0, 0)[:, :, 0, 0]
             gradients[f"{self.name}.bias"][...] = reduce(np.add, dy)  # image after image
-            return conv.input_gradient(out, weights, (1, 1), 1, 0)[:, 0, 0]
+            return conv.input_gradient(out, weights, (1, 1), 1, 0, 0)[:, 0, 0]
 
         return y, backward

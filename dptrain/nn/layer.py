@@ -33,6 +33,7 @@ class Run:
     training: bool  #: BatchNorm uses the statistics of this shard and records them in `statistics`; dropout drops
     statistics: dict[str, Floats] = field(default_factory=dict)  #: same names as buffers: mean, UNBIASED variance
     chance: Chance = field(default_factory=Chance)
+    tile: int = 4  #: of Winograd's algorithm in convolutions, at most (kernels/winograd.py); 0: none
 
 
 class Backward(Protocol):

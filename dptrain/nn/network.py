@@ -70,6 +70,7 @@ class NetworkModel:
         criterion: Criterion = PLAIN,
         l2: float = 0.0,
         seed: int = 0,
+        tile: int = 4,
     ) -> None:
         self.network = network
         self.params = ParamLayout(network.network.params, network.origin)
@@ -78,11 +79,12 @@ class NetworkModel:
         self._criterion = criterion
         self._l2 = l2  #: l2 / 2 times the sum of the squared weights is part of the loss of every image
         self._seed = seed  #: of the random draws in training
+        self._tile = tile  #: the largest one of Winograd's convolutions
 
     def gradient(self, params: F32, x: U8, y: I64, step: int = 0, shard: int = 0) -> ShardResult:
         """Sums over a shard. x: images (n, h, w, c) uint8, y: labels (n,). BatchNorm normalises over the shard."""
         flat, statistics = np.zeros(self.params.size, np.float32), np.zeros(self.buffers.size, np.float32)
-        run = Run(self.params.views(params), {}, training=True, chance=Chance(self._seed, step, shard))
+        run = Run(self.params.views(params), {}, training=True, chance=Chance(self._seed, step, shard), tile=self._tile)
         logits, backward = self.network.network(run, self._standardise(x))
         losses, dlogits = self._criterion(logits, y)
         backward(dlogits, self.params.views(flat))
@@ -98,7 +100,7 @@ class NetworkModel:
 
     def logits(self, params: F32, buffers: F32, x: U8) -> F32:
         """(n, h, w, c) uint8 -> scores (n, classes), with running statistics: no image influences another's scores."""
-        run = Run(self.params.views(params), self.buffers.views(buffers), training=False)
+        run = Run(self.params.views(params), self.buffers.views(buffers), training=False, tile=self._tile)
         out = np.empty((len(x), self.network.classes), np.float32)
         for at in range(0, len(x), _CHUNK):
             out[at : at + _CHUNK], _ = self.network.network(run, self._standardise(x[at : at + _CHUNK]))

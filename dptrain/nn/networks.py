@@ -118,7 +118,8 @@ def build(  # noqa: PLR0913  # what the identity of a run says about its network
     """
     network = build_network(config, ImageShape(*image), classes, files)
     criterion = make_criterion(config.criterion, config.class_weights, classes)
-    return NetworkModel(network, (pixel_means(mean, image), np.asarray(std, np.float32)), criterion, config.l2, seed)
+    standard = pixel_means(mean, image), np.asarray(std, np.float32)
+    return NetworkModel(network, standard, criterion, config.l2, seed, config.tile)
 
 
 def pixel_means(mean: Sequence[float], image: tuple[int, int, int]) -> F32:

@@ -25,7 +25,7 @@ from dptrain.identity import extends, identity_differences
 from dptrain.model import ParamLayout
 from dptrain.recipefile import from_toml, to_toml
 from dptrain.runs.manifest import DataFacts, RunFacts
-from dptrain.settings import Config, build, check
+from dptrain.settings import check, stored
 from dptrain.state import TrainingState
 from dptrain.types import F32
 
@@ -165,7 +165,7 @@ def _facts_to_json(facts: RunFacts) -> dict[str, Any]:
 
 
 def _facts_from_json(meta: dict[str, Any]) -> RunFacts:
-    config: Config = build(from_toml(meta["config"]))
+    config = stored(from_toml(meta["config"]))
     check(config)
     data: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in meta["data"].items()}
     facts = RunFacts(config, DataFacts(**data), meta["layout"], meta["numerics"], meta["model"])

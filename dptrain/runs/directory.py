@@ -14,7 +14,7 @@ from typing import Any
 from dptrain.atomic import remove_unfinished, sync_directory, write_atomically
 from dptrain.errors import RunDirectoryError, UsageError
 from dptrain.recipefile import from_toml, to_toml
-from dptrain.settings import Config, build, check
+from dptrain.settings import Config, build, check, stored
 
 LATEST = "latest"
 
@@ -156,7 +156,7 @@ def stored_config(path: Path) -> Config:
     """The resolved configuration the run was started with. Raises RunDirectoryError."""
     file = path / "config.toml"
     try:
-        config = build(from_toml(file.read_text(encoding="utf-8")))
+        config = stored(from_toml(file.read_text(encoding="utf-8")))
         check(config)
     except OSError as error:
         raise RunDirectoryError(f"{path} is no run directory: {file} cannot be read: {error.strerror}") from error

@@ -1,5 +1,7 @@
 """The engine against nn: the same function, as close to float64 as the float32 of nn; and its bits."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -11,16 +13,19 @@ from dptrain.nn.layer import Run
 from dptrain.settings import ModelConfig
 from engine.cases import MEAN, STD, named
 
-CASES = [
+NETWORKS = [
     (ModelConfig(n=1, filters=16), (32, 32, 3), 5),
     (ModelConfig(n=2, filters=8, shortcut="avgpool", hidden=(12,)), (28, 28, 1), 4),
-    pytest.param((ModelConfig(n=2, filters=8), (18, 14, 1), 3), marks=pytest.mark.slow),
     (ModelConfig(n=1, filters=8, residual=False), (16, 24, 3), 1),
-    pytest.param((ModelConfig(n=1, filters=32), (8, 8, 3), 32), marks=pytest.mark.slow),
     (ModelConfig(n=1, filters=24), (8, 8, 3), 3),  # a quarter of 48 channels is no whole number of lines
-    pytest.param((ModelConfig(n=1, filters=40, shortcut="avgpool"), (12, 8, 1), 2), marks=pytest.mark.slow),
-    pytest.param((ModelConfig(n=1, filters=48), (8, 8, 3), 2), marks=pytest.mark.slow),
+    (ModelConfig(n=2, filters=8), (18, 14, 1), 3),
+    (ModelConfig(n=1, filters=32), (8, 8, 3), 32),
+    (ModelConfig(n=1, filters=40, shortcut="avgpool"), (12, 8, 1), 2),
+    (ModelConfig(n=1, filters=48), (8, 8, 3), 2),
 ]
+SMALLER = [(replace(config, convolution="f2"), *rest) for config, *rest in NETWORKS]
+QUICK = [*NETWORKS[:4], SMALLER[2]]
+CASES = [case if case in QUICK else pytest.param(case, marks=pytest.mark.slow) for case in [*NETWORKS, *SMALLER]]
 
 
 @pytest.fixture(scope="module", params=CASES, ids=named)
@@ -96,14 +101,14 @@ def test_every_parameter_gets_its_own_gradient(case):
 #: By the name of the arithmetic, then by network: the beginning of the SHA-256 of a gradient and of scores.
 FIRST_DAY = {
     "fp32-v2": {
-        "n1-f16-A-32x32x3-shard5": "1f64b6c067e8",
-        "n2-f8-avgpool-28x28x1-shard4": "917f2c91ddcb",
-        "n2-f8-A-18x14x1-shard3": "6132f102d035",
-        "n1-f8-plain-16x24x3-shard1": "3a0f72003bab",
-        "n1-f32-A-8x8x3-shard32": "8d104c47e413",
-        "n1-f24-A-8x8x3-shard3": "aa6a08bf6115",
-        "n1-f40-avgpool-12x8x1-shard2": "30134375a618",
-        "n1-f48-A-8x8x3-shard2": "2ec0c8292d8c",
+        "n1-f16-A-32x32x3-shard5-f2": "1f64b6c067e8",
+        "n2-f8-avgpool-28x28x1-shard4-f2": "917f2c91ddcb",
+        "n2-f8-A-18x14x1-shard3-f2": "6132f102d035",
+        "n1-f8-plain-16x24x3-shard1-f2": "3a0f72003bab",
+        "n1-f32-A-8x8x3-shard32-f2": "8d104c47e413",
+        "n1-f24-A-8x8x3-shard3-f2": "aa6a08bf6115",
+        "n1-f40-avgpool-12x8x1-shard2-f2": "30134375a618",
+        "n1-f48-A-8x8x3-shard2-f2": "2ec0c8292d8c",
     }
 }
 
@@ -144,7 +149,7 @@ def test_a_result_does_not_depend_on_earlier_shards(case):
 
 
 def test_a_diverged_network_shows_it():
-    config, image, samples = CASES[3]
+    config, image, samples = NETWORKS[2]
     model = engine.build(config, image, 10, MEAN, STD)
     params = parameters(model)
     params[:100] = np.nan
@@ -154,7 +159,7 @@ def test_a_diverged_network_shows_it():
 
 
 def test_images_of_another_size_are_refused():
-    config, image, _ = CASES[3]
+    config, image, _ = NETWORKS[2]
     model = engine.build(config, image, 10, MEAN, STD)
     with pytest.raises(ValueError, match="built for 16x24x3"):
         model.gradient(parameters(model), np.zeros((1, 16, 16, 3), np.uint8), np.zeros(1, np.int64))

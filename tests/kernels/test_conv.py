@@ -37,17 +37,17 @@ def operands(shape, k, taps, seed=0):
 def test_forward_and_both_gradients_equal_the_reference(problem):
     shape, k, taps, stride, pad = problem
     x, w = operands(shape, k, taps)
-    y = conv.forward(x, w, stride, pad)
-    exact = reference.forward(x.astype(np.float64), w.astype(np.float64), stride, pad)
+    y = conv.forward(x, w, stride, pad, 4)
+    exact = reference.forward(x.astype(np.float64), w.astype(np.float64), stride, pad, 0)
     assert y.shape == exact.shape
     assert y.dtype == np.float32
     assert close(y, exact, w[0].size)
     dy = np.random.default_rng(1).normal(size=y.shape).astype(np.float32)
-    dx = conv.input_gradient(dy, w, shape[1:3], stride, pad)
-    exact = reference.input_gradient(dy.astype(np.float64), w.astype(np.float64), shape[1:3], stride, pad)
+    dx = conv.input_gradient(dy, w, shape[1:3], stride, pad, 4)
+    exact = reference.input_gradient(dy.astype(np.float64), w.astype(np.float64), shape[1:3], stride, pad, 0)
     assert close(dx, exact, k * taps**2)
-    dw = conv.weight_gradient(x, dy, (taps, taps), stride, pad)
-    exact = reference.weight_gradient(x.astype(np.float64), dy.astype(np.float64), (taps, taps), stride, pad)
+    dw = conv.weight_gradient(x, dy, (taps, taps), stride, pad, 4)
+    exact = reference.weight_gradient(x.astype(np.float64), dy.astype(np.float64), (taps, taps), stride, pad, 0)
     assert close(dw, exact, y[..., 0].size)
 
 
@@ -64,10 +64,10 @@ def test_forward_and_both_gradients_equal_the_reference(problem):
 )
 def test_shapes_of_residual_networks_equal_the_reference(h, w, c, k, stride):
     x, weights = operands((2, h, w, c), k, 3)
-    y = conv.forward(x, weights, stride, 1)
-    assert close(y, reference.forward(x.astype(np.float64), weights.astype(np.float64), stride, 1), 9 * c)
-    dx = conv.input_gradient(y, weights, (h, w), stride, 1)
-    exact = reference.input_gradient(y.astype(np.float64), weights.astype(np.float64), (h, w), stride, 1)
+    y = conv.forward(x, weights, stride, 1, 4)
+    assert close(y, reference.forward(x.astype(np.float64), weights.astype(np.float64), stride, 1, 0), 9 * c)
+    dx = conv.input_gradient(y, weights, (h, w), stride, 1, 4)
+    exact = reference.input_gradient(y.astype(np.float64), weights.astype(np.float64), (h, w), stride, 1, 0)
     assert close(dx, exact, 9 * k)
 
 
@@ -102,9 +102,12 @@ def chains(fma, x, weights, dy, stride, pad):
 def test_every_bit_is_that_of_the_order_of_additions_that_is_written_down(fma, stride):
     """What the name of the arithmetic stands for (isa.NUMERICS): a kernel with other bits needs another name."""
     x, weights = operands((2, 7, 6, 5), 17, 3)
-    y = conv.forward(x, weights, stride, 1)
+    y = conv.forward(x, weights, stride, 1, 4)
     dy = np.random.default_rng(1).normal(size=y.shape).astype(np.float32)
-    dx, dw = conv.input_gradient(dy, weights, x.shape[1:3], stride, 1), conv.weight_gradient(x, dy, (3, 3), stride, 1)
+    dx, dw = (
+        conv.input_gradient(dy, weights, x.shape[1:3], stride, 1, 4),
+        conv.weight_gradient(x, dy, (3, 3), stride, 1, 4),
+    )
     expected = chains(fma, x, weights, dy, stride, 1)
     assert [a.tobytes() for a in (y, dx, dw)] == [a.tobytes() for a in expected]
 
@@ -114,16 +117,16 @@ def test_the_reference_is_the_derivative_of_itself():
     rng = np.random.default_rng(2)
     x, w = rng.normal(size=(2, 7, 6, 3)), rng.normal(size=(4, 3, 3, 3))
     for stride in (1, 2):
-        y = reference.forward(x, w, stride, 1)
+        y = reference.forward(x, w, stride, 1, 0)
         dy = rng.normal(size=y.shape)
         inner = (dy * y).sum()
-        assert np.isclose((reference.input_gradient(dy, w, (7, 6), stride, 1) * x).sum(), inner)
-        assert np.isclose((reference.weight_gradient(x, dy, (3, 3), stride, 1) * w).sum(), inner)
+        assert np.isclose((reference.input_gradient(dy, w, (7, 6), stride, 1, 0) * x).sum(), inner)
+        assert np.isclose((reference.weight_gradient(x, dy, (3, 3), stride, 1, 0) * w).sum(), inner)
 
 
 def test_pixels_that_no_tap_reaches_have_zero_gradient():
     dy, w = np.ones((1, 2, 2, 16), np.float32), np.ones((16, 8, 1, 1), np.float32)
-    dx = conv.input_gradient(dy, w, (4, 4), 2, 0)
+    dx = conv.input_gradient(dy, w, (4, 4), 2, 0, 4)
     assert (dx[:, ::2, ::2] == 16).all()
     dx[:, ::2, ::2] = 0
     assert not dx.any()
@@ -131,16 +134,16 @@ def test_pixels_that_no_tap_reaches_have_zero_gradient():
 
 def test_an_image_does_not_depend_on_its_batch_mates():
     x, w = operands((3, 9, 9, 5), 8, 3)
-    assert (conv.forward(x, w, 1, 1)[1:2] == conv.forward(x[1:2], w, 1, 1)).all()
+    assert (conv.forward(x, w, 1, 1, 4)[1:2] == conv.forward(x[1:2], w, 1, 1, 4)).all()
 
 
 def test_inputs_are_not_changed():
     x, w = operands((1, 5, 5, 3), 8, 3)
     before = x.copy(), w.copy()
-    dy = conv.forward(x, w, 1, 1)
+    dy = conv.forward(x, w, 1, 1, 4)
     kept = dy.copy()
-    conv.input_gradient(dy, w, (5, 5), 1, 1)
-    conv.weight_gradient(x, dy, (3, 3), 1, 1)
+    conv.input_gradient(dy, w, (5, 5), 1, 1, 4)
+    conv.weight_gradient(x, dy, (3, 3), 1, 1, 4)
     assert (x == before[0]).all()
     assert (w == before[1]).all()
     assert (dy == kept).all()
@@ -148,7 +151,7 @@ def test_inputs_are_not_changed():
 
 def test_other_dtypes_are_refused():
     with pytest.raises(TypeError, match="float16"):
-        conv.forward(np.zeros((1, 3, 3, 1), np.float16), np.zeros((1, 1, 3, 3), np.float16), 1, 1)
+        conv.forward(np.zeros((1, 3, 3, 1), np.float16), np.zeros((1, 1, 3, 3), np.float16), 1, 1, 4)
 
 
 @given(st.integers(1, 400), st.integers(1, 24))

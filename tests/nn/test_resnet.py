@@ -181,7 +181,7 @@ def scores_by_hand(block, n, weights, x):
     """Stem, three stages of n blocks of which the second and the third begin with stride 2, mean, linear layer."""
 
     def conv(name, stride=1):
-        return lambda x: reference.forward(x, weights[f"{name}.weight"], stride, 1)
+        return lambda x: reference.forward(x, weights[f"{name}.weight"], stride, 1, 0)
 
     def norm(name):
         def of(x):

@@ -2,7 +2,8 @@
 
 Every factory closes over plain ints, because only then does Numba's cache work in another process. C, H, W: channels,
 height and width of the inputs; K: channels of the outputs; STRIDE: 1 runs as Winograd's, 2 directly; GROUP: images that
-go through together; WIDE, KIND: width before halving and kind (codegen/lines.py) of the halving shortcut.
+go through together; WIDE, KIND: width before halving and kind (codegen/lines.py) of the halving shortcut; LARGEST: the
+largest Winograd tile of the network, of which sides in memory are multiples.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from dptrain.kernels.codegen.correlate import correlate_rows, outer_rows
 from dptrain.kernels.compiled import kernel
 from dptrain.kernels.fused import image, norm
 from dptrain.kernels.fused.image import HALVING, PLAIN
-from dptrain.kernels.winograd import add_sums, convolve
+from dptrain.kernels.winograd import add_sums, choose, convolve
 from dptrain.types import F32, F64, I64
 
 
-def even(side: int) -> int:
-    """The side of activations in memory: rounded up to an even number, because Winograd's tiles are 2 x 2."""
-    return side + side % 2
+def rounded(side: int, tile: int) -> int:
+    """The side of activations in memory: whole Winograd tiles."""
+    return -(-side // tile) * tile
 
 
 def line(channels: int) -> int:
@@ -35,18 +36,21 @@ def narrow(channels: int) -> int:
 
 
 @cache
-def forward(C: int, K: int, H: int, W: int, STRIDE: int, WIDE: int, KIND: int, GROUP: int) -> Callable[..., None]:
+def forward(
+    C: int, K: int, H: int, W: int, STRIDE: int, WIDE: int, KIND: int, GROUP: int, LARGEST: int
+) -> Callable[..., None]:
     """Inputs (through the BatchNorm below, the shortcut and ReLU), convolution, moments of the outputs.
 
     KIND is 0 and WIDE is not used where the inputs cannot come through a halving shortcut.
     """
     LINE, OUTLINE, NARROW = line(C), line(K), narrow(C)
-    ZROW, AROW = even(W) * C, (even(W) + 2) * C
-    ZIMAGE, AIMAGE, INNER = even(H) * ZROW, (even(H) + 2) * AROW, AROW + C
+    ZROW, AROW = rounded(W, LARGEST) * C, (rounded(W, LARGEST) + 2) * C
+    ZIMAGE, AIMAGE, INNER = rounded(H, LARGEST) * ZROW, (rounded(H, LARGEST) + 2) * AROW, AROW + C
     P, Q = -(-H // STRIDE), -(-W // STRIDE)
-    YROW, ROWS, COLUMNS = even(Q) * K, even(P) // 2, even(Q) // 2
-    YIMAGE, PIXELS, XROW, XSTEP, TAPS = even(P) * YROW, P * Q, STRIDE * AROW, STRIDE * C, 3
-    SROW = (even(WIDE) + 2) * C // 2
+    YROW, TILE = rounded(Q, LARGEST) * K, choose(P, Q, LARGEST)
+    ROWS, COLUMNS = -(-P // TILE), -(-Q // TILE)
+    YIMAGE, PIXELS, XROW, XSTEP, TAPS = rounded(P, LARGEST) * YROW, P * Q, STRIDE * AROW, STRIDE * C, 3
+    SROW = (rounded(WIDE, LARGEST) + 2) * C // 2
     SROWS, SINNER = 2 * SROW, SROW + C // 2
 
     @kernel
@@ -70,7 +74,9 @@ def forward(C: int, K: int, H: int, W: int, STRIDE: int, WIDE: int, KIND: int, G
                     s_at = (first + i) * AIMAGE + INNER
                     image.apply(mode, z, z_at, norm_in, s, s_at, a, a_at, H, C, LINE, W, ZROW, AROW)
             if STRIDE == 1:
-                convolve(a, base, AIMAGE, u, y, first * YIMAGE, YIMAGE, count, ROWS, COLUMNS, v, m, C, K, AROW, YROW)
+                convolve(
+                    a, base, AIMAGE, u, y, first * YIMAGE, YIMAGE, count, ROWS, COLUMNS, v, m, TILE, C, K, AROW, YROW
+                )
             else:
                 for i in range(count):
                     correlate_rows(
@@ -103,17 +109,18 @@ def forward(C: int, K: int, H: int, W: int, STRIDE: int, WIDE: int, KIND: int, G
 
 
 @cache
-def backward(C: int, K: int, H: int, W: int, STRIDE: int, KIND: int, GROUP: int) -> Callable[..., None]:
+def backward(C: int, K: int, H: int, W: int, STRIDE: int, KIND: int, GROUP: int, LARGEST: int) -> Callable[..., None]:
     """Gradients before BatchNorm, of the weights, of the inputs, behind the BatchNorm below, and the sums for that one.
 
     KIND: kind of the halving shortcut around this convolution; 0 if there is none.
     """
     LINE, OUTLINE = line(C), line(K)
-    ZROW, AROW = even(W) * C, (even(W) + 2) * C
-    ZIMAGE, AIMAGE, INNER = even(H) * ZROW, (even(H) + 2) * AROW, AROW + C
+    ZROW, AROW = rounded(W, LARGEST) * C, (rounded(W, LARGEST) + 2) * C
+    ZIMAGE, AIMAGE, INNER = rounded(H, LARGEST) * ZROW, (rounded(H, LARGEST) + 2) * AROW, AROW + C
     P, Q = -(-H // STRIDE), -(-W // STRIDE)
-    YROW, DROW, ROWS, COLUMNS = even(Q) * K, (even(Q) + 2) * K, even(P) // 2, even(Q) // 2
-    YIMAGE, DIMAGE, DINNER = even(P) * YROW, (even(P) + 2) * DROW, DROW + K
+    YROW, DROW, TILE = rounded(Q, LARGEST) * K, (rounded(Q, LARGEST) + 2) * K, choose(P, Q, LARGEST)
+    ROWS, COLUMNS = -(-P // TILE), -(-Q // TILE)
+    YIMAGE, DIMAGE, DINNER = rounded(P, LARGEST) * YROW, (rounded(P, LARGEST) + 2) * DROW, DROW + K
     ONE, TWO, TAPS, DOUBLE, TWICE = 1, 2, 3, 2 * ZROW, 2 * C
     P1, Q1 = H // 2, W // 2  # odd rows and columns of the input
 
@@ -136,8 +143,8 @@ def backward(C: int, K: int, H: int, W: int, STRIDE: int, KIND: int, GROUP: int)
                         PLAIN, z, (first + i) * ZIMAGE, norm_in, a, 0, a, i * AIMAGE + INNER, H, C, LINE, W, ZROW, AROW
                     )
             if STRIDE == 1:
-                add_sums(a, base, AIMAGE, dz, DINNER, DIMAGE, sums, count, ROWS, COLUMNS, v, d, C, K, AROW, DROW)
-                convolve(dz, 0, DIMAGE, u, da, 0, ZIMAGE, count, ROWS, COLUMNS, d, m, K, C, DROW, ZROW)
+                add_sums(a, base, AIMAGE, dz, DINNER, DIMAGE, sums, count, ROWS, COLUMNS, v, d, TILE, C, K, AROW, DROW)
+                convolve(dz, 0, DIMAGE, u, da, 0, ZIMAGE, count, ROWS, COLUMNS, d, m, TILE, K, C, DROW, ZROW)
             else:
                 for i in range(count):
                     x_at, dz_at, da_at = base + i * AIMAGE, i * DIMAGE + DINNER, i * ZIMAGE

@@ -11,7 +11,7 @@ from dptrain.kernels.codegen.correlate import correlate_rows, outer_rows
 from dptrain.kernels.codegen.lines import fill_line, mean_line
 from dptrain.kernels.compiled import kernel
 from dptrain.kernels.fused import image, norm
-from dptrain.kernels.fused.convolution import even, line, narrow
+from dptrain.kernels.fused.convolution import line, narrow, rounded
 from dptrain.kernels.fused.image import HALVING, PLAIN
 from dptrain.types import F32, F64, U8
 
@@ -25,10 +25,10 @@ def pixel_values(mean: F32, std: F32, table: F32) -> None:
 
 
 @cache
-def stem_forward(C: int, K: int, H: int, W: int) -> Callable[..., None]:
+def stem_forward(C: int, K: int, H: int, W: int, TILE: int) -> Callable[..., None]:
     """Standardised pixels, convolution, moments of the outputs."""
-    AROW, YROW, OUTLINE = (even(W) + 2) * C, even(W) * K, line(K)
-    YIMAGE, PIXELS, TAPS = even(H) * YROW, H * W, 3
+    AROW, YROW, OUTLINE = (rounded(W, TILE) + 2) * C, rounded(W, TILE) * K, line(K)
+    YIMAGE, PIXELS, TAPS = rounded(H, TILE) * YROW, H * W, 3
 
     @kernel
     def run(x: U8, table: F32, a: F32, u: F32, y: F32, train: int, norm_out: F32, total: F64, n: int) -> None:
@@ -47,10 +47,10 @@ def stem_forward(C: int, K: int, H: int, W: int) -> Callable[..., None]:
 
 
 @cache
-def stem_backward(C: int, K: int, H: int, W: int) -> Callable[..., None]:
+def stem_backward(C: int, K: int, H: int, W: int, TILE: int) -> Callable[..., None]:
     """Gradients before BatchNorm and of the weights. Nothing below needs a gradient of the pixels."""
-    AROW, YROW, OUTLINE = (even(W) + 2) * C, even(W) * K, line(K)
-    YIMAGE, TAPS, ONE = even(H) * YROW, 3, 1
+    AROW, YROW, OUTLINE = (rounded(W, TILE) + 2) * C, rounded(W, TILE) * K, line(K)
+    YIMAGE, TAPS, ONE = rounded(H, TILE) * YROW, 3, 1
 
     @kernel
     def run(x: U8, table: F32, a: F32, g: F32, y: F32, norm_out: F32, sums: F32, dz: F32, n: int) -> None:
@@ -64,12 +64,12 @@ def stem_backward(C: int, K: int, H: int, W: int) -> Callable[..., None]:
 
 
 @cache
-def tail_forward(C: int, H: int, W: int, WIDE: int, KIND: int) -> Callable[..., None]:
+def tail_forward(C: int, H: int, W: int, WIDE: int, KIND: int, TILE: int) -> Callable[..., None]:
     """The last activations, and their means over the pixels: out (n, C). WIDE, KIND as in fused/convolution.py."""
     LINE, NARROW = line(C), narrow(C)
-    ZROW, AROW = even(W) * C, (even(W) + 2) * C
-    ZIMAGE, AIMAGE, INNER, PIXELS = even(H) * ZROW, (even(H) + 2) * AROW, AROW + C, H * W
-    SROW = (even(WIDE) + 2) * C // 2
+    ZROW, AROW = rounded(W, TILE) * C, (rounded(W, TILE) + 2) * C
+    ZIMAGE, AIMAGE, INNER, PIXELS = rounded(H, TILE) * ZROW, (rounded(H, TILE) + 2) * AROW, AROW + C, H * W
+    SROW = (rounded(WIDE, TILE) + 2) * C // 2
     SROWS, SINNER = 2 * SROW, SROW + C // 2
 
     @kernel
@@ -89,10 +89,10 @@ def tail_forward(C: int, H: int, W: int, WIDE: int, KIND: int) -> Callable[..., 
 
 
 @cache
-def tail_backward(C: int, H: int, W: int) -> Callable[..., None]:
+def tail_backward(C: int, H: int, W: int, TILE: int) -> Callable[..., None]:
     """From the gradient of the means to the one behind the last BatchNorm, and the sums for that BatchNorm."""
-    LINE, ZROW, AROW = line(C), even(W) * C, (even(W) + 2) * C
-    ZIMAGE, AIMAGE, INNER, PIXELS = even(H) * ZROW, (even(H) + 2) * AROW, AROW + C, H * W
+    LINE, ZROW, AROW = line(C), rounded(W, TILE) * C, (rounded(W, TILE) + 2) * C
+    ZIMAGE, AIMAGE, INNER, PIXELS = rounded(H, TILE) * ZROW, (rounded(H, TILE) + 2) * AROW, AROW + C, H * W
 
     @kernel
     def run(dy: F32, a: F32, z: F32, norm_in: F32, g_in: F32, total: F64, da: F32, n: int) -> None:

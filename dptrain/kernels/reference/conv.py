@@ -1,6 +1,7 @@
 """Convolution (cross-correlation): the definition. Any float dtype; the order of additions is not defined here.
 
 x (n, h, w, c), weights (k, c, r, s), y (n, p, q, k); p = (h + 2 pad - r) // stride + 1. dy has the shape of y.
+`tile`: of Winograd's algorithm in the compiled twin, at most; 0: none. It decides roundings, so it does nothing here.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import numpy as np
 from dptrain.types import Floats
 
 
-def forward(x: Floats, weights: Floats, stride: int, pad: int) -> Floats:
+def forward(x: Floats, weights: Floats, stride: int, pad: int, tile: int) -> Floats:
     """(n, h, w, c), (k, c, r, s) -> (n, p, q, k)."""
     k, _, r_taps, s_taps = weights.shape
     padded = np.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
@@ -23,7 +24,7 @@ def forward(x: Floats, weights: Floats, stride: int, pad: int) -> Floats:
     return y
 
 
-def input_gradient(dy: Floats, weights: Floats, size: tuple[int, int], stride: int, pad: int) -> Floats:
+def input_gradient(dy: Floats, weights: Floats, size: tuple[int, int], stride: int, pad: int, tile: int) -> Floats:
     """(n, p, q, k), (k, c, r, s) -> (n, h, w, c) with (h, w) = size."""
     n, p, q, _ = dy.shape
     _, c, r_taps, s_taps = weights.shape
@@ -34,7 +35,7 @@ def input_gradient(dy: Floats, weights: Floats, size: tuple[int, int], stride: i
     return np.ascontiguousarray(padded[:, pad : pad + size[0], pad : pad + size[1]])
 
 
-def weight_gradient(x: Floats, dy: Floats, taps: tuple[int, int], stride: int, pad: int) -> Floats:
+def weight_gradient(x: Floats, dy: Floats, taps: tuple[int, int], stride: int, pad: int, tile: int) -> Floats:
     """(n, h, w, c), (n, p, q, k) -> (k, c, r, s) with (r, s) = taps; a sum over images and pixels."""
     _, p, q, k = dy.shape
     padded = np.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
