@@ -192,7 +192,7 @@ class ModelConfig:
     convolution: str = setting(
         "f4",
         Choice(("f4", "f2")),
-        "3x3 convolutions: Winograd's F(4x4, 3x3) where it is faster, or always F(2x2, 3x3), as in runs before it came",
+        "arithmetic of 3x3 convolutions: Winograd's F(4x4, 3x3) where it is faster, or F(2x2, 3x3)",
         later=True,
         before="f2",
     )
