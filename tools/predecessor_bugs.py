@@ -38,10 +38,10 @@ def mixed_images() -> None:
     """Bug b2."""
     right = conv.input_gradient
 
-    def input_gradient(dy: F32, weights: F32, size: tuple[int, int], stride: int, pad: int) -> F32:
+    def input_gradient(dy: F32, weights: F32, size: tuple[int, int], stride: int, pad: int, tile: int) -> F32:
         n, h, w, k = dy.shape
         mixed = np.ascontiguousarray(dy.reshape(h, w, n, k).transpose(2, 0, 1, 3))
-        return right(mixed, weights, size, stride, pad)
+        return right(mixed, weights, size, stride, pad, tile)
 
     put(conv, "input_gradient", input_gradient)
     put(import_module("dptrain.engine.lowering"), "obstacle", lambda *_: "the bug is in nn")

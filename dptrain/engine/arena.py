@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from dptrain.engine.plan import Convolution, Plan, Shape
+from dptrain.engine.plan import LARGEST_GROUP, Convolution, Plan, Shape
 from dptrain.kernels.compiled import aligned_zeros
 from dptrain.kernels.winograd import scratch
 from dptrain.types import F32, F64, U8
@@ -35,15 +35,14 @@ class Arena:
         image, last = layers[0].inputs, layers[-1].outputs
         shapes = list(dict.fromkeys(layer.outputs for layer in layers))
         kept = {layer.index: layer.inputs for layer in layers if layer.begins_block} | {len(layers): last}
-        groups = {s: max(layer.group for layer in layers if s in (layer.inputs, layer.outputs)) for s in shapes}
         sizes = {("output", layer.index): capacity * layer.outputs.bare for layer in layers}
         sizes |= {("kept", index): capacity * shape.framed for index, shape in kept.items()}
         sizes |= {("outer", i): capacity * shape.bare for i, shape in enumerate(shapes)}
         sizes |= {("inner", i): capacity * shape.bare for i, shape in enumerate(shapes)}
-        sizes |= {("frame", i): groups[shape] * shape.framed for i, shape in enumerate(shapes)}
-        sizes |= {("gradient frame", i): groups[shape] * shape.framed for i, shape in enumerate(shapes)}
+        sizes |= {("frame", i): LARGEST_GROUP * shape.framed for i, shape in enumerate(shapes)}
+        sizes |= {("gradient frame", i): LARGEST_GROUP * shape.framed for i, shape in enumerate(shapes)}
         sizes |= {("image frame", 0): image.framed}
-        sizes |= {("gradient", i): groups[shape] * shape.bare for i, shape in enumerate(shapes)}
+        sizes |= {("gradient", i): LARGEST_GROUP * shape.bare for i, shape in enumerate(shapes)}
         arrays = _cut(sizes)
 
         def by_shape(name: str) -> dict[Shape, F32]:

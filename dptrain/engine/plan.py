@@ -15,7 +15,7 @@ from dptrain.settings import ModelConfig
 #: What a halving shortcut adds (kernels/codegen/lines.py), by its name in the configuration.
 KINDS = {"A": ADD, "avgpool": AVERAGE}
 
-LARGEST_GROUP = {2: 4, 4: 16}  #: images, by the size of Winograd's tiles
+LARGEST_GROUP = 4  #: images; the scratch arrays have room for so many
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,22 +79,20 @@ class Convolution:
     @property
     def tile(self) -> int:
         """2 or 4: it runs as Winograd's F(2x2, 3x3) or F(4x4, 3x3). 0: the stem and convolutions with stride 2."""
-        y = self.outputs
-        return choose(y.height, y.width, y.tile) if self.index > 0 and self.stride == 1 else 0
+        a, y = self.inputs, self.outputs
+        return choose(a.channels, y.channels, y.height, y.width, y.tile) if self.index > 0 and self.stride == 1 else 0
 
     @property
     def group(self) -> int:
-        """Images that go through a pass together: as many as fill Winograd's blocks of tiles to 15/16, or the largest
-        group.
+        """Images that go through a pass together: as many as fill Winograd's blocks of tiles to 15/16, at most four.
 
         The group decides the order of additions in a weight gradient, so it depends on the shapes only.
         """
         if not self.tile:
             return 1
         tiles = -(-self.outputs.height // self.tile) * -(-self.outputs.width // self.tile)
-        largest = LARGEST_GROUP[self.tile]
-        waste = {images: -(images * tiles) % TILES / (images * tiles) for images in range(1, largest + 1)}
-        return next((images for images, share in waste.items() if share <= 1 / 15), largest)
+        waste = {images: -(images * tiles) % TILES / (images * tiles) for images in range(1, LARGEST_GROUP + 1)}
+        return next((images for images, share in waste.items() if share <= 1 / 15), LARGEST_GROUP)
 
     @property
     def flops(self) -> int:

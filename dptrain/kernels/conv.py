@@ -102,7 +102,7 @@ def forward(x: F32, weights: F32, stride: int, pad: int, tile: int) -> F32:
     n, h, w, c = x.shape
     k, _, r_taps, s_taps = weights.shape
     if tile and winograd.fits(c, k, (r_taps, s_taps), stride, pad):
-        return winograd.forward(x, weights, winograd.choose(h, w, tile))
+        return winograd.forward(x, weights, winograd.choose(c, k, h, w, tile))
     p, q = (h + 2 * pad - r_taps) // stride + 1, (w + 2 * pad - s_taps) // stride + 1
     halo = framed(x, (pad, pad), (h + 2 * pad, w + 2 * pad))
     width, kp = registers.lanes(k), registers.padded(k)
@@ -128,7 +128,7 @@ def input_gradient(dy: F32, weights: F32, size: tuple[int, int], stride: int, pa
     n, p, q, k = dy.shape
     _, c, r_taps, s_taps = weights.shape
     if tile and winograd.fits(k, c, (r_taps, s_taps), stride, pad):
-        return winograd.input_gradient(dy, weights, winograd.choose(*size, tile))
+        return winograd.input_gradient(dy, weights, winograd.choose(k, c, *size, tile))
     rows = [_tap_class(size[0], i, r_taps, stride, pad) for i in range(min(stride, size[0]))]
     columns = [_tap_class(size[1], i, s_taps, stride, pad) for i in range(min(stride, size[1]))]
     top, bottom = max(-t.start for t in rows), max(t.start + t.count + t.taps - 1 for t in rows) - p
@@ -160,7 +160,7 @@ def weight_gradient(x: F32, dy: F32, taps: tuple[int, int], stride: int, pad: in
     n, h, w, c = x.shape
     _, p, q, k = dy.shape
     if tile and winograd.fits(c, k, taps, stride, pad):
-        return winograd.weight_gradient(x, dy, winograd.choose(h, w, tile))
+        return winograd.weight_gradient(x, dy, winograd.choose(c, k, h, w, tile))
     width, kp = registers.lanes(k), registers.padded(k)
     halo = framed(x, (pad, pad), (h + 2 * pad, w + 2 * pad))
     if kp != k:

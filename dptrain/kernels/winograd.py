@@ -38,14 +38,16 @@ def fits(inputs: int, outputs: int, taps: tuple[int, int], stride: int, pad: int
     return taps == (3, 3) and stride == 1 and pad == 1 and inputs % 8 == 0 and outputs % 8 == 0
 
 
-def choose(height: int, width: int, largest: int) -> int:
-    """The tile for images of this size, at most `largest`. It decides the bits, so it depends on nothing else.
+def choose(inputs: int, outputs: int, height: int, width: int, largest: int) -> int:
+    """The tile for such channels and images, at most `largest`. It decides the bits, so it depends on nothing else.
 
-    4 where that saves a fifth of the products, which the longer transforms cost: not where F(4x4) pads too much, as for
-    sides of 1, 2, 5, 6, 9 and 10.
+    4 where that saves a fifth of the products, which the longer transforms cost: not for sides of 9 and 10, which are
+    padded too much. And not where sums are so short that a direct convolution is much more exact: 8 channels (2.8 times
+    the error of the outputs), sides below 7 (2.9 times that of a weight's gradient, 4 x 4 pixels; docs/LOG.md).
     """
     two, four = 16 * -(-height // 2) * -(-width // 2), 36 * -(-height // 4) * -(-width // 4)
-    return 4 if largest == 4 and 5 * four <= 4 * two else 2
+    long = min(inputs, outputs) >= 16 and min(height, width) >= 7
+    return 4 if largest == 4 and long and 5 * four <= 4 * two else 2
 
 
 def positions(tile: int) -> int:

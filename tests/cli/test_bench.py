@@ -40,7 +40,7 @@ def test_layers_say_how_their_products_are_made(capsys):
     assert main([*SMALL, "--filters", "8", "--layers", "--steps", "5", "--json"]) == 0
     lines = json.loads(capsys.readouterr().out)["layers"]
     named = [line["name"].split() for line in lines]
-    assert {words[-1] for words in named if words[1] != "means"} == {"direct", "f4"}
+    assert {words[-1] for words in named if words[1] != "means"} == {"direct", "f2", "f4"}
     assert {words[-1] for words in named if words[1] == "conv1"} == {"direct"}
     assert all(line["floor"] > 0 for line, words in zip(lines, named, strict=True) if words[1] != "means")
 

@@ -96,9 +96,12 @@ def test_only_three_by_three_stride_one_over_channels_in_eights_goes_this_way():
         assert not winograd.fits(*changed)
 
 
-def test_the_larger_tile_is_chosen_where_it_saves_a_fifth_of_the_products():
-    assert [side for side in range(1, 33) if winograd.choose(side, side, 4) == 2] == [1, 2, 5, 6, 9, 10]
-    assert all(winograd.choose(side, side, 2) == 2 for side in range(1, 33))
+def test_the_larger_tile_is_chosen_where_it_is_faster_and_exact_enough():
+    small = [side for side in range(1, 33) if winograd.choose(16, 16, side, side, 4) == 2]
+    assert small == [1, 2, 3, 4, 5, 6, 9, 10]
+    assert winograd.choose(8, 16, 32, 32, 4) == winograd.choose(16, 8, 32, 32, 4) == 2
+    assert winograd.choose(24, 40, 7, 32, 4) == 4
+    assert all(winograd.choose(16, 16, side, side, 2) == 2 for side in range(1, 33))
 
 
 @pytest.mark.parametrize("channels", [8, 16, 24, 40, 64])

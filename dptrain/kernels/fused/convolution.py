@@ -47,7 +47,7 @@ def forward(
     ZROW, AROW = rounded(W, LARGEST) * C, (rounded(W, LARGEST) + 2) * C
     ZIMAGE, AIMAGE, INNER = rounded(H, LARGEST) * ZROW, (rounded(H, LARGEST) + 2) * AROW, AROW + C
     P, Q = -(-H // STRIDE), -(-W // STRIDE)
-    YROW, TILE = rounded(Q, LARGEST) * K, choose(P, Q, LARGEST)
+    YROW, TILE = rounded(Q, LARGEST) * K, choose(C, K, P, Q, LARGEST)
     ROWS, COLUMNS = -(-P // TILE), -(-Q // TILE)
     YIMAGE, PIXELS, XROW, XSTEP, TAPS = rounded(P, LARGEST) * YROW, P * Q, STRIDE * AROW, STRIDE * C, 3
     SROW = (rounded(WIDE, LARGEST) + 2) * C // 2
@@ -118,7 +118,7 @@ def backward(C: int, K: int, H: int, W: int, STRIDE: int, KIND: int, GROUP: int,
     ZROW, AROW = rounded(W, LARGEST) * C, (rounded(W, LARGEST) + 2) * C
     ZIMAGE, AIMAGE, INNER = rounded(H, LARGEST) * ZROW, (rounded(H, LARGEST) + 2) * AROW, AROW + C
     P, Q = -(-H // STRIDE), -(-W // STRIDE)
-    YROW, DROW, TILE = rounded(Q, LARGEST) * K, (rounded(Q, LARGEST) + 2) * K, choose(P, Q, LARGEST)
+    YROW, DROW, TILE = rounded(Q, LARGEST) * K, (rounded(Q, LARGEST) + 2) * K, choose(C, K, P, Q, LARGEST)
     ROWS, COLUMNS = -(-P // TILE), -(-Q // TILE)
     YIMAGE, DIMAGE, DINNER = rounded(P, LARGEST) * YROW, (rounded(P, LARGEST) + 2) * DROW, DROW + K
     ONE, TWO, TAPS, DOUBLE, TWICE = 1, 2, 3, 2 * ZROW, 2 * C
