@@ -109,6 +109,10 @@ FIRST_DAY = {
         "n1-f24-A-8x8x3-shard3-f2": "aa6a08bf6115",
         "n1-f40-avgpool-12x8x1-shard2-f2": "30134375a618",
         "n1-f48-A-8x8x3-shard2-f2": "2ec0c8292d8c",
+        "n1-f16-A-32x32x3-shard5-f4": "6d9aa2e3d34c",
+        "n2-f8-avgpool-28x28x1-shard4-f4": "55fc53c80abc",
+        "n1-f8-plain-16x24x3-shard1-f4": "edff17c7eadb",
+        "n1-f24-A-8x8x3-shard3-f4": "2610e73a0a65",
     }
 }
 
