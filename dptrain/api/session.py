@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit, setrlimit
 from typing import NamedTuple
 
 from dptrain.api.callbacks import Callbacks, Listening
@@ -14,7 +15,7 @@ from dptrain.api.compiling import word_about_compiling
 from dptrain.api.plan import Plan
 from dptrain.cluster.events import Notice
 from dptrain.course import make_course
-from dptrain.errors import as_asked
+from dptrain.errors import UsageError, as_asked
 from dptrain.kernels import isa
 from dptrain.processes.stopping import Preparation, StopFlag, StopSignals
 from dptrain.runs.manifest import find_facts
@@ -24,6 +25,9 @@ from dptrain.runs.reporter import Banner, LiveReporter, QuietReporter, Reporter,
 from dptrain.workers.coordinator import Life
 from dptrain.workers.coordinator import train as lead
 from dptrain.workers.parts import open_parts
+
+#: Open files of a training: measured at the start of one without workers (22) and of one with three (36), and doubled.
+_FILES, _FILES_PER_WORKER = 44, 10
 
 
 class TrainingResult(NamedTuple):
@@ -42,6 +46,7 @@ def train(plan: Plan, preparation: Preparation, *, launch: bool, callbacks: Call
     a signal comes before; the work of `preparation` may go on then.
     """
     deployment = plan.config.deployment
+    _allow_files(_FILES + _FILES_PER_WORKER * (deployment.workers + deployment.augmenters))
     with _only_errors(quiet=deployment.log_format == "quiet"), _stop() as stop:
         parts = preparation.run(lambda: open_parts(plan.config, deployment.data_dir))
         facts = find_facts(parts.config, parts.source, parts.model, isa.NUMERICS)
@@ -71,6 +76,19 @@ def _stop() -> StopSignals | StopFlag:
     """Only the main thread receives signals."""
     main = threading.current_thread() is threading.main_thread()
     return StopSignals(preparing=True) if main else StopFlag()
+
+
+def _allow_files(needed: int) -> None:
+    """Raises the number of files that this process and its workers may open, up to what the system allows.
+
+    Raises UsageError if that is not enough: ZeroMQ would end the process in the middle of its start.
+    """
+    soft, hard = getrlimit(RLIMIT_NOFILE)
+    if soft == RLIM_INFINITY or soft >= needed:
+        return
+    if hard != RLIM_INFINITY and hard < needed:
+        raise UsageError(f"this process may open {hard} files, but this training needs {needed}: raise `ulimit -n`")
+    setrlimit(RLIMIT_NOFILE, (needed, hard))
 
 
 @contextmanager

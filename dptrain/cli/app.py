@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
+from resource import RLIMIT_NOFILE, getrlimit
 from typing import Annotated, Literal
 
 from cyclopts import App, CycloptsError, Parameter
@@ -71,7 +72,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     def run() -> object:
         tokens, notes = translated(sys.argv[1:] if argv is None else argv)
         sys.stderr.write("".join(f"dptrain: note: {note}\n" for note in notes))
-        app = build_app(listing=not tokens or tokens[0] not in VERBS)
+        stripped = sys.flags.optimize > 1
+        if stripped and (not tokens or {"--help", "-h"} & set(tokens)):
+            sys.stderr.write("dptrain: note: PYTHONOPTIMIZE=2 strips help texts; unset it to see them\n")
+        app = build_app(listing=stripped or not tokens or tokens[0] not in VERBS)
         return app(tokens, exit_on_error=False, print_error=False)
 
     return guarded(run)
@@ -110,6 +114,11 @@ def guarded(run: Callable[[], object], program: str = "dptrain") -> int:
         text = f"not enough memory: {error}; fewer filters and smaller shards need less"
         return complain(text, ExitCode.CONFIGURATION, program=program)
     except OSError as error:  # verbs report errors of the files they open; this is the output, or a bug
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            text = (
+                f"{error.strerror}: this process may open {getrlimit(RLIMIT_NOFILE)[0]}; raise it with `ulimit -n 1024`"
+            )
+            return complain(text[0].lower() + text[1:], ExitCode.CONFIGURATION, program=program)
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -6,6 +6,9 @@ pyplot is not used: no figure needs a display, and a figure that is drawn twice 
 from __future__ import annotations
 
 import io
+import logging
+import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -20,6 +23,22 @@ if TYPE_CHECKING:
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999")
 RIGHT, WRONG, OTHER = "#007a55", "#c04a00", "#666666"  #: text about the true class, the guess, the second guess
 
+#: Fonts with the characters of many languages.
+_WIDE_FONTS = (
+    "Noto Sans CJK SC",
+    "Noto Sans CJK JP",
+    "Source Han Sans",
+    "WenQuanYi Zen Hei",
+    "Droid Sans Fallback",
+    "IPAGothic",
+    "Noto Sans Devanagari",
+    "Noto Sans Thai",
+    "Noto Color Emoji",
+    "Unifont",
+)
+_MISSING = re.compile(r"Glyph \d+ \((?:\\N\{)?(.*?)\}?\) missing from")  #: a warning of matplotlib
+_said: list[str] = []  #: the first character that no font has
+_log = logging.getLogger(__name__)
 _LOOKS: Any = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same picture everywhere
     "font.size": 9,
@@ -38,13 +57,32 @@ _LOOKS: Any = {
 
 @contextmanager
 def looks() -> Iterator[None]:
-    """Sets the style of matplotlib while something is drawn or saved. Raises UsageError if it is not installed."""
+    """Sets the style of matplotlib while something is drawn or saved. Raises UsageError if it is not installed.
+
+    Characters that DejaVu Sans lacks come from another installed font; if none has them, one warning says so.
+    """
     try:
         import matplotlib as mpl
+        from matplotlib.font_manager import get_font_names
     except ImportError as error:
         raise UsageError("pictures need matplotlib, which is not installed: pip install 'dptrain[plot]'") from error
-    with mpl.rc_context(_LOOKS):
+    installed = set(get_font_names())
+    families = [_LOOKS["font.family"], *(name for name in _WIDE_FONTS if name in installed)]
+    with warnings.catch_warnings(record=True) as caught, mpl.rc_context(_LOOKS | {"font.family": families}):
+        warnings.simplefilter("always")
         yield
+    for warning in caught:
+        if lost := _MISSING.search(str(warning.message)):
+            _say_missing(lost[1])
+        else:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+
+
+def _say_missing(character: str) -> None:
+    """Logs, once per process, that a character is drawn as a box."""
+    if not _said:
+        _said.append(character)
+        _log.warning("no installed font has %s: it is drawn as a box; install one, such as fonts-noto-cjk", character)
 
 
 def figure(width: float, height: float) -> Figure:

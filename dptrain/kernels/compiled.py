@@ -19,6 +19,7 @@ import numba
 import numba.core.config as numba_config
 import numpy as np
 
+from dptrain.errors import UsageError
 from dptrain.kernels import isa
 from dptrain.types import F32
 
@@ -32,6 +33,10 @@ _TARGETS: dict[str, tuple[str | None, str | None]] = {
     "avx2": ("x86-64-v3", ""),
     "portable": ("generic", ""),
 }
+
+
+if numba_config.DISABLE_JIT:
+    raise UsageError("NUMBA_DISABLE_JIT is set, but the kernels must be compiled: unset it")
 
 
 def sources_digest() -> str:
