@@ -10,10 +10,10 @@ import pytest
 from simulation import traces
 from simulation.processes import Group, until
 
-#: 60 steps, a validation after the 36th, 4 shards a step and a short last one in the epoch; seconds once compiled.
+#: 60 steps, a validation after the 36th, 4 shards per step and a short last one in the epoch; seconds once compiled.
 TOTAL = 60
-RECIPE = ["--dataset", "shapes32", "--validation", 500, "--augment", "crop:4,flip", "--filters", 8]
-RECIPE += ["--batch-size", 128, "--shard-size", 32, "--epochs", 20]  # epochs: none ends before a test is done with it
+RECIPE = ["--dataset", "shapes32", "--samples", 2250, "--validation", 500, "--augment", "crop:4,flip", "--filters", 8]
+RECIPE += ["--batch-size", 64, "--shard-size", 16, "--epochs", 40]  # epochs: none ends before a test is done with it
 FLAGS = [*RECIPE, "--hash-every", 1, "--checkpoint-every", 10, "--log-format", "plain"]
 WHOLE = ["--max-steps", TOTAL]
 START = 240.0  #: seconds until the first step at the latest: kernels may have to be compiled

@@ -15,6 +15,8 @@ def test_after_six_epochs_of_the_embedded_set_five_of_six_images_are_right(tmp_p
     flags = [
         "--recipe",
         "fashion-quick",
+        "--filters",
+        "8",
         "--epochs",
         "6",
         "--augment",

@@ -25,7 +25,7 @@ def test_workers_and_augmenters_die_with_a_coordinator_that_is_killed_and_the_ru
     process.kill()
     process.wait()
     until(lambda: not runs.members(), SOON, lambda: f"{runs.members()} are orphans")
-    runs.finished(runs.resume("a", "--workers", 1, "--max-steps", 60), "a")
+    runs.finished(runs.resume("a", "--workers", 0, "--max-steps", 60), "a")
     assert runs.verify(reference, runs.path("a"))[0] == 0
     assert traces.records(runs.path("a")) == traces.records(reference)
 
@@ -129,8 +129,8 @@ def test_a_second_coordinator_of_a_run_is_refused_and_the_first_one_goes_on(runs
 
 def test_two_runs_on_one_machine_do_not_disturb_each_other(runs, reference):
     """Same flags, same moment; one has another seed, so that any exchange would show in the bits."""
-    same = runs.train("same", "--workers", 2, "--augmenters", 1, "--max-steps", 30)
-    other = runs.train("other", "--workers", 2, "--augmenters", 1, "--max-steps", 30, "--seed", 1)
+    same = runs.train("same", "--workers", 1, "--augmenters", 1, "--max-steps", 30)
+    other = runs.train("other", "--workers", 1, "--augmenters", 1, "--max-steps", 30, "--seed", 1)
     runs.until_step("same", 5)
     runs.until_step("other", 5)
     hit(runs.members("augmenter")[0], signal.SIGKILL)

@@ -13,7 +13,7 @@ from simulation.processes import hit, until
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
 CODES = {"SIGINT": 130, "terminal": 130, "SIGTERM": 143, "SIGHUP": 129}
-CREW = ["--workers", 2, "--augmenters", 1]
+CREW = ["--workers", 1, "--augmenters", 1]  #: every process costs its imports
 SOON = 60.0  #: seconds a test waits for what takes less than 5 on a machine that is not busy with other things
 
 
@@ -30,7 +30,7 @@ def test_a_signal_during_training_leaves_a_checkpoint_and_nothing_else(runs, ref
     code = 0
     for at, how in ((5, "SIGTERM"), (20, "terminal"), (36, "SIGHUP")):
         before = traces.step(runs.path("a"))  # may be beyond `at`, where others kept this test from its CPU
-        process = runs.train("a", *CREW, "--resume", "auto", "--keep", 1)
+        process = runs.train("a", "--workers", 2, "--augmenters", 1, "--resume", "auto", "--keep", 1)
         runs.until_step("a", max(at, before + 1))
         sockets = until(lambda: with_coordinator(traces.sockets_of(runs.members())), SOON, lambda: "no socket of it")
         interrupt(process, how)
@@ -46,10 +46,14 @@ def test_a_signal_during_training_leaves_a_checkpoint_and_nothing_else(runs, ref
     assert traces.records(runs.path("a")) == traces.records(reference)
 
 
-@pytest.mark.parametrize("how", ["SIGTERM", "terminal"])
-def test_a_signal_while_the_run_starts_leaves_nothing_at_all(runs, reference, interrupt, how):
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [("SIGTERM", ["", "admitted"]), ("terminal", ["dir     ", "admitted"])],  # "terminal": from "dir" on there are children
+    ids=["SIGTERM", "terminal"],
+)
+def test_a_signal_while_the_run_starts_leaves_nothing_at_all(runs, reference, interrupt, how, said):
     """At three instants between the first line of code and the first step."""
-    for n, text in enumerate(("", "dir     ", "admitted")):
+    for n, text in enumerate(said):
         name = f"{how}{n}"
         process = runs.train(name, *CREW)
         if text:
