@@ -234,7 +234,7 @@ def test_a_table_of_pixels_gives_kaggles_digit_recognizer_rows(run, here, capsys
 
 
 def test_an_experiment_is_run_once_and_read_after_that(here, capsys, monkeypatch):
-    command = ["experiment", "residual", *FLAGS, "--epochs", "1", "--seeds", "2"]
+    command = ["experiment", "residual", *FLAGS, "--samples", "1000", "--epochs", "1", "--seeds", "2"]
     assert main([*command, "--table", "csv"]) == 0
     first = capsys.readouterr()
     rows = list(csv.DictReader(first.out.splitlines()))

@@ -31,7 +31,7 @@ def notices(simulation):
     return [r.text for r in simulation.reports if isinstance(r, Notice)]
 
 
-@pytest.mark.parametrize("block", range(10))
+@pytest.mark.parametrize("block", [*range(6), *(pytest.param(block, marks=pytest.mark.slow) for block in range(6, 10))])
 def test_chaos_changes_no_bit_and_every_run_ends(block):
     totals = Counter()
     for seed in range(120 * block, 120 * block + 120):
