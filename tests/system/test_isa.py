@@ -20,7 +20,7 @@ for name, options, size, channels in [
     ("resnet8-f8", {"n": 1, "filters": 8}, 32, 3),  # test_same_bits trains it at every level
     ("resnet8-f16", {"n": 1, "filters": 16}, 32, 3),
     ("resnet8-f8-avgpool", {"n": 1, "filters": 8, "shortcut": "avgpool", "hidden": (12,)}, 12, 1),
-    ("plain8-f4", {"n": 1, "filters": 4, "residual": False}, 10, 3),
+    ("plain8-f4", {"n": 1, "filters": 4, "residual": False}, 10, 3),  # layer by layer: as test_isa_layers
 ]:
     if name not in sys.argv[1:]:
         continue
@@ -48,7 +48,7 @@ def digests(level, names):
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     "names",
-    [("resnet8-f8", "plain8-f4"), pytest.param(("resnet8-f16", "resnet8-f8-avgpool"), marks=pytest.mark.slow)],
+    [("resnet8-f8",), pytest.param(("resnet8-f16", "resnet8-f8-avgpool", "plain8-f4"), marks=pytest.mark.slow)],
     ids="-".join,
 )
 @pytest.mark.parametrize("level", ["avx512", "avx2"])
