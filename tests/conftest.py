@@ -15,9 +15,6 @@ settings.load_profile("dptrain")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
-# Tests start some hundred processes. Without the files of bytecode, each of them compiles 150 modules: 0.2 s.
-os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-
 ROOT = Path(__file__).resolve().parents[1]
 
 #: $DPTRAIN_SHARED_DATA, or shared/data beside the clone: files that are too large or whose licence forbids a copy.
