@@ -48,7 +48,7 @@ def test_a_signal_during_training_leaves_a_checkpoint_and_nothing_else(runs, ref
 
 @pytest.mark.parametrize(
     ("how", "said"),
-    [("SIGTERM", ["", "admitted"]), ("terminal", ["dir     ", "admitted"])],  # "terminal": from "dir" on there are children
+    [("SIGTERM", ["", "admitted"]), ("terminal", ["dir     ", "admitted"])],  # from "dir" on there are children
     ids=["SIGTERM", "terminal"],
 )
 def test_a_signal_while_the_run_starts_leaves_nothing_at_all(runs, reference, interrupt, how, said):
