@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from dptrain.data.dataset import Part, hold_out, warn_of_repetition
+from dptrain.data.dataset import Part, hold_out, warn_of_overlap, warn_of_repetition
 from dptrain.data.imagefile import opaque
 from dptrain.errors import DataError
 from dptrain.types import F64, I64, U8
@@ -119,7 +119,11 @@ def join(name: str, given: Given, class_names: Sequence[str] = ()) -> tuple[tupl
     classes = named([given.train, *others], class_names)
     train = Part(given.train.images, given.train.labels)
     warn_of_repetition(name, classes, train)
-    train, test = hold_out(name, classes, train) if given.test is None else (train, Part(*given.test[:2]))
+    if given.test is None:
+        train, test = hold_out(name, classes, train)
+    else:
+        test = Part(*given.test[:2])
+        warn_of_overlap(name, train, test)
     if given.validation is None:
         return classes, train, test
     images = np.concatenate([train.images, given.validation.images])

@@ -265,6 +265,18 @@ def warn_of_repetition(name: str, classes: tuple[str, ...], part: Part) -> None:
         )
 
 
+def warn_of_overlap(name: str, train: Part, test: Part) -> None:
+    """Logs one warning if images of the test part are training images too, pixel by pixel."""
+    known = {_digest(image) for image in train.images}
+    count = sum(_digest(image) in known for image in test.images)
+    if count:
+        _log.warning("%s: %d of %d test images are training images as well", name, count, len(test.images))
+
+
+def _digest(image: U8) -> bytes:
+    return hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16).digest()
+
+
 def by_group(groups: I64, count: int, domain: int) -> tuple[I64, int]:
     """Positions ordered group by group, the groups in Philox order; and `count` rounded up to whole groups."""
     names = np.unique(groups)

@@ -10,10 +10,11 @@ import re
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
+from unicodedata import normalize
 
 import numpy as np
 
-from dptrain.data.dataset import Part, hold_out, warn_of_repetition
+from dptrain.data.dataset import Part, hold_out, warn_of_overlap, warn_of_repetition
 from dptrain.data.descriptor import Files, parse_size
 from dptrain.data.imagefile import WHITE, Picture, read_images
 from dptrain.data.walk import RUNS, Walk, entries_in, folders_in, walk
@@ -183,7 +184,10 @@ def _classes(folder: Path) -> tuple[dict[str, Walk], list[tuple[Path, str]]]:
         if not found.pictures and any(reason == RUNS for _, reason in found.left_out):
             left_out.append((place, RUNS))
         else:
-            walked[place.name] = found
+            name = normalize("NFC", place.name)  # macOS decomposes é into two characters
+            if name in walked:
+                raise DataError(f"{folder} has two folders called {name!r}, in two spellings: rename one")
+            walked[name] = found
     return walked, left_out
 
 
@@ -202,7 +206,7 @@ def _refuse_odd(train: Path, walked: dict[str, Walk]) -> None:
         if not found.pictures:
             first = f": {found.left_out[0][0].name} is left out ({found.left_out[0][1]})" if found.left_out else ""
             raise DataError(f"{place} holds no image file{first}")
-        below = {path.relative_to(place).parts[0] for path in found.pictures if path.parent != place}
+        below = {path.relative_to(train).parts[1] for path in found.pictures if path.parent.parent != train}
         if _PART.match(name) and len(below) > 1:
             folders = ", ".join(sorted(below)[:2])
             raise DataError(
@@ -215,7 +219,11 @@ def read(name: str, found: Listing, wanted: Wanted) -> tuple[Part, Part]:
     """Training and test part; if there is no test folder, a tenth is held out."""
     train = _part(found.train, wanted)
     warn_of_repetition(name, found.classes, train)
-    return hold_out(name, found.classes, train) if found.test is None else (train, _part(found.test, wanted))
+    if found.test is None:
+        return hold_out(name, found.classes, train)
+    test = _part(found.test, wanted)
+    warn_of_overlap(name, train, test)
+    return train, test
 
 
 def _part(files: Labelled, wanted: Wanted) -> Part:

@@ -41,6 +41,7 @@ _BEGINNINGS = (
     (0, b"%!PS", "PostScript"),
     (0, b"version https://git-lfs", "Git LFS pointer"),
     (0, b"<svg", "SVG"),
+    *((0, mark, "HTML") for mark in (b"<!DOCTYPE", b"<!doctype", b"<html", b"<HTML")),
 )
 _MOST_PIXELS = 64_000_000  #: per file; a file of 50 kB can claim 10^10 pixels and fill the memory
 #: What Pillow raises for damaged files, found by its own tests and by fuzzing.
@@ -138,7 +139,7 @@ def _pixels(file: Image.Image, picture: Picture, shape: tuple[int, int, int]) ->
     if picture.box is None:
         # A JPEG is decoded at a half, quarter or eighth where that is still twice what is wanted (a third of the time).
         file.draft(mode, (2 * width, 2 * height))
-        image = opaque(ImageOps.exif_transpose(file), mode, picture.fill)
+        image = opaque(_upright(file), mode, picture.fill)
         image = ImageOps.fit(image, (width, height), Image.Resampling.BICUBIC)
     else:
         left, upper, right, lower = picture.box
@@ -147,6 +148,15 @@ def _pixels(file: Image.Image, picture: Picture, shape: tuple[int, int, int]) ->
         # resize() has a box of its own, but looks beyond its edges
         image = opaque(file, mode, picture.fill).crop(picture.box).resize((width, height), Image.Resampling.BICUBIC)
     return np.asarray(image, np.uint8).reshape(shape)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turned as its EXIF data say; as it is stored if they are damaged, as every viewer shows it."""
+    try:
+        image.getexif()
+    except _OF_PILLOW:
+        return image
+    return ImageOps.exif_transpose(image)
 
 
 def opaque(image: Image.Image, mode: str, fill: int = WHITE) -> Image.Image:

@@ -22,6 +22,7 @@ SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2", ".zip")
 _MOST_BYTES = 16 << 30  #: unpacked; SFDDD, the largest, has 4 GB
 _MOST_FILES = 500_000  #: Tiny ImageNet has 120,000
 _BLOCK = 1 << 20
+_SAYS_UTF8 = 0x800  #: flag of a file in a .zip archive
 _ASIDE = ".unpacking-"  #: prefix of the folder in which files wait until all are unpacked
 _log = logging.getLogger(__name__)
 
@@ -123,6 +124,8 @@ def _write(archive: Path, entries: Iterator[_Entry], aside: Path) -> list[PurePo
 def _inside(archive: Path, name: str) -> PurePosixPath:
     """The name as a path below the target, or DataError."""
     path = PurePosixPath(name)
+    if "\\" in name and not {"/", "..", ":"} & {name[:1], name[1:2], *name.replace("\\", "/").split("/")}:
+        raise DataError(f"{archive} holds {name[:100]!r}, with backslashes between folders: pack it again")
     if path.is_absolute() or ".." in path.parts or not path.parts or any(c in name for c in "\\\0") or name[1:2] == ":":
         raise DataError(f"{archive} holds a file named {name[:100]!r}, which is outside of the target folder: refused")
     return path
@@ -157,4 +160,14 @@ def _zip(archive: Path) -> Iterator[_Entry]:
             def opened(info: zipfile.ZipInfo = info) -> IO[bytes]:
                 return bundle.open(info)
 
-            yield _Entry(info.filename, info.file_size, opened)
+            yield _Entry(_zip_name(info), info.file_size, opened)
+
+
+def _zip_name(info: zipfile.ZipInfo) -> str:
+    """macOS writes UTF-8 without saying so, and zipfile then takes it for the characters of an old PC."""
+    if info.flag_bits & _SAYS_UTF8:
+        return info.filename
+    try:
+        return info.filename.encode("cp437").decode()
+    except UnicodeError:
+        return info.filename
