@@ -1,8 +1,8 @@
 """Training, defined: a whole run as one plain loop in one process. Nothing is distributed here.
 
 A step has several shards of a few images each. The gradient of a shard is a SUM over its images, and all shards of a
-step use the same weights. The sums are added along a fixed binary tree and divided once; then one update moves the
-weights. After an epoch the validation split is scored; at the end the best weights are scored on the test split.
+step use the same weights. The sums are added along a fixed binary tree and divided once; then one update moves what is
+not frozen. After an epoch the validation split is scored; at the end (`patience`: earlier) the best weights are tested.
 
     from dptrain.loop import train
     from dptrain.workers.parts import first_state, open_parts
@@ -11,8 +11,8 @@ weights. After an epoch the validation split is scored; at the end the best weig
     for done in train(*parts, first_state(parts)):
         print(done.phase, done.state.step, done.loss, done.state.sha256())
 
-The coordinator and its workers compute this loop together, with the functions below. After every step the state has the
-same bits, for any number of workers and whichever of them die (tests/system/test_loop.py).
+The coordinator and its workers compute this loop together. After every step the state has the same bits, for any number
+of workers and whichever of them die (tests/system/test_loop.py).
 """
 
 from __future__ import annotations

@@ -298,8 +298,12 @@ def open_source(data: DataConfig, training: TrainingConfig, data_dir: str) -> Sh
     pipeline = Pipeline.parse(data.augment, dataset.image_shape).fit(dataset.train_images)
     channels = dataset.image_shape[2]
     if len(data.mean) not in (0, channels):
+        whose = (
+            "; this is the mean of the images on which the start weights were trained" if training.start_sha256 else ""
+        )
         raise UsageError(
             f"mean = {list(data.mean)}: must have one value per channel, and images of {data.dataset} have {channels}"
+            f"{whose}"
         )
     return ShardSource(
         dataset=dataset,

@@ -1,5 +1,6 @@
 """onnxruntime computes of an exported network what we do: every layer, block, shortcut and built-in network."""
 
+import sys
 from dataclasses import dataclass
 from itertools import product
 
@@ -110,6 +111,13 @@ class Own:
 
     def __call__(self, run, x):
         return x * 2, lambda dy, gradients: dy * 2
+
+
+def test_a_missing_library_is_named_with_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    network = Network(ImageShape(4, 4, 2), 2, GlobalAverage())
+    with pytest.raises(UsageError, match=r"the library onnx: pip install 'dptrain\[onnx\]'"):
+        write_onnx(network, {}, None, {})
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,7 @@ def test_what_is_named_with_anew_is_neither_taken_nor_missed(tmp_path):
     ("change", "anew", "words"),
     [
         ({"layer3.weight": (2, 5)}, (), r"layer3.weight has shape \(2, 5\) .* needs \(2, 4\).*--anew layer3"),
+        ({"layer3.weight": (9, 4)}, (), r"layer3.weight has shape \(9, 4\)"),  # as a last layer of other size would
         ({"linear.weight": (5, 3)}, (), r"linear.weight has shape \(5, 3\)"),
         ({"bn1.running_mean": None}, (), "has no bn1.running_mean, .*--anew bn1"),
         ({"hidden.0.weight": (3,), "z": (1,)}, (), "has hidden.0.weight and 1 more, which this network does not have"),

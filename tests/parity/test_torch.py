@@ -7,7 +7,7 @@ import pytest
 
 from dptrain import engine, nn
 from dptrain.interop.torchfile import read_torch
-from dptrain.optim.optimizer import make_optimizer
+from dptrain.optim.optimizer import make_optimizer, rate_factors
 from dptrain.settings import ModelConfig, TrainingConfig
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'dptrain[parity]'")
@@ -143,8 +143,16 @@ def their_weights(training, steps, dtype):
     """PyTorch's after the same steps."""
     layout = model().params
     network = load(Network(3).to(dtype), layout.views(nn.initial_params(layout, 0))).train()
+    factors = dict(zip((s.name for s in layout.specs), rate_factors(training, layout), strict=True))
+    for name, array in network.named_parameters():
+        array.requires_grad = factors[name] > 0
+    groups = [
+        {"params": [array], "lr": training.lr * factors[name]}
+        for name, array in network.named_parameters()
+        if factors[name]
+    ]
     sgd = torch.optim.SGD(
-        network.parameters(),
+        groups,
         training.lr,
         training.momentum,
         nesterov=training.nesterov,
@@ -165,6 +173,23 @@ def relative(one, other):
 def test_twenty_steps_of_sgd_end_at_pytorchs_weights():
     training = TrainingConfig(lr=0.01, momentum=0.0, nesterov=False, weight_decay=5e-4)
     assert relative(our_weights(training, 20), their_weights(training, 20, torch.float32)) < 1e-4
+
+
+def test_twenty_steps_with_frozen_layers_and_rates_of_their_own_end_at_pytorchs_weights():
+    """Parameter groups of torch.optim, and requires_grad = False: weight decay does not move frozen arrays either."""
+    training = TrainingConfig(
+        lr=0.01,
+        momentum=0.0,
+        nesterov=False,
+        weight_decay=5e-4,
+        freeze=("conv1", "bn1", "layer1"),
+        lr_scale=("linear:10", "layer3.0:0.5"),
+    )
+    ours, theirs = our_weights(training, 20), their_weights(training, 20, torch.float32)
+    assert relative(ours, theirs) < 1e-4
+    layout = model().params
+    frozen = slice(0, next(at for spec, at in layout.items() if spec.name.startswith("layer2")))
+    assert ours[frozen].tobytes() == nn.initial_params(layout, 0)[frozen].tobytes()
 
 
 def test_twenty_steps_with_nesterov_momentum_drift_no_further_from_float64_than_pytorchs_do():
