@@ -197,13 +197,13 @@ def test_damaged_data_is_one_line_and_leaves_no_run(tmp_path, monkeypatch, capsy
 
 @pytest.fixture
 def run(tmp_path):
-    """runs/a: a run over 8x8 grey images that was never trained, with a checkpoint of step 0."""
+    """runs/a: a run over 8x8 grey images with a checkpoint that says step 1; its weights are the initial ones."""
     config = build({"filters": 4, "name": "a"})
     data = DataFacts("tiny", "ab" * 32, (8, 8, 1), ("zero", "one", "two"), (100.0,), (50.0,), 10, 1, 2)
     model = build_network(config.model, data.image, 3, data.mean, data.std)
     facts = RunFacts(config, data, layout_digest(model.params, model.buffers), "fp32-v1", "ResNet-8")
     params, buffers = initial_params(model.params, 0), initial_buffers(model.buffers)
-    state = TrainingState(model.params, model.buffers, params, buffers, {"velocity": np.zeros_like(params)})
+    state = TrainingState(model.params, model.buffers, params, buffers, {"velocity": np.zeros_like(params)}, step=1)
     manifest = {"identity": facts.identity, "starts": []}
     made = directory.create(tmp_path / "runs", "a", to_toml(config), manifest)
     made.close()
