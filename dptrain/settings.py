@@ -364,6 +364,9 @@ class DeploymentConfig:
     start: str = setting(
         "", Text("a path"), "weights to start from: a run directory, or FILE.safetensors, .pt, .pth, .th"
     )
+    classes: int = setting(
+        0, Whole(0, 65_536), "a check: the number of classes that the data set must have; 0: any number"
+    )
     max_steps: int = setting(0, Whole(0, 2**40), "stop with a checkpoint after this step; 0: no limit")
     eval_every: int = setting(1, Whole(1, 100_000), "epochs between validations")
     eval_first: bool = setting(default=False, rule=Switch(), about="also validate before the first step")

@@ -37,6 +37,11 @@ def open_parts(config: Config, data_dir: str) -> Parts:
     Raises UsageError and DataError.
     """
     source = open_source(config.data, config.training, data_dir)
+    wanted, found = config.deployment.classes, len(source.dataset.classes)
+    if wanted not in (0, found):
+        raise UsageError(
+            f"classes = {wanted}, but the data set {config.data.dataset} has {found}: it decides their number"
+        )
     criterion = make_criterion(config.model.criterion, config.model.class_weights, len(source.dataset.classes))
     model = build(
         config.model,

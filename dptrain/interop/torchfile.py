@@ -253,11 +253,14 @@ def read_torch(path: str | Path) -> Arrays:
 
 
 def about_torch(path: Path) -> str:
-    """What `write_torch` was told about the weights; "" in a file of another program."""
+    """What `write_torch` was told about the weights; "" in a file of another program.
+
+    Call it after `read_torch`, which refuses an archive whose entries could fill the memory.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.read(f"{_ROOT}/{_ABOUT}").decode()
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
+    except (OSError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile):
         return ""
 
 

@@ -107,9 +107,11 @@ def _normalisation(about: str) -> Normalisation | None:
     try:
         known = json.loads(about)
         mean, std = (tuple(map(float, known[key])) for key in ("mean", "std"))
-        return Normalisation(by_channel(mean, len(std)), std)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
+    if not mean or not std or len(mean) % len(std):
+        return None
+    return Normalisation(by_channel(mean, len(std)), std)
 
 
 # --- into a new network

@@ -68,6 +68,7 @@ def test_four_classes_are_learned_with_a_frozen_stem_by_any_number_of_workers(ol
         **{name: SMALL[name] for name in ("filters", "shard_size")},
         "batch_size": 32,
         "epochs": 2,
+        "classes": 4,
         "freeze": ",".join(FROZEN),
         "lr_scale": {"linear": 10},
         "lr": 0.01,
@@ -112,6 +113,7 @@ def test_a_started_run_resumes_without_the_file_and_refuses_another(old, tmp_pat
 def test_what_start_cannot_take_is_refused_before_a_step_and_nothing_is_left(old, tmp_path):
     for wrong, words in (
         ({"filters": 8}, "conv1.weight has shape"),
+        ({"classes": 4}, "classes = 4, but the data set shapes32 has 10"),
         ({"freeze": "conv9"}, "freeze: the network has no array 'conv9'"),
         ({"start": tmp_path / "none.pt"}, "no such file or run directory"),
         ({"mean": [0.5]}, "give both, with one value per channel"),

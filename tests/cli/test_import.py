@@ -103,6 +103,22 @@ def test_weights_that_do_not_fit_are_refused_in_one_line_and_nothing_is_written(
     assert [path.name for path in tmp_path.iterdir()] == ["model.npy"]
 
 
+def test_an_exported_file_comes_back_with_its_normalisation_and_is_not_overwritten(run, tmp_path, capsys):
+    file, back = tmp_path / "model.safetensors", tmp_path / "back.safetensors"
+    assert main(["export", str(run), str(file)]) == 0
+    flags = [*DATA, "--filters", "4", "--augment", "flip"]
+    assert main(["import", str(file), *flags]) == 78
+    assert "the checkpoint would replace the file it is made of" in capsys.readouterr().err
+    assert main(["import", str(file), *flags, "-o", str(back)]) == 0
+    old, new = load_trained(run), load_trained(back)
+    assert new.params.tobytes() == old.params.tobytes()
+    assert new.buffers.tobytes() == old.buffers.tobytes()
+    np.testing.assert_allclose(new.facts.data.mean, old.facts.data.mean, rtol=1e-12)
+    mean, std = "0.485,0.456,0.406", "0.229,0.224,0.225"
+    assert main(["import", str(file), *flags, "--mean", mean, "--std", std, "-o", str(back)]) == 0
+    np.testing.assert_allclose(load_trained(back).facts.data.mean, [123.675, 116.28, 103.53])
+
+
 def test_a_state_dict_of_pytorch_keeps_its_statistics(shared_data, tmp_path, capsys):
     """akamaster's ResNet-20: names and shapes are ours, so its weights need no translation."""
     weights = shared_data("akamaster/resnet20-12fca82f.th")

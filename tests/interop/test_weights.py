@@ -81,6 +81,24 @@ def test_the_digest_is_that_of_the_arrays_whatever_the_format(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "about",
+    [
+        "",
+        "{",
+        "7",
+        "[" * 100_000,
+        '{"mean": 1, "std": [1]}',
+        '{"mean": [], "std": []}',
+        '{"mean": [1, 2], "std": [1, 1, 1]}',
+    ],
+    ids=len,
+)
+def test_a_file_whose_description_makes_no_sense_says_nothing_of_the_normalisation(tmp_path, about):
+    (tmp_path / "a.pt").write_bytes(write_torch(weights(tmp_path).arrays, about))
+    assert read_weights(tmp_path / "a.pt").normalisation is None
+
+
+@pytest.mark.parametrize(
     ("name", "arrays", "words"),
     [
         ("a.safetensors", {"a": np.zeros(2, np.int64)}, "a holds int64; weights are floating-point numbers"),
