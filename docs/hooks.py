@@ -24,6 +24,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 from dptrain.cli.app import VERBS, build_app
+from dptrain.cli.flags import BASIC
 from dptrain.settings import IDENTITY_SECTIONS, SECTIONS, SETTINGS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -107,14 +108,13 @@ def command_line() -> str:
 
 
 def _shortened(section: str) -> Callable[[re.Match[str]], str]:
-    """A function that replaces the list of all flags of a section by a link."""
-    every = {each.flag for each in SETTINGS.values() if each.section == section}
-    every |= {"--depth"} if section == "model" else set()
+    """A function that replaces the list of all flags of a section but the basic ones by a link."""
+    every = {each.flag for name, each in SETTINGS.items() if each.section == section and name not in BASIC}
 
     def shorten(found: re.Match[str]) -> str:
         if set(re.findall(r"^\* `(--[\w-]+)", found[0], re.MULTILINE)) != every:
             return found[0]
-        return f"**{section.capitalize()}**: every setting of [`[{section}]`](settings.md#{section}).\n"
+        return f"**{section.capitalize()}**: every other setting of [`[{section}]`](settings.md#{section}).\n"
 
     return shorten
 

@@ -130,7 +130,7 @@ class Several:
     @property
     def allowed(self) -> str:
         """For the error message."""
-        return f"at most {self.most} values, each {self.item.allowed}"
+        return f"at most {self.most} values, separated by commas in a flag, each {self.item.allowed}"
 
     def convert(self, value: object) -> tuple[int, ...] | tuple[float, ...] | tuple[str, ...]:
         """The items, each checked."""

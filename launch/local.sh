@@ -39,7 +39,7 @@ here=$PWD
 cd "$home"
 # shellcheck source=launch/venv.sh
 source launch/venv.sh
-ensure_venv
+ensure_venv plot # matplotlib too: a report is what one looks at next
 dptrain=$(cd "$venv/bin" && pwd)/dptrain
 
 cd "$here"

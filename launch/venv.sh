@@ -51,7 +51,7 @@ install_into_venv() {
         "$python" -m venv "$venv" || die "$python could not make a virtual environment in $venv"
     fi
     if [ ! -f "$stamp" ] || [ "$(cat "$stamp")" != "$(fingerprint)" ]; then
-        say "installing dptrain${extra:+ and its test tools} into $venv (once; about 300 MB)"
+        say "installing dptrain${extra:+ with its extra [$extra]} into $venv (once; about 300 MB)"
         pip_install -e ".${extra:+[$extra]}"
         fingerprint >"$stamp"
     fi

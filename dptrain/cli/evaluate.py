@@ -15,6 +15,7 @@ from dptrain.cli.output import write
 from dptrain.errors import DataError, UsageError
 
 _BAR = 24  #: characters of a probability of 1
+_TOP = 5
 
 Checkpoint = Annotated[Path, Parameter(help="run directory, or .safetensors file")]
 
@@ -43,8 +44,9 @@ def evaluate(
         rows = [{"class": c.name, "samples": c.samples, "hits": c.hits, "acc": c.accuracy} for c in found.classes]
         print(json.dumps(figures | ({"classes": rows} if per_class else {})))
         return 0
+    five_best = f"top5 {found.accuracy5:.4f}  " if len(found.classes) > _TOP else ""  # of five classes it is always 1
     print(
-        f"{split}  loss {found.loss:.4f}  acc {found.accuracy:.4f}  top5 {found.accuracy5:.4f}  "
+        f"{split}  loss {found.loss:.4f}  acc {found.accuracy:.4f}  {five_best}"
         f"({found.samples:,} images, weights of step {found.step}, {trained.path})"
     )
     if per_class:

@@ -21,6 +21,13 @@ INSECURE = "allow connections beyond this host without keys: anyone there can re
 QUIET = "same as --log-format quiet"
 DEPTH = "layers of a resnet, 6n+2, such as 20 or 110; instead of --n"
 GROUPS = {section: Group(section.capitalize(), sort_key=at) for at, section in enumerate(SECTIONS, 10)}
+#: The settings that most runs need; the help of verbs with many flags begins with them.
+BASIC = (
+    *("dataset", "validation", "augment", "n", "filters", "epochs", "batch_size", "lr", "seed"),
+    *("workers", "name", "resume", "data_dir"),
+)
+_MANY = 20  #: flags, with which a help has a basic part
+_BASIC = Group("Most used", sort_key=5)
 
 #: The recipe, as every verb that takes one has it.
 Recipe = Annotated[str, Parameter(["--recipe", "--config", "-c"], help="TOML file, or name of a shipped recipe")]
@@ -36,7 +43,9 @@ def takes_settings(*names: str, **defaults: str) -> Callable[[F], F]:
     def decorate(verb: F) -> F:
         formals = [p for p in signature(verb).parameters.values() if p.kind is not Formal.VAR_KEYWORD]
         own = [p.replace(annotation=verb.__annotations__[p.name]) for p in formals]
-        flags = [flag for name in names or SETTINGS for flag in _flags(name, defaults.get(name))]
+        listed = names or tuple(SETTINGS)
+        basic = BASIC if len(listed) > _MANY else ()
+        flags = [flag for name in listed for flag in _flags(name, defaults.get(name), basic=name in basic)]
         verb.__signature__ = signature(verb).replace(parameters=[*own, *flags])  # type: ignore[attr-defined]  # read by inspect.signature
         return verb
 
@@ -72,8 +81,9 @@ def use_deployment(flags: Mapping[str, str | bool]) -> DeploymentConfig:
     return deployment
 
 
-def _flags(name: str, own_default: str | None) -> list[Formal]:
+def _flags(name: str, own_default: str | None, *, basic: bool) -> list[Formal]:
     setting = SETTINGS[name]
+    group = _BASIC if basic else GROUPS[setting.section]
     kind: Any = str
     if isinstance(setting.rule, Whole):
         kind = int
@@ -86,13 +96,15 @@ def _flags(name: str, own_default: str | None) -> list[Formal]:
     default = setting.default
     shown = own_default or (",".join(map(str, default)) if isinstance(default, tuple) else str(default))
     about = setting.about + (f" [{shown.lower() if isinstance(setting.rule, Switch) else shown}]" if shown else "")
-    found = [_formal(name, [setting.flag, *([setting.short] if setting.short else [])], about, kind)]
-    return [*found, _formal("depth", ["--depth"], DEPTH, int)] if name == "n" else found
+    spellings = [setting.flag, *([setting.short] if setting.short else [])]
+    found = [_formal(name, Parameter(name=spellings, help=about, group=group), kind)]
+    if name == "n":
+        found.append(_formal("depth", Parameter(name=["--depth"], help=DEPTH, group=group), int))
+    return found
 
 
-def _formal(name: str, spellings: Sequence[str], about: str, kind: Any) -> Formal:  # noqa: ANN401  # a type, or Literal
-    section = "model" if name == "depth" else SETTINGS[name].section
-    parameter = Parameter(name=list(spellings), help=about, group=GROUPS[section], converter=_text, show_default=False)
+def _formal(name: str, about: Parameter, kind: Any) -> Formal:  # noqa: ANN401  # a type, or Literal
+    parameter = Parameter.combine(about, Parameter(converter=_text, show_default=False))
     return Formal(
         name, Formal.KEYWORD_ONLY, default=None, annotation=Annotated[kind if kind is bool else kind | None, parameter]
     )

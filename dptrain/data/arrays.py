@@ -158,6 +158,8 @@ def _remedy(given: object) -> str:
             "it gives its images once and in one order, but workers need each image by its number, again in every "
             "epoch: collect them into arrays"
         )
+    if isinstance(given, Mapping) and given:
+        return f"give its parts, such as data[{next(iter(given))!r}]"
     if hasattr(given, "__iter__") and hasattr(given, "dataset"):
         return "it gives batches: give its .dataset"
     return (

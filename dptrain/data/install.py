@@ -42,6 +42,11 @@ def add(name: str, files: tuple[Path, ...], home: Path) -> None:
         place, *_ = path_and_size(rest)
         if not place or place.startswith(("/", "~", ".")):
             raise UsageError(f"data add {name}: write folder:NAME; the archive is unpacked into NAME below {home}")
+        if whole := [path for path in files if path.is_dir()]:
+            raise UsageError(
+                f"data add {name}: {whole[0]} is a folder, and only archives are taken: use it where it is, as "
+                f"--dataset {FOLDER}:{whole[0].absolute()}, or copy it to {home / place}"
+            )
         if not all(is_archive(path) for path in files):
             raise UsageError(f"data add {name}: only archives are taken; copy folders to {home / place} yourself")
         with _alone(home):
@@ -78,6 +83,8 @@ def _known(name: str) -> Descriptor:
 
 
 def _there(path: Path) -> Path:
+    if path.is_dir():
+        raise DataError(f"{path} is a folder: give its files, or name the folder above it with --data-dir")
     if not path.is_file():
         raise DataError(f"{path}: there is no such file")
     return path

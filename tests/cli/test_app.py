@@ -8,6 +8,7 @@ import pytest
 from dptrain import __version__
 from dptrain.cli import main
 from dptrain.cli.app import VERBS
+from dptrain.cli.flags import BASIC
 from dptrain.cli.help import ELSEWHERE
 from dptrain.recipefile import resolve
 from dptrain.recipes import shipped
@@ -20,8 +21,10 @@ def test_every_field_is_a_flag_of_train_with_help(capsys):
     for setting in SETTINGS.values():
         assert f"  {setting.flag}" in out
         assert setting.about in " ".join(out.split())
-    for heading in ("Data:", "Model:", "Training:", "Deployment:"):
-        assert heading in out.splitlines()
+    places = [out.splitlines().index(f"{name}:") for name in ("Most used", "Data", "Model", "Training", "Deployment")]
+    assert places == sorted(places)
+    basic = out.split("Most used:")[1].split("\n\n")[0]
+    assert [name for name in BASIC if f"  {SETTINGS[name].flag}" not in basic] == []
     for short in ("--batch-size, -b", "--weight-decay, --wd", "--recipe, --config, -c"):
         assert short in out
 

@@ -159,6 +159,11 @@ def test_every_known_set_that_is_not_here_says_how_to_get_it(name, home, capsys,
         (["add", "folder:x", "wrong.gz"], "only archives are taken"),
         (["add", "folder:../x", "x.zip"], "write folder:NAME"),
         (
+            ["add", "folder:x", "."],
+            ". is a folder, and only archives are taken: use it where it is, as --dataset folder:/",
+        ),
+        (["add", "mnist", "."], ". is a folder: give its files, or name the folder above it with --data-dir"),
+        (
             ["add", "folder:a\nb", "bad.zip"],
             "dataset = 'folder:a\\nb': must be the name of a data set, folder:PATH or npz:FILE",
         ),

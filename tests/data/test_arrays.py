@@ -162,7 +162,7 @@ def _images(x):
         (lambda x: (np.ma.masked_equal(x, 0), Y), "x is a masked array"),
         (lambda x: (x.astype(object), Y), "x holds int: numbers are needed"),
         (lambda x: ("pictures", Y), "x is a str: an array of images"),
-        (lambda x: ({"x": x}, Y), "x is a dict: an array of images"),
+        (lambda x: ({"train": x}, None), "x is a dict: give its parts, such as data['train']"),
         (lambda x: (x, None), "x has no labels: give both"),
         (lambda x: (x, ["cat"] * 6), "the labels of x are texts ('cat'): give numbers from 0, and class_names"),
         (lambda x: (x, Y + 0.5), "the labels of x are float64: whole numbers are needed"),

@@ -18,7 +18,14 @@ from dptrain.settings import SETTINGS, DataConfig
 
 @pytest.mark.parametrize(
     ("name", "nearest"),
-    [("cifar", "cifar10"), ("fashion-mist", "fashion-mnist"), ("shapes", "shapes32"), ("fashionmini", "fashion-mini")],
+    [
+        ("cifar", "cifar10"),
+        ("CIFAR10", "cifar10"),
+        ("Fashion-MNIST", "fashion-mnist"),
+        ("fashion-mist", "fashion-mnist"),
+        ("shapes", "shapes32"),
+        ("fashionmini", "fashion-mini"),
+    ],
 )
 def test_an_unknown_name_is_answered_with_the_nearest(name, nearest):
     with pytest.raises(UsageError, match=f"no data set '{name}'; did you mean {nearest}"):

@@ -37,7 +37,7 @@ def installed(root, tmp_path):
         (programs / program).chmod(0o755)
     script = "source launch/venv.sh; fingerprint"
     stamp = subprocess.run(["bash", "-c", script], cwd=root, capture_output=True, text=True, check=True).stdout
-    (tmp_path / "venv" / ".installed").write_text(stamp)
+    (tmp_path / "venv" / ".installed-plot").write_text(stamp)
     return tmp_path
 
 

@@ -29,7 +29,8 @@ def test_the_page_of_commands_has_every_verb_and_links_to_the_settings_it_takes_
     assert [verb for verb in VERBS if f"\n## dptrain {verb}\n" not in page] == []
     train = page.split("## dptrain train\n")[1].split("\n## ")[0]
     assert "(settings.md#training)" in train
-    assert "--batch-size" not in train
+    assert "--batch-size" in train.split("**Most used**")[1].split("**Data**")[0]
+    assert "--weight-decay" not in train
     assert "--batch-size" in page.split("## dptrain bench\n")[1].split("\n## ")[0]
 
 
