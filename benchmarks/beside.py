@@ -1,8 +1,8 @@
 """The throughput of dptrain beside that of another program, which runs in a Python of its own.
 
-`python benchmarks/beside.py torch` compares training steps (or scores, or whole trainings) with PyTorch,
-`python benchmarks/beside.py pyfunt CHECKOUT` with PyFunt. The programs alternate, because the speed of a shared machine
-drifts. Nothing else should run on the machine meanwhile.
+`python benchmarks/beside.py torch` compares training steps (or scores, or whole trainings) with PyTorch, `onnxruntime`
+and `openvino` compare scores, `pyfunt CHECKOUT` compares with PyFunt. The programs alternate, because the speed of a
+shared machine drifts. Nothing else should run on the machine meanwhile.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -34,8 +35,11 @@ if TYPE_CHECKING:
     from dptrain.api.bench import Job
 
 PROGRAM = "benchmarks/beside.py"
-#: CPU features with which PyTorch's autocast to bfloat16 is its fastest mode; without them it is its slowest.
+#: CPU features with which bfloat16 is the fastest mode of the other programs; without them it is their slowest.
 _FAST_BF16 = {"avx512_bf16", "amx_bf16"}
+
+#: Engines for ONNX files, by the name of their command.
+_ENGINES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 
 _Python = Annotated[str, Parameter(help="the Python that can import the other program [this one]")]
 _Steps = Annotated[int, Parameter(help="measured steps per program, 5 or more")]
@@ -67,10 +71,10 @@ def torch(  # noqa: PLR0913  # its flags
     json_lines: _Json = False,
     **flags: str | bool,
 ) -> int:
-    """Compare with PyTorch: channels_last, float32, and autocast to bfloat16 on a CPU that multiplies bfloat16.
+    """Compare with PyTorch: channels_last, eager and compiled, float32, and autocast to bfloat16 where the CPU has it.
 
-    One thread per program. With --workers: whole trainings with augmentation, PyTorch's by DistributedDataParallel over
-    gloo, with one DataLoader process per training process.
+    The fastest mode of each precision is the yardstick. One thread per program. With --workers: whole trainings with
+    augmentation, PyTorch's by DistributedDataParallel over gloo, with one DataLoader process per training process.
     """
     given = with_defaults(bench.DEFAULTS, flags)
     config = resolve(environ=os.environ, flags=given)
@@ -81,14 +85,60 @@ def torch(  # noqa: PLR0913  # its flags
     counts = bench.worker_counts(workers, network)
     if uneven := [count for count in counts if shape["batch"] % count]:
         raise UsageError(f"--workers {uneven[0]}: PyTorch's processes must divide a batch of {shape['batch']} evenly")
-    theirs = shape | {"bf16": 0} | shortcut_flags(config.model.shortcut)
+    theirs = shape | {"bf16": 0, "compile": 0} | shortcut_flags(config.model.shortcut)
     found = find_python(python)
     with bench.sigterm_as_ctrl_c():
         if counts:
             given = {"augment": bench.AUGMENT} | given | {"isa": config.deployment.isa}
             return _whole(found, counts, given, theirs, steps, json_lines=json_lines)
-        others = {"torch": theirs} | ({"torch bf16": theirs | {"bf16": 1}} if _multiplies_bf16() else {})
+        others = {"torch": theirs, "torch compile": theirs | {"compile": 1}}
+        if _multiplies_bf16():
+            others |= {f"{name} bf16": mode | {"bf16": 1} for name, mode in others.items()}
         return _steps(config, shape, ("torch_step", found), others, steps, json_lines=json_lines)
+
+
+def runtime(engine: str) -> Callable[..., int]:
+    """The command that compares scores with an engine for ONNX files."""
+
+    @takes_settings("n", "filters", "shortcut", "convolution", "batch_size", "isa", **bench.DEFAULTS)
+    def command(
+        *,
+        python: _Python = "",
+        image: Annotated[int, Parameter(help="height and width of the images")] = 32,
+        channels: Annotated[int, Parameter(help="channels of the images")] = 3,
+        classes: Annotated[int, Parameter(help="outputs of the last layer")] = 10,
+        steps: _Steps = 15,
+        json_lines: _Json = False,
+        **flags: str | bool,
+    ) -> int:
+        config = resolve(environ=os.environ, flags=with_defaults(bench.DEFAULTS | {"shard_size": "1"}, flags))
+        network = {"image": image, "channels": channels, "classes": classes}
+        shape = bench.shape_of(config, network, steps, inference=True)
+        found = find_python(python)
+        with bench.sigterm_as_ctrl_c(), tempfile.TemporaryDirectory(prefix="dptrain-beside-") as folder:
+            file = Path(folder) / "model.onnx"
+            file.write_bytes(_onnx(config, (image, image, channels), classes))
+            theirs: dict[str, int | str] = {**shape, "engine": engine, "file": str(file), "bf16": 0}
+            others = {engine: theirs}
+            if engine == "openvino" and _multiplies_bf16():
+                others[f"{engine} bf16"] = theirs | {"bf16": 1}
+            return _steps(config, shape, ("onnx_step", found), others, steps, json_lines=json_lines)
+
+    command.__name__ = engine
+    command.__doc__ = f"Compare scores with {_ENGINES[engine]}, which reads our ONNX file. One thread per program."
+    return command
+
+
+def _onnx(config: Config, image: tuple[int, int, int], classes: int) -> bytes:
+    """The network with its first weights. The other program gets standardised images; we standardise ours."""
+    from dptrain import nn
+    from dptrain.interop.onnxfile import write_onnx
+    from dptrain.model import ParamLayout
+
+    network = nn.build_network(config.model, nn.ImageShape(*image), classes)
+    params, buffers = ParamLayout(network.network.params), ParamLayout(network.network.buffers)
+    arrays = params.views(nn.initial_params(params, 0)) | buffers.views(nn.initial_buffers(buffers))
+    return write_onnx(network, arrays, None, {})
 
 
 @takes_settings("n", "filters", "batch_size", "shard_size", "isa", n="3", batch_size="64")
@@ -137,9 +187,16 @@ def _steps(
 
     module, python = script
     sides: dict[str, Side] = {}
+    missing: dict[str, str] = {}  #: sides that cannot run here, and why
     try:
         for name, theirs in others.items():
             sides[name] = Side(python, module, theirs)
+            if theirs.get("compile"):
+                try:
+                    sides[name].run(1)
+                except UsageError as error:  # such as: no C++ compiler
+                    missing[name] = str(error)
+                    del sides[name]
         ours = make_runner(config, shape)
         with word_about_compiling(terminal_line()):
             ours(1)
@@ -149,18 +206,27 @@ def _steps(
             side.close()
     speeds = {name: Speed.of(values, shape["batch"]) for name, values in seconds.items()}
     found = bench.facts(describe(config, shape), _other_versions(sides))
+    fastest = {_precision(name): name for name in sorted(sides, key=lambda name: speeds[name].median)}
     if json_lines:
         images = {name: speed._asdict() for name, speed in speeds.items()}
         pairs = {name: ratio._asdict() for name, ratio in ratios.items()}
-        print(json.dumps(found | {"images_per_s": images, "ratio": pairs}))
+        more = {"images_per_s": images, "ratio": pairs, "fastest": fastest, "not_measured": missing}
+        print(json.dumps(found | more))
         return 0
     bench.print_facts(found)
-    kind = "inference" if shape["inference"] else "training"
+    kind, width = "inference" if shape["inference"] else "training", max(map(len, speeds))
     for name, speed in speeds.items():
-        bench.print_speed(name, speed, f"{kind}, {'bf16' if name.endswith('bf16') else 'fp32'}")
+        bench.print_speed(f"{name:<{width}}", speed, f"{kind}, {_precision(name)}")
+    for name, reason in missing.items():
+        print(f"{name:<{width}} not measured: {reason}")
     for name, ratio in ratios.items():
-        _print_ratio(ratio, f"dptrain over {name}", ROUNDS)
+        yardstick = f", their fastest {_precision(name)}" if name in fastest.values() else ""
+        _print_ratio(ratio, f"dptrain over {name}{yardstick}", ROUNDS)
     return 0
+
+
+def _precision(side: str) -> str:
+    return "bf16" if side.endswith("bf16") else "fp32"
 
 
 def _other_versions(sides: Mapping[str, Side]) -> dict[str, str]:
@@ -230,6 +296,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     app.command(torch)
     app.command(pyfunt)
+    for engine in _ENGINES:
+        app.command(runtime(engine))
     tokens = sys.argv[1:] if argv is None else argv
     return guarded(lambda: app(tokens, exit_on_error=False, print_error=False), PROGRAM)
 

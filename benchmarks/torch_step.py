@@ -2,8 +2,9 @@
 
 Reads one JSON line with the shape of the network and answers with one that names the versions. Then it answers every
 line "N" with the seconds of N steps. The network is the residual network with the shortcuts asked for, in float32 or
-under autocast to bfloat16, channels_last, one thread. A training step is SGD with Nesterov momentum; BatchNorm uses the
-statistics of the whole batch. An inference step computes scores with running statistics, in inference_mode.
+under autocast to bfloat16, eager or by torch.compile, channels_last, one thread. A training step is SGD with Nesterov
+momentum; BatchNorm uses the statistics of the whole batch. An inference step computes scores with running statistics,
+in inference_mode.
 """
 
 from __future__ import annotations
@@ -103,6 +104,8 @@ def make_step(shape: dict[str, int]) -> Callable[[], None]:
     torch: Any = import_module("torch")
     weights, scores = make_network(shape)
     optimizer = make_optimizer(weights)
+    if shape["compile"]:
+        scores = torch.compile(scores)
     x = torch.randn(shape["batch"], shape["channels"], shape["image"], shape["image"])
     x = x.to(memory_format=torch.channels_last)
     y = torch.randint(0, shape["classes"], (shape["batch"],))

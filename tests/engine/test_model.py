@@ -113,6 +113,10 @@ FIRST_DAY = {
         "n2-f8-avgpool-28x28x1-shard4-f4": "55fc53c80abc",
         "n1-f8-plain-16x24x3-shard1-f4": "edff17c7eadb",
         "n1-f24-A-8x8x3-shard3-f4": "2610e73a0a65",
+        "n2-f8-A-18x14x1-shard3-f4": "4338c40ce903",
+        "n1-f32-A-8x8x3-shard32-f4": "7bb2998ba32e",
+        "n1-f40-avgpool-12x8x1-shard2-f4": "6a3db15a3fca",
+        "n1-f48-A-8x8x3-shard2-f4": "be580c9fd92d",
     }
 }
 
