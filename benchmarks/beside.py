@@ -38,6 +38,8 @@ PROGRAM = "benchmarks/beside.py"
 #: CPU features with which bfloat16 is the fastest mode of the other programs; without them it is their slowest.
 _FAST_BF16 = {"avx512_bf16", "amx_bf16"}
 
+#: Programs whose versions on both sides are printed.
+_OURS = ("python", "numpy")
 #: Engines for ONNX files, by the name of their command.
 _ENGINES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 
@@ -111,7 +113,8 @@ def runtime(engine: str) -> Callable[..., int]:
         json_lines: _Json = False,
         **flags: str | bool,
     ) -> int:
-        config = resolve(environ=os.environ, flags=with_defaults(bench.DEFAULTS | {"shard_size": "1"}, flags))
+        given = with_defaults(bench.DEFAULTS | {"batch_size": "128"}, flags)
+        config = resolve(environ=os.environ, flags=given | {"shard_size": given["batch_size"]})
         network = {"image": image, "channels": channels, "classes": classes}
         shape = bench.shape_of(config, network, steps, inference=True)
         found = find_python(python)
@@ -233,7 +236,7 @@ def _other_versions(sides: Mapping[str, Side]) -> dict[str, str]:
     """The commit of dptrain, and the versions of the other program, which are the same on all its sides."""
     theirs = next(iter(sides.values())).versions
     return {"commit": git_revision() or "unknown"} | {
-        name if name == "torch" else f"their {name}": version for name, version in theirs.items()
+        f"their {name}" if name in _OURS else name: version for name, version in theirs.items()
     }
 
 

@@ -10,6 +10,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -82,12 +83,10 @@ class Side:
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None
         assert stdout is not None
-        try:
+        with suppress(BrokenPipeError):  # it has ended; what it said before may tell why
             stdin.write(line + "\n")
             stdin.flush()
-            reply = stdout.readline()
-        except BrokenPipeError:
-            reply = ""
+        reply = stdout.readline()
         if not reply:
             self._process.kill()
             _, words = self._process.communicate()

@@ -123,12 +123,14 @@ def test_the_seconds_of_the_other_program_are_those_its_process_answers(tmp_path
     bf16(False)
     assert main([*TINY, "--python", steps_of_two_seconds(tmp_path, "'9.9'")]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == ["machine", "versions", "model", "dptrain", "torch", "ratio"]
+    words = [line.split()[0] for line in lines]
+    assert words == ["machine", "versions", "model", "dptrain", "torch", "torch", "ratio", "ratio"]
     assert "torch 9.9" in lines[1]
-    assert lines[-2].endswith("4.0 images/s  training, fp32, 1 thread, median (quartiles 4.0 to 4.0, 5 steps)")
-    ours = float(lines[-3].split()[1])
-    assert float(lines[-1].split()[1]) == pytest.approx(ours / 4.0, rel=0.5)  # a median of turns, not of steps
-    assert "dptrain over torch, median of 5 turns" in lines[-1]
+    assert lines[4].endswith("4.0 images/s  training, fp32, 1 thread, median (quartiles 4.0 to 4.0, 5 steps)")
+    ours = float(lines[3].split()[1])
+    assert float(lines[6].split()[1]) == pytest.approx(ours / 4.0, rel=0.5)  # a median of turns, not of steps
+    assert "dptrain over torch" in lines[6]
+    assert "median of 5 turns" in lines[6]
 
 
 def test_the_other_program_gets_the_kind_of_shortcut(tmp_path, capsys):
@@ -140,18 +142,52 @@ def test_the_other_program_gets_the_kind_of_shortcut(tmp_path, capsys):
         assert f"shortcut {shortcut}," in out
 
 
-def test_where_the_cpu_multiplies_bfloat16_torch_is_measured_in_it_too(tmp_path, capsys, bf16):
+#: The seconds of a step in each mode of PyTorch.
+MODES = {(0, 0): 4.0, (0, 1): 2.0, (1, 0): 1.0, (1, 1): 8.0}
+
+
+def modes(folder, compiled="seconds"):
+    """A Python whose torch takes the seconds of MODES; `compiled`: what it does when it is to compile."""
+    return a_python(
+        folder,
+        "import json, sys\n"
+        "shape = json.loads(sys.stdin.readline())\n"
+        f"seconds = {MODES}[shape['bf16'], shape['compile']]\n"
+        "print(json.dumps({'torch': '9.9', 'python': '3'}), flush=True)\n"
+        "for line in sys.stdin:\n"
+        f"    taken = ({compiled}) if shape['compile'] else seconds\n"
+        "    print(json.dumps([taken] * int(line)), flush=True)\n",
+    )
+
+
+def test_the_fastest_mode_of_each_precision_is_the_yardstick(tmp_path, capsys, bf16):
     bf16(True)
-    fake = steps_of_two_seconds(tmp_path, "'bf16' if shape['bf16'] else 'fp32'")
-    assert main([*TINY, "--json", "--python", fake]) == 0
+    assert main([*TINY, "--python", modes(tmp_path)]) == 0
+    lines = [line.split("  ") for line in capsys.readouterr().out.splitlines()]
+    speeds = {line[0].strip(): " ".join(line).split() for line in lines if "images/s" in " ".join(line)}
+    assert set(speeds) == {"dptrain", "torch", "torch compile", "torch bf16", "torch compile bf16"}
+    ratios = [line[-1] for line in lines if line[0] == "ratio"]
+    assert [words.split(", median")[0] for words in ratios] == [
+        "dptrain over torch",
+        "dptrain over torch compile, their fastest fp32",
+        "dptrain over torch bf16, their fastest bf16",
+        "dptrain over torch compile bf16",
+    ]
+    bf16(False)
+    assert main([*TINY, "--json", "--python", modes(tmp_path)]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert set(found["images_per_s"]) == {"dptrain", "torch", "torch bf16"}
-    assert set(found["ratio"]) == {"torch", "torch bf16"}
-    assert found["versions"]["torch"] == "fp32"
-    assert main([*TINY, "--python", fake]) == 0
+    assert set(found["images_per_s"]) == {"dptrain", "torch", "torch compile"}
+    assert found["fastest"] == {"fp32": "torch compile"}
+
+
+def test_where_torch_cannot_compile_the_other_mode_is_measured_and_the_reason_printed(tmp_path, capsys, bf16):
+    bf16(False)
+    assert main([*TINY, "--python", modes(tmp_path, "sys.exit('no C++ compiler')")]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[-3].startswith("torch bf16      4.0 images/s  training, bf16, 1 thread")
-    assert "dptrain over torch bf16" in lines[-1]
+    assert [line.split()[0] for line in lines[3:]] == ["dptrain", "torch", "torch", "ratio"]
+    assert lines[5].startswith("torch compile not measured: ")
+    assert "no C++ compiler" in lines[5]
+    assert "their fastest fp32" in lines[6]
 
 
 def test_inference_is_compared_with_inference(tmp_path, capsys, bf16):
@@ -160,8 +196,37 @@ def test_inference_is_compared_with_inference(tmp_path, capsys, bf16):
     assert main([*TINY, "--inference", "--python", fake]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert "torch 1" in lines[1]
-    assert "inference, fp32" in lines[-3]
-    assert "inference, fp32" in lines[-2]
+    assert all("inference, fp32" in line for line in lines[3:6])
+
+
+def test_scores_are_compared_with_engines_that_read_our_onnx_file(tmp_path, capsys, bf16):
+    bf16(True)
+    pytest.importorskip("onnx", reason="onnx is not installed: pip install 'dptrain[onnx]'")
+    fake = a_python(
+        tmp_path,
+        "import json, sys\n"
+        "shape = json.loads(sys.stdin.readline())\n"
+        "read = open(shape['file'], 'rb').read()\n"
+        "print(json.dumps({shape['engine']: len(read) > 1000, 'python': '3'}), flush=True)\n"
+        "for line in sys.stdin:\n"
+        "    print(json.dumps([2.0] * int(line)), flush=True)\n",
+    )
+    for engine, sides in (("onnxruntime", {"onnxruntime"}), ("openvino", {"openvino", "openvino bf16"})):
+        argv = [engine, *SMALL[:6], "--steps", "5", "--image", "8", "--channels", "1", "--json", "--python", fake]
+        assert main(argv) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert set(found["ratio"]) == sides
+        assert found["images_per_s"][engine]["median"] == 4.0
+        assert found["versions"][engine] is True
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_an_engine_itself_is_measured(engine, capsys, bf16):
+    bf16(False)
+    pytest.importorskip("onnx", reason="onnx is not installed: pip install 'dptrain[onnx]'")
+    pytest.importorskip(engine, reason=f"{engine} is not installed")
+    assert main([engine, *SMALL[:6], "--steps", "5", "--image", "8", "--channels", "1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["images_per_s"][engine]["steps"] == 5
 
 
 @pytest.mark.skipif(find_spec("torch") is None, reason="PyTorch is not installed: pip install 'dptrain[parity]'")
