@@ -9,7 +9,7 @@
 #                                                                time; memory, descriptors, sockets, disk are measured
 #   launch/soak.sh slow [--fast 1] [--times 10] [--steps 100] [--turns 3]
 #                                                                what a worker costs that is ten times slower
-#   launch/soak.sh fuzz codec|checkpoint|idx|cifar|torch|pyfunt [--seconds 600] [--seed S]
+#   launch/soak.sh fuzz codec|checkpoint|weights|idx|cifar|torch|pyfunt [--seconds 600] [--seed S]
 #                                                                mutations of valid files and frames, given to the reader
 #   launch/soak.sh storm [--frames 1000000] [--seed S]           mutated frames and random bytes to the port of a real run
 #   launch/soak.sh simulate [--schedules 1000000] [--seed S]     no processes: the state machines in a simulated world

@@ -183,6 +183,20 @@ def checkpoint(dice: random.Random, content: bytes) -> bytes:
     return out.replace(b'"sha256":"' + b"0" * 64, b'"sha256":"' + digest, 1)
 
 
+def safetensors(dice: random.Random, content: bytes) -> bytes:
+    """Weights with other values in the header, or in its JSON text about them; or anything at all."""
+    if dice.random() < 0.2:
+        return raw(dice, content)
+    length = struct.unpack("<Q", content[:8])[0]
+    header = json.loads(content[8 : 8 + length])
+    about = json.loads(header["__metadata__"]["dptrain.about"])
+    for _ in range(dice.randint(1, 3)):
+        _change(dice, dice.choice((header, about, *header.values())))
+    header["__metadata__"] = {"dptrain.about": json.dumps(about, default=str)}
+    packed = json.dumps(header, default=str).encode()
+    return struct.pack("<Q", len(packed)) + packed + content[8 + length :]
+
+
 def _change(dice: random.Random, table: object) -> None:
     """Another value, or none, for one key of a dictionary."""
     if not isinstance(table, dict):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from safetensors.numpy import save
 
 from dptrain.cluster.codec import FORMS, Limits, decode, encode
 from dptrain.data.datasets import cifar10
@@ -16,6 +17,7 @@ from dptrain.data.datasets.mnist import read_idx
 from dptrain.errors import CheckpointError, DataError, DptrainError, RemoteProtocolError
 from dptrain.interop.pyfunt import read_pyfunt
 from dptrain.interop.torchfile import read_torch
+from dptrain.interop.weights import read_weights
 from dptrain.model import ParamLayout, ParamSpec
 from dptrain.runs.checkpoint import load, pack
 from dptrain.runs.manifest import DataFacts, RunFacts
@@ -75,6 +77,18 @@ def _state(*, best: bool) -> TrainingState:
     return state
 
 
+def _weights() -> list[tuple[bytes, Mutation]]:
+    """Arrays of several types, as another program writes them, with a normalisation."""
+    arrays = {"conv1.weight": np.ones((4, 3), np.float32), "bn1.weight": np.ones(4, np.float16)}
+    metadata = {"format": "pt", "dptrain.about": '{"mean": [120.5, 80.0], "std": [60.0, 55.5]}'}
+    return [(save(arrays, metadata), mutations.safetensors)]
+
+
+def _read_weights(path: Path) -> object:
+    """Under a name that says what it is."""
+    return read_weights(path.rename(path.with_suffix(".safetensors")))
+
+
 def _idx() -> list[tuple[bytes, Mutation]]:
     """Images and labels of an MNIST of four, packed or not."""
     images = struct.pack(">4B3I", 0, 0, 8, 3, 4, 28, 28) + bytes(range(256)) * 12 + bytes(64)
@@ -102,6 +116,7 @@ def _stored(*names: str, how: tuple[Mutation, ...]) -> Callable[[], list[tuple[b
 TARGETS = {
     "codec": Target(_decode, RemoteProtocolError, _messages),
     "checkpoint": Target(lambda path: load(path).state(PARAMS, BUFFERS), CheckpointError, _checkpoints),
+    "weights": Target(_read_weights, DataError, _weights),
     "idx": Target(_read_idx, DataError, _idx),
     "cifar": Target(_cifar, DataError, _stored("cifar-python2", "cifar-python3", how=(mutations.pickled,) * 2)),
     "torch": Target(
