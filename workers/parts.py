@@ -11,7 +11,6 @@ import numpy as np
 from dptrain.data import ShardSource, open_source
 from dptrain.engine import build
 from dptrain.errors import UsageError
-from dptrain.interop.weights import read_weights, take_over
 from dptrain.kernels import philox
 from dptrain.model import Model
 from dptrain.nn import initial_buffers, initial_params
@@ -72,6 +71,8 @@ def first_state(parts: Parts, tell: Callable[[str], None] = lambda _: None) -> T
     if training.start_sha256 and not start:
         raise UsageError(f"this run begins with the weights {training.start_sha256[:12]}: give their file with --start")
     if start:
+        from dptrain.interop.weights import read_weights, take_over  # no worker needs it
+
         weights = read_weights(start)
         if training.start_sha256 not in ("", weights.sha256()):
             raise UsageError(
