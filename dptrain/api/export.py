@@ -19,6 +19,8 @@ from dptrain.interop.onnxfile import Frame, Pixels, write_onnx
 from dptrain.interop.torchfile import write_torch
 from dptrain.interop.weights import ABOUT, SAFETENSORS, TORCH
 from dptrain.nn import ImageShape, build_network, pixel_means
+from dptrain.nn.activations import Reshape
+from dptrain.nn.network import Network, leaves
 from dptrain.runs.checkpoint import load
 from dptrain.runs.metrics import read
 from dptrain.types import F32
@@ -44,11 +46,14 @@ def export(target: Path, file: Path, networks: tuple[str, ...] = (), *, inputs: 
     """
     wanted = _inputs(file, inputs)
     trained = load_trained(target, networks)
+    facts = trained.facts
+    network = build_network(facts.config.model, ImageShape(*facts.data.image), len(facts.data.classes), networks)
     about = describe(trained, target)
+    about["flattens"] = any(isinstance(layer, Reshape) for layer in leaves(network.network))
     if wanted == PIXELS:
         about["image"] = list(inputs_of(trained.facts).shape)
     about["inputs"] = wanted
-    content = _content(trained, file, networks, about)
+    content = _content(trained, network, file, about)
     card = file.with_name(f"{file.name}.md")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -111,7 +116,7 @@ def _accuracies(trained: Trained, target: Path) -> dict[str, float]:
     return found
 
 
-def _content(trained: Trained, file: Path, networks: tuple[str, ...], about: dict[str, Any]) -> bytes:
+def _content(trained: Trained, network: Network, file: Path, about: dict[str, Any]) -> bytes:
     model, facts = trained.model, trained.facts
     arrays: dict[str, F32] = model.params.views(trained.params) | model.buffers.views(trained.buffers)
     text = json.dumps(about, ensure_ascii=False)
@@ -120,8 +125,7 @@ def _content(trained: Trained, file: Path, networks: tuple[str, ...], about: dic
         return save_tensors(whole, metadata={"format": "pt", ABOUT: text})
     if file.suffix in TORCH:
         return write_torch(arrays, text)
-    image, config = facts.data.image, facts.config.model
-    network = build_network(config, ImageShape(*image), len(facts.data.classes), networks)
+    image = facts.data.image
     mean, std = pixel_means(facts.data.mean, image), np.asarray(facts.data.std, np.float32)
     inputs = inputs_of(facts)
     pixels = Pixels(inputs.shape, _frames(inputs), mean, std) if about["inputs"] == PIXELS else None
@@ -180,6 +184,12 @@ network.load_state_dict(torch.load({file!r}, weights_only=True))  # a network of
 )
 
 
+_FLATTENS = (
+    "- The network flattens images in the order height, width, channels. PyTorch's flatten begins with the channels: "
+    "write x.permute(0, 2, 3, 1).flatten(1)"
+)
+
+
 def model_card(file: Path, about: dict[str, Any]) -> str:
     """Markdown that begins with the front matter of Hugging Face's model cards. Texts in it are JSON: YAML reads it."""
     accuracy = about["accuracy"]
@@ -215,6 +225,7 @@ def model_card(file: Path, about: dict[str, Any]) -> str:
         "",
         f"- Input: {_takes(about)}",
         *([] if about["inputs"] == PIXELS else [f"- Normalisation: {_normalisation(about)}"]),
+        *([_FLATTENS] if about["flattens"] and file.suffix != ONNX else []),
         f"- Classes, by number: {', '.join(f'{at} {name}' for at, name in enumerate(about['classes']))}",
         *(scores or ["- Accuracy: not measured with these weights"]),
         f"- Run: identity {about['identity']}, weights of step {about['step']}",

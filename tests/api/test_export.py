@@ -103,6 +103,15 @@ def test_a_model_card_has_hugging_faces_front_matter(run, tmp_path):
     assert "(pixel / 255 - [" in body
 
 
+def test_the_card_of_a_network_that_flattens_images_says_in_which_order(run, tmp_path):
+    given = {"dataset": "shapes32", "samples": 128, "validation": 0, "network": "lenet", "filters": 2, "shard_size": 32}
+    lenet = dptrain.fit(**given, epochs=1, max_steps=1, workers=0, log_format="quiet", runs=tmp_path)
+    words = "x.permute(0, 2, 3, 1).flatten(1)"
+    for one, name, said in ((lenet, "a.pt", True), (lenet, "a.onnx", False), (run, "b.pt", False)):
+        one.export(tmp_path / name)
+        assert (words in (tmp_path / f"{name}.md").read_text()) == said
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
