@@ -219,7 +219,8 @@ def _manifest(name: str, classes: tuple[str, ...] | None, sources: list[Path], d
 
 
 def _key(classes: tuple[str, ...] | None, sources: list[Path]) -> str:
-    folders = {path.parent: str(path.parent.resolve()) for path in sources}  # resolving 100,000 paths takes seconds
+    parents = {path.parent for path in sources}  # resolving 100,000 paths takes seconds
+    folders = {parent: str(parent.resolve()) for parent in parents}
     stats = [(f"{folders[path.parent]}/{path.name}", _stat(path)) for path in sources]
     facts = [(path, s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino) for path, s in stats]
     digest = hashlib.sha256(json.dumps([_FORMAT, classes, facts]).encode())
