@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
@@ -212,3 +213,16 @@ def test_other_pictures_are_noticed_by_their_times_and_inodes_where_they_are_too
     second.rename(first)
     Path(f"{first}.old").rename(second)
     assert len({before, seen, open_dataset(f"folder:{pets}:6x6", str(pets.parent / "home")).sha256}) == 3
+
+
+def test_other_pictures_are_noticed_by_their_content_where_a_file_system_has_coarse_times(pets, monkeypatch):
+    def coarse(path):
+        return SimpleNamespace(st_size=path.stat().st_size, st_mtime_ns=0, st_ctime_ns=0, st_ino=0)
+
+    path = pets / "dog" / "5.bmp"
+    _save(path, (1, 2, 3), "BMP")
+    before = open_dataset(f"folder:{pets}:6x6", str(pets.parent / "home")).sha256
+    monkeypatch.setattr("dptrain.data.catalog._stat", coarse)
+    first = open_dataset(f"folder:{pets}:6x6", str(pets.parent / "home")).sha256
+    _save(path, (3, 2, 1), "BMP")
+    assert first == before != open_dataset(f"folder:{pets}:6x6", str(pets.parent / "home")).sha256
