@@ -26,9 +26,9 @@ FEW: dict[str, Any] = {"batch_size": 50, "shard_size": 25, "validation": 0}
 #: Name of a way -> its settings besides. From scratch with two learning rates, so that the choice is not to blame.
 WAYS: dict[str, dict[str, Any]] = {
     "from scratch, lr 0.1": {"lr": 0.1},
-    "from scratch, lr 0.02": {"lr": 0.02},
     "fine-tuned, lr 0.02": {"lr": 0.02, "start": True},
     "fine-tuned, lr 0.02, conv1, bn1 and layer1 frozen": {"lr": 0.02, "start": True, "freeze": "conv1,bn1,layer1"},
+    "from scratch, lr 0.02": {"lr": 0.02},
 }
 
 

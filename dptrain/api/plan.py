@@ -16,7 +16,7 @@ from dptrain.interop.weights import read_weights
 from dptrain.recipefile import COMMAND_LINE, ELSEWHERE, OTHER_NAMES, Given, gather
 from dptrain.rules import Value
 from dptrain.runs.directory import stored_config, to_resume
-from dptrain.settings import SETTINGS, Config, DeploymentConfig, build, check, unused, values
+from dptrain.settings import SETTINGS, Config, DeploymentConfig, build, check, not_used, unused, values
 
 Keyword: TypeAlias = Value | os.PathLike[str] | list[int] | list[float] | list[str] | dict[str, float]
 
@@ -100,6 +100,8 @@ def planned(given: Given, forced: Mapping[str, Value]) -> Plan:
         base = _without_unused(given, base, resumed)
     config = build({**given.values, **forced}, base)
     check(config)
+    if config.training.anew and not config.deployment.start:  # a worker, which knows no start, must accept it
+        raise UsageError(not_used("anew", values(config)))
     return Plan(config, resumed)
 
 

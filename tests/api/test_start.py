@@ -113,6 +113,7 @@ def test_a_started_run_resumes_without_the_file_and_refuses_another(old, tmp_pat
 def test_what_start_cannot_take_is_refused_before_a_step_and_nothing_is_left(old, tmp_path):
     for wrong, words in (
         ({"filters": 8}, "conv1.weight has shape"),
+        ({"start": "", "anew": "linear"}, r'anew = ."linear". is not used with start = "": leave it out'),
         ({"classes": 4}, "classes = 4, but the data set shapes32 has 10"),
         ({"freeze": "conv9"}, "freeze: the network has no array 'conv9'"),
         ({"start": tmp_path / "none.pt"}, "no such file or run directory"),
