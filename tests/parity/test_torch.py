@@ -55,8 +55,9 @@ def one_thread():
     torch.set_num_threads(1)
 
 
-def model():
-    return engine.build(ModelConfig(n=3, filters=16), (32, 32, 3), 10, MEAN.tolist(), STD.tolist())
+def model(convolution="f4"):
+    config = ModelConfig(n=3, filters=16, convolution=convolution)
+    return engine.build(config, (32, 32, 3), 10, MEAN.tolist(), STD.tolist())
 
 
 def load(network, views):
@@ -114,8 +115,10 @@ def test_loss_and_every_gradient_are_as_near_to_float64_as_pytorchs_are():
     assert not far, f"distance from float64 over PyTorch's own, by tensor: {far}"
 
 
-def test_logits_are_as_near_to_float64_as_pytorchs_are():
-    ours = model()
+@pytest.mark.parametrize(("convolution", "times"), [("f2", 2), ("f4", 3)])
+def test_logits_are_as_near_to_float64_as_pytorchs_are(convolution, times):
+    """Measured with F(4x4, 3x3): 2.7. Each of its layers may have 2.5 times PyTorch's error (test_torch_winograd.py)."""
+    ours = model(convolution)
     params, buffers = nn.initial_params(ours.params, 3), nn.initial_buffers(ours.buffers)
     buffers += np.random.default_rng(0).uniform(0, 0.5, buffers.size).astype(np.float32)
     images, _ = shard(3)
@@ -123,7 +126,7 @@ def test_logits_are_as_near_to_float64_as_pytorchs_are():
     with torch.inference_mode():
         exact = load(Network(3).double(), views).eval()(as_input(images, torch.float64)).numpy()
         theirs = load(Network(3), views).eval()(as_input(images, torch.float32)).numpy()
-    assert distance(ours.logits(params, buffers, images), exact) <= 2 * distance(theirs, exact)
+    assert distance(ours.logits(params, buffers, images), exact) <= times * distance(theirs, exact)
 
 
 def our_weights(training, steps):
