@@ -117,7 +117,7 @@ def test_loss_and_every_gradient_are_as_near_to_float64_as_pytorchs_are():
 
 @pytest.mark.parametrize(("convolution", "times"), [("f2", 2), ("f4", 3)])
 def test_logits_are_as_near_to_float64_as_pytorchs_are(convolution, times):
-    """Measured with F(4x4, 3x3): 2.7. Each of its layers may have 2.5 times PyTorch's error (test_torch_winograd.py)."""
+    """Measured with F(4x4, 3x3): 2.7. Each of its layers may have 2.5 times the error (test_torch_winograd.py)."""
     ours = model(convolution)
     params, buffers = nn.initial_params(ours.params, 3), nn.initial_buffers(ours.buffers)
     buffers += np.random.default_rng(0).uniform(0, 0.5, buffers.size).astype(np.float32)
