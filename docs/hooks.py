@@ -25,7 +25,8 @@ from mkdocs.structure.pages import Page
 
 from dptrain.cli.app import VERBS, build_app
 from dptrain.cli.flags import BASIC
-from dptrain.settings import IDENTITY_SECTIONS, SECTIONS, SETTINGS
+from dptrain.declaration import IDENTITY_SECTIONS
+from dptrain.settings import SECTIONS, SETTINGS
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -6,9 +6,10 @@ import hashlib
 import json
 from dataclasses import asdict, replace
 
+from dptrain.declaration import IDENTITY_SECTIONS
 from dptrain.errors import UsageError
 from dptrain.rules import Value
-from dptrain.settings import IDENTITY_SECTIONS, SETTINGS, Config, check, from_sections, stored, values
+from dptrain.settings import SETTINGS, Config, check, from_sections, stored, values
 
 
 def identity_json(config: Config) -> str:

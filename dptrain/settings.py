@@ -14,53 +14,11 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, TypeVar
+from typing import Any
 
+from dptrain.declaration import Setting, Use, setting
 from dptrain.errors import UsageError, nearest
-from dptrain.rules import Choice, Real, Rule, Several, Switch, Text, Value, Whole
-
-_T = TypeVar("_T")
-
-
-@dataclass(frozen=True, slots=True)
-class Use:
-    """Which values of another setting use this one."""
-
-    other: str
-    values: tuple[Value, ...]
-    exclude: bool = False  #: all values but those listed
-    #: A configuration in which the setting has a value that is not used: refuse it (True), or accept it, because runs
-    #: exist that were started with it (False).
-    strict: bool = True
-
-    def by(self, value: Value) -> bool:
-        """Is the setting used where the other setting has this value?"""
-        return (value in self.values) != self.exclude
-
-
-def setting(  # noqa: PLR0913  # all that is declared about a setting
-    default: _T,
-    rule: Rule,
-    about: str,
-    *,
-    later: bool = False,
-    before: _T | None = None,
-    use: Use | None = None,
-    short: str = "",
-) -> _T:
-    """Declares a setting as a dataclass field.
-
-    `about` is its help. `later`: the setting came after the first runs. Those runs have the value `before` (None: the
-    default). The JSON of the identity leaves the setting out while it has that value, so that a new setting changes the
-    identity of no run that was made before it. `short`: another spelling of the flag.
-    """
-    old = default if before is None else before
-    made: _T = field(
-        default=default,
-        metadata={"rule": rule, "about": about, "later": later, "before": old, "use": use, "short": short},
-    )
-    return made
-
+from dptrain.rules import Choice, Real, Several, Switch, Text, Value, Whole
 
 _NAME = r"[A-Za-z_][A-Za-z0-9_.]*"  #: of arrays of a network, or the beginning of such names
 _POSITIVE = r"(?=[0.]*[1-9])[0-9]*\.?[0-9]+(e-?[0-9]{1,2})?"  #: a number
@@ -212,11 +170,16 @@ class TrainingConfig:
     shard_size: int = setting(32, Whole(1, 4_096), "images per shard, the unit of work and of BatchNorm statistics")
     seed: int = setting(0, Whole(0, 2**63 - 1), "random seed of the weights, the order and the augmentation")
     lr: float = setting(0.1, Real(0.0, 100.0, above=True), "learning rate")
-    momentum: float = setting(0.9, Real(0.0, 0.9999), "momentum of sgd", use=_optimizer("sgd"))
+    momentum: float = setting(0.9, Real(0.0, 0.9999), "momentum of sgd and sgdw", use=_optimizer("sgd", "sgdw"))
     nesterov: bool = setting(
-        default=True, rule=Switch(), about="Nesterov's form of the momentum of sgd", use=_optimizer("sgd")
+        default=True,
+        rule=Switch(),
+        about="Nesterov's form of the momentum of sgd and sgdw",
+        use=_optimizer("sgd", "sgdw"),
     )
-    weight_decay: float = setting(5e-4, Real(0.0, 1.0), "adds this times the weights to the gradient", short="--wd")
+    weight_decay: float = setting(
+        5e-4, Real(0.0, 1.0), "adds this times the weights to the gradient; sgdw, adamw: see optimizer", short="--wd"
+    )
     decay: str = setting("all", Choice(("all", "weights")), "weight decay is for all parameters, or for weights only")
     schedule: str = setting(
         "cosine", Choice(("constant", "steps", "cosine", "table")), "learning rate after the warm-up"
@@ -260,17 +223,24 @@ class TrainingConfig:
         later=True,
     )
     optimizer: str = setting(
-        "sgd", Choice(("sgd", "adam", "rmsprop", "adagrad", "adadelta")), "update rule", later=True
+        "sgd",
+        Choice(("sgd", "adam", "rmsprop", "adagrad", "adadelta", "sgdw", "adamw")),
+        "update rule; sgdw, adamw: as sgd, adam, but decay multiplies weights by 1 - lr * weight_decay",
+        later=True,
     )
     beta1: float = setting(
-        0.9, Real(0.0, 0.9999), "adam: decay of the running mean of gradients", later=True, use=_optimizer("adam")
+        0.9,
+        Real(0.0, 0.9999),
+        "adam, adamw: decay of the running mean of gradients",
+        later=True,
+        use=_optimizer("adam", "adamw"),
     )
     beta2: float = setting(
         0.999,
         Real(0.0, 0.999999),
-        "adam: decay of the running mean of squared gradients",
+        "adam, adamw: decay of the running mean of squared gradients",
         later=True,
-        use=_optimizer("adam"),
+        use=_optimizer("adam", "adamw"),
     )
     rho: float = setting(
         0.9,
@@ -282,9 +252,9 @@ class TrainingConfig:
     epsilon: float = setting(
         1e-8,
         Real(0.0, 1.0, above=True),
-        "all update rules but sgd: added to the divisor",
+        "all update rules but sgd and sgdw: added to the divisor",
         later=True,
-        use=_optimizer("adam", "rmsprop", "adagrad", "adadelta"),
+        use=_optimizer("adam", "adamw", "rmsprop", "adagrad", "adadelta"),
     )
 
     patience: int = setting(
@@ -404,57 +374,6 @@ SECTIONS: dict[str, type[DataConfig | ModelConfig | TrainingConfig | DeploymentC
     "training": TrainingConfig,
     "deployment": DeploymentConfig,
 }
-IDENTITY_SECTIONS = ("data", "model", "training")
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """What is declared about one setting."""
-
-    name: str
-    section: str
-    default: Value
-    rule: Rule
-    about: str  #: help
-    later: bool  #: it came after the first runs
-    before: Value  #: the value of runs from before it came: the JSON of the identity leaves that out
-    use: Use | None  #: None: always used
-    short: str  #: another spelling of the flag; "": none
-
-    @property
-    def identity(self) -> bool:
-        """Does it decide the bits of a run?"""
-        return self.section in IDENTITY_SECTIONS
-
-    @property
-    def flag(self) -> str:
-        """`batch_size` -> `--batch-size`."""
-        return "--" + self.name.replace("_", "-")
-
-    @property
-    def variable(self) -> str:
-        """`batch_size` -> DPTRAIN_BATCH_SIZE."""
-        return f"DPTRAIN_{self.name.upper()}"
-
-    def convert(self, value: object) -> Value:
-        """A value from TOML or JSON, checked. Raises UsageError with the key, the value and what is allowed."""
-        try:
-            return self.rule.convert(value)
-        except ValueError:
-            raise UsageError(self._refusal(value)) from None
-
-    def parse(self, text: str) -> Value:
-        """A value from a flag or the environment, checked. Raises UsageError as `convert` does."""
-        try:
-            return self.rule.parse(text)
-        except ValueError:
-            raise UsageError(self._refusal(text)) from None
-
-    def _refusal(self, value: object) -> str:
-        shown = repr(value) if len(repr(value)) <= 80 else repr(value)[:77] + "..."
-        hint = nearest(value, self.rule.words) if isinstance(self.rule, Choice) and isinstance(value, str) else ""
-        return f"{self.name} = {shown}: must be {self.rule.allowed}{hint}"
-
 
 #: Every setting by its name.
 SETTINGS: dict[str, Setting] = {

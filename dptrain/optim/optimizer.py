@@ -1,4 +1,5 @@
-"""The update rules: SGD, Adam, Adagrad, Adadelta, RMSprop; and `Groups`: arrays with learning rates of their own.
+"""The update rules: SGD, Adam, Adagrad, Adadelta, RMSprop, and SGDW and AdamW; `Groups`: arrays with learning rates of
+their own.
 
 Every operation rounds each element to float32 once, in the order written, so the bits are the same on every machine. An
 instance has scratch arrays and is for one thread.
@@ -7,9 +8,11 @@ instance has scratch arrays and is for one thread.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from itertools import groupby
 from math import sqrt
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
@@ -31,6 +34,9 @@ class Optimizer(Protocol):
     def update(self, params: F32, gradient: F32, state: dict[str, F32], lr: float, step: int) -> None:
         """One update after `step` others; all arrays (layout.size,). Changes `params` and `state` in place."""
         ...
+
+
+Rule: TypeAlias = Callable[[TrainingConfig, ParamLayout], Optimizer]
 
 
 class Decay:
@@ -199,12 +205,39 @@ class RMSprop:
         np.subtract(params, scratch, out=params)
 
 
-OPTIMIZERS: dict[str, Callable[[TrainingConfig, ParamLayout], Optimizer]] = {
+class Decoupled:
+    """p *= 1 - lr * weight_decay, for the parameters that decay; then `rule` without weight decay.
+
+    With Adam this is AdamW, with SGD it is SGDW: neither momentum nor running means see the decay. Source: Loshchilov &
+    Hutter 2019 (arXiv 1711.05101), with the learning rate in the place of their schedule multiplier, as in PyTorch.
+    """
+
+    def __init__(self, rule: Rule, training: TrainingConfig, layout: ParamLayout) -> None:
+        self._rule = rule(replace(training, weight_decay=0.0), layout)
+        self._weight_decay = training.weight_decay
+        factors = Decay(training, layout).factors
+        #: of the flat vector: the arrays that decay; empty without decay
+        self._spans = [slice(at, at + spec.size) for spec, at in layout.items() if factors[at : at + spec.size].any()]
+
+    def init(self, size: int) -> dict[str, F32]:
+        """As that of the rule."""
+        return self._rule.init(size)
+
+    def update(self, params: F32, gradient: F32, state: dict[str, F32], lr: float, step: int) -> None:
+        kept = np.float32(1.0 - lr * self._weight_decay)
+        for span in self._spans:
+            np.multiply(params[span], kept, out=params[span])
+        self._rule.update(params, gradient, state, lr, step)
+
+
+OPTIMIZERS: dict[str, Rule] = {
     "sgd": SGD,
     "adam": Adam,
     "rmsprop": RMSprop,
     "adagrad": Adagrad,
     "adadelta": Adadelta,
+    "sgdw": partial(Decoupled, SGD),
+    "adamw": partial(Decoupled, Adam),
 }
 
 

@@ -1,4 +1,4 @@
-"""SGD: PyTorch's rule, in float32, with the same bits each time."""
+"""SGD and SGDW: PyTorch's rule, in float32, with the same bits each time."""
 
 import numpy as np
 from hypothesis import given, settings
@@ -12,13 +12,19 @@ SIZE = LAYOUT.size
 
 
 def torch_rule(training, layout, params, gradients, rates):
-    """torch.optim.SGD's documented algorithm, literally, in float64; yields the weights after each step."""
+    """torch.optim.SGD's documented algorithm, literally, in float64; yields the weights after each step. sgdw: its
+    weight decay is that of torch.optim.AdamW.
+    """
     params, buffer = params.astype(np.float64), None
     decay = np.concatenate(
         [np.full(s.size, training.weight_decay * (s.decay or training.decay == "all")) for s in layout.specs]
     )
     for gradient, lr in zip(gradients, rates, strict=True):
-        g = gradient.astype(np.float64) + decay * params
+        g = gradient.astype(np.float64)
+        if training.optimizer == "sgdw":
+            params = params * (1 - lr * decay)
+        else:
+            g = g + decay * params
         if training.momentum != 0:
             buffer = g if buffer is None else training.momentum * buffer + g
             g = g + training.momentum * buffer if training.nesterov else buffer
@@ -33,10 +39,13 @@ def torch_rule(training, layout, params, gradients, rates):
     st.booleans(),
     st.sampled_from([0.0, 5e-4, 0.1]),
     st.sampled_from(["all", "weights"]),
+    st.sampled_from(["sgd", "sgdw"]),
 )
-def test_the_trajectory_is_that_of_torchs_rule(seed, momentum, nesterov, weight_decay, decay):
+def test_the_trajectory_is_that_of_torchs_rule(seed, momentum, nesterov, weight_decay, decay, name):
     rng = np.random.default_rng(seed)
-    training = TrainingConfig(momentum=momentum, nesterov=nesterov, weight_decay=weight_decay, decay=decay)
+    training = TrainingConfig(
+        optimizer=name, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay, decay=decay
+    )
     start = rng.standard_normal(SIZE).astype(np.float32)
     gradients = rng.standard_normal((30, SIZE)).astype(np.float32)
     rates = rng.uniform(0, 0.2, 30).tolist()

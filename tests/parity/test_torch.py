@@ -154,18 +154,20 @@ def their_weights(training, steps, dtype):
         for name, array in network.named_parameters()
         if factors[name]
     ]
-    sgd = torch.optim.SGD(
-        groups,
-        training.lr,
-        training.momentum,
-        nesterov=training.nesterov,
-        weight_decay=training.weight_decay,
-    )
+    rule = torch.optim.AdamW(groups, training.lr, weight_decay=training.weight_decay)
+    if training.optimizer == "sgd":
+        rule = torch.optim.SGD(
+            groups,
+            training.lr,
+            training.momentum,
+            nesterov=training.nesterov,
+            weight_decay=training.weight_decay,
+        )
     for step in range(steps):
         images, labels = shard(100 + step)
-        sgd.zero_grad()
+        rule.zero_grad()
         torch.nn.functional.cross_entropy(network(as_input(images, dtype)), torch.from_numpy(labels)).backward()
-        sgd.step()
+        rule.step()
     return np.concatenate([network.get_parameter(s.name).detach().numpy().ravel() for s in layout.specs])
 
 
@@ -175,6 +177,11 @@ def relative(one, other):
 
 def test_twenty_steps_of_sgd_end_at_pytorchs_weights():
     training = TrainingConfig(lr=0.01, momentum=0.0, nesterov=False, weight_decay=5e-4)
+    assert relative(our_weights(training, 20), their_weights(training, 20, torch.float32)) < 1e-4
+
+
+def test_twenty_steps_of_adamw_end_at_pytorchs_weights():
+    training = TrainingConfig(optimizer="adamw", lr=1e-4, weight_decay=0.5, lr_scale=("linear:10",))
     assert relative(our_weights(training, 20), their_weights(training, 20, torch.float32)) < 1e-4
 
 
