@@ -226,7 +226,11 @@ def _own_split(dataset: Dataset, validation: int, samples: int) -> Split:
     if samples > n - own:
         raise UsageError(f"samples is {samples}: {dataset.name} has {n - own} images to train on")
     order = philox.permutation(0, philox.Domain.SPLIT, 0, n - own)
-    return Split(np.sort(order[: samples or n - own]), np.arange(n - own, n if validation else n - own))
+    held = np.arange(n - own, n if validation else n - own)
+    if held.size:
+        known = (dataset.name, dataset.classes, dataset.train_labels)
+        warn_of_lost(*known, held, "validation", "give more validation images")
+    return Split(np.sort(order[: samples or n - own]), held)
 
 
 def warn_of_lost(name: str, classes: tuple[str, ...], labels: I64, taken: I64, which: str, remedy: str) -> None:

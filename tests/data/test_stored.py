@@ -77,7 +77,7 @@ def test_a_stored_data_set_is_named_by_its_content_and_kept_once(home, parts):
     assert own(home).keys() == {names[0], other}
 
 
-def test_validation_images_of_ones_own_are_the_validation_part_and_change_the_sha256(home, parts, noise):
+def test_validation_images_of_ones_own_are_the_validation_part_and_change_the_sha256(home, parts, noise, caplog):
     own = (noise((3, 6, 5, 3), 7), np.array([1, 0, 1]))
     name = keep(_dataset(parts, validation=own), home)
     found = open_dataset(name, str(home))
@@ -85,6 +85,9 @@ def test_validation_images_of_ones_own_are_the_validation_part_and_change_the_sh
     np.testing.assert_array_equal(found.train_images[drawn.validation], own[0])
     np.testing.assert_array_equal(found.train_images[drawn.train], parts[0])
     assert found.train_labels[drawn.validation].tolist() == [1, 0, 1]
+    lacking = keep(_dataset(parts, validation=(own[0], np.ones(3, np.int64))), home)
+    split(open_dataset(lacking, str(home)), -1)
+    assert "the validation set (3 images) has none of 'a': its accuracy says nothing about them" in caplog.text
     assert (split(found, 0).validation.size, split(found, 0).train.tolist()) == (0, list(range(20)))
     assert split(found, -1, samples=5).train.max() < 20
     joined = tuple(np.concatenate(pair) for pair in zip(parts[:2], own, strict=True))
