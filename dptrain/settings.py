@@ -23,7 +23,9 @@ from dptrain.rules import Choice, Real, Several, Switch, Text, Value, Whole
 _NAME = r"[A-Za-z_][A-Za-z0-9_.]*"  #: of arrays of a network, or the beginning of such names
 _POSITIVE = r"(?=[0.]*[1-9])[0-9]*\.?[0-9]+(e-?[0-9]{1,2})?"  #: a number
 _NAMES = Several(Text("the name of a layer or an array, such as layer1 or linear.bias", _NAME), 1_000)
-_RESIDUAL = Use("network", ("lenet", "vgg"), exclude=True)
+#: Networks whose number of layers is fixed.
+_FIXED = ("lenet", "resnet18", "resnet34", "resnet9", "vgg11", "vgg16")
+_RESIDUAL = Use("network", (*_FIXED, "vgg", "wide"), exclude=True)
 
 
 def _optimizer(*names: str) -> Use:
@@ -84,8 +86,8 @@ class ModelConfig:
     n: int = setting(
         1,
         Whole(1, 200),
-        "blocks per stage: a resnet has 6n+2 layers; for vgg, convolutions per stage",
-        use=Use("network", ("lenet",), exclude=True),
+        "blocks per stage: a resnet has 6n+2 layers, wide 6n+4; for vgg, convolutions per stage",
+        use=Use("network", _FIXED, exclude=True),
     )
     filters: int = setting(
         16, Whole(1, 1024), "channels of the first stage; each later stage has twice as many", short="--width"
@@ -108,7 +110,7 @@ class ModelConfig:
             "the name of a network, or FILE:FUNCTION of a file given with networks, without its .py",
             r"[A-Za-z_][A-Za-z0-9_]{0,99}(:[A-Za-z_][A-Za-z0-9_]{0,99})?",
         ),
-        "resnet, lenet, vgg, or FILE:FUNCTION of a file in --networks (FILE without .py)",
+        "a name such as resnet, resnet18 or lenet, or FILE:FUNCTION of a file in --networks",
         later=True,
     )
     block: str = setting(

@@ -62,11 +62,13 @@ KERNELS = ROOT / "dptrain" / "kernels"
 
 #: Public functions of an operation's file that other kernels call. Its test reaches them through the operations.
 PARTS = {
-    "conv": {"pack", "unpack"},
+    "conv": {"correlate", "outer", "pack", "reach", "tap_classes", "unpack"},
     "elementary": {"exp_scalar", "log_scalar"},
     "norm": {"add_pixels", "joined"},
     "warp": {"gaussian"},
     "winograd": {
+        "tiled",
+        "tiled_sums",
         "fits",
         "choose",
         "positions",
@@ -135,6 +137,19 @@ HELD_BY = {
         "engine/test_model.py::test_the_standardised_pixel_is_nns_bit_for_bit",
         "engine/test_model.py::test_every_parameter_gets_its_own_gradient",
         "engine/test_model.py::test_gradients_have_the_bits_that_the_name_of_the_arithmetic_stands_for",
+    ],
+    # passes with the bits of layers: nn is their definition
+    "fused/rows.py": [
+        "engine/test_lowering.py::test_a_residual_network_of_any_block_and_shortcut_has_the_bits_of_its_layers",
+        "engine/test_lowering.py::test_a_random_network_from_a_file_has_the_bits_of_its_layers",
+    ],
+    "fused/channels.py": [
+        "engine/test_lowering.py::test_a_residual_network_of_any_block_and_shortcut_has_the_bits_of_its_layers",
+        "engine/test_lowering.py::test_any_other_network_has_the_bits_of_its_layers",
+    ],
+    "fused/windows.py": [
+        "engine/test_lowering.py::test_any_other_network_has_the_bits_of_its_layers",
+        "engine/test_lowering.py::test_a_random_network_from_a_file_has_the_bits_of_its_layers",
     ],
     # measures this core; computes nothing that a run uses
     "fused/peak.py": ["cli/test_bench.py::test_layers_say_how_their_products_are_made"],

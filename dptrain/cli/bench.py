@@ -188,7 +188,7 @@ def _print_layers(config: Config, shape: dict[str, int], takes: int, *, json_lin
     print_facts(found)
     print(f"{'pass, per image':<60} {'us':>7} {'floor':>7} {'GFLOP/s':>8} {'GB/s':>6}")
     for line in lines:
-        rates = f"{line.floor:7.1f} {line.gflops:8.1f} {line.gbytes:6.1f}" if line.gflops else ""
+        rates = f"{line.floor:7.1f} {line.gflops:8.1f} {line.gbytes:6.1f}" if line.floor else ""
         print(f"{line.name:<60} {line.microseconds:7.1f} {rates}")
     print(f"{'all':<60} {sum(line.microseconds for line in lines):7.1f} {sum(line.floor for line in lines):7.1f}")
     return 0

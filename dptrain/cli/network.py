@@ -26,6 +26,9 @@ def describe(
     recipe: Recipe = "",
     image: Annotated[str, Parameter(help=f"{IMAGE} [that of the data set, else 32x32x3]")] = "",
     classes: Annotated[int | None, Parameter(help="number of classes [that of the data set, else 10]")] = None,
+    plan: Annotated[
+        bool, Parameter(negative=(), help="print the passes of the engine instead: what is fused and what is not")
+    ] = False,
     **flags: str | bool,
 ) -> int:
     """Print the layers of a network: shapes of input and output, and the number of parameters."""
@@ -46,8 +49,17 @@ def describe(
         origin = "" if shape or classes else f", as of {config.data.dataset}"
     shape, classes = shape or form[:3], classes or form.classes
     print(f"for images of {'x'.join(map(str, shape))} and {classes} classes{origin}")
-    network = build_network(config.model, ImageShape(*shape), classes, config.deployment.networks)
-    for line in lines.table(lines.describe(network)):
+    if plan:
+        from dptrain.engine import listing, plan_of
+        from dptrain.nn import build as build_model
+
+        standard = [0.0] * shape[2], [1.0] * shape[2]
+        model = build_model(config.model, shape, classes, *standard, files=config.deployment.networks)
+        said = listing(plan_of(model))
+    else:
+        network = build_network(config.model, ImageShape(*shape), classes, config.deployment.networks)
+        said = lines.table(lines.describe(network))
+    for line in said:
         print(line)
     return 0
 

@@ -30,7 +30,7 @@ class Norm:
 class Arena:
     """Arrays for shards of up to `capacity` images, cut from one block: only a large block gets large pages."""
 
-    def __init__(self, plan: Plan, capacity: int) -> None:
+    def __init__(self, plan: Plan, capacity: int, pixels: U8) -> None:
         layers = plan.convolutions
         image, last = layers[0].inputs, layers[-1].outputs
         shapes = list(dict.fromkeys(layer.outputs for layer in layers))
@@ -43,13 +43,12 @@ class Arena:
         sizes |= {("gradient frame", i): LARGEST_GROUP * shape.framed for i, shape in enumerate(shapes)}
         sizes |= {("image frame", 0): image.framed}
         sizes |= {("gradient", i): LARGEST_GROUP * shape.bare for i, shape in enumerate(shapes)}
-        arrays = _cut(sizes)
+        arrays = cut(sizes)
 
         def by_shape(name: str) -> dict[Shape, F32]:
             return {shape: arrays[name, i] for i, shape in enumerate(shapes)}
 
-        self.capacity = capacity
-        self.pixels: U8 = np.zeros((capacity, image.height, image.width, image.channels), np.uint8)
+        self.capacity, self.pixels = capacity, pixels
         self.outputs = [arrays["output", layer.index] for layer in layers]
         #: the inputs of every layer that begins a block, and under the index behind the last layer those of the tail
         self.kept = {index: arrays["kept", index] for index in kept}
@@ -68,7 +67,7 @@ class Arena:
         return self.kept[layer.index] if layer.begins_block else self.frames[layer.inputs]
 
 
-def _cut(sizes: dict[_Key, int]) -> dict[_Key, F32]:
+def cut(sizes: dict[_Key, int]) -> dict[_Key, F32]:
     """Zeros for each key, out of one allocation. No two arrays share a cache line."""
     padded = {key: -(-size // _LINE) * _LINE for key, size in sizes.items()}
     block, at, arrays = aligned_zeros((sum(padded.values()),)), 0, {}

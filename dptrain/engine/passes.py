@@ -1,4 +1,4 @@
-"""The plan bound to kernels and arrays: a list of calls, forward from the stem to the means, then backward."""
+"""A chain of the paper's blocks bound to kernels and arrays: calls from the stem to the means, then backward."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dptrain.engine.arena import Arena
+from dptrain.engine.calls import Call, Context, Shard
+from dptrain.engine.lines import Line
 from dptrain.engine.plan import Convolution, Plan
 from dptrain.engine.weights import Weights
+from dptrain.kernels.compiled import aligned_empty
 from dptrain.kernels.fused import convolution, ends, norm
 from dptrain.kernels.fused.image import HALVING, IDENTITY, PLAIN
 from dptrain.types import F32
@@ -152,3 +155,57 @@ def _ends(stem: Convolution) -> tuple[int, int, int, int, int]:
 def _shape(layer: Convolution) -> tuple[int, int, int, int, int]:
     a = layer.inputs
     return a.channels, layer.outputs.channels, a.height, a.width, layer.stride
+
+
+# --- the chain as two lines of a larger plan
+
+_CHAIN = "the chain of the paper's blocks"  #: its place among packed weights; no layer has such a name
+
+
+class Chain:
+    """The passes of a chain of the paper's blocks, and its weights (`dptrain.engine.calls.Packed`)."""
+
+    def __init__(self, plan: Plan, capacity: int, shard: Shard, standard: tuple[F32, F32]) -> None:
+        table = aligned_empty((len(standard[1]), 256))
+        ends.pixel_values(*standard, table)
+        self._plan, self._shard = plan, shard
+        self.weights = Weights(plan.convolutions, shard.params)
+        self.arena = Arena(plan, capacity, shard.pixels)
+        self.passes = Passes(plan, self.arena, self.weights, table)
+
+    def pack(self, params: F32) -> None:
+        """Packs the weights of all convolutions."""
+        for layer in self.weights.layers:
+            layer.pack(params)
+
+    def running(self, buffers: F32) -> None:
+        """Every BatchNorm's scale and shift from the running statistics."""
+        for layer, at in zip(self._plan.convolutions, self.arena.norms, strict=True):
+            norm.running(at.row, self._shard.params, layer.norm_at, buffers, layer.statistics_at)
+
+
+def chain(b: Context, line: Line) -> Call:
+    """A chain of the paper's blocks, from pixels to means."""
+    found, shard, y = made(b), b.shard, b.memory.places[line.writes[0]]
+
+    def run(_: int, n: int) -> None:
+        found.passes.forward(n, shard.statistics if shard.run.training else None)
+        y.put(found.arena.means.reshape(found.arena.capacity, -1)[:n])
+
+    return Call(line, run)
+
+
+def chain_back(b: Context, line: Line) -> Call:
+    """Its backward pass."""
+    found, shard, dy = made(b), b.shard, b.memory.places[line.reads[0]]
+    return Call(line, lambda _, n: found.passes.backward(n, dy.images(n), shard.gradient))
+
+
+def made(b: Context) -> Chain:
+    """The chain, made by the first of its two lines."""
+    found = b.packed.get(_CHAIN)
+    if not isinstance(found, Chain):
+        assert b.plan.chain is not None
+        found = b.packed[_CHAIN] = Chain(b.plan.chain, b.memory.capacity, b.shard, b.standard)
+        b.running.append(found.running)
+    return found

@@ -10,10 +10,17 @@ from dptrain.kernels.fused.convolution import rounded
 from dptrain.kernels.fused.image import HALVING, IDENTITY, PLAIN
 from dptrain.kernels.winograd import choose
 from dptrain.model import ParamLayout
-from dptrain.settings import ModelConfig
+from dptrain.nn import convolution
+from dptrain.nn.activations import ReLU
+from dptrain.nn.containers import Residual, Sequential
+from dptrain.nn.layer import Layer, pair
+from dptrain.nn.network import Network
+from dptrain.nn.norm import BatchNorm
+from dptrain.nn.pooling import GlobalAverage
+from dptrain.nn.resnet import AveragePool, Identity, Subsample
 
-#: What a halving shortcut adds (kernels/codegen/lines.py), by its name in the configuration.
-KINDS = {"A": ADD, "avgpool": AVERAGE}
+#: What a halving shortcut adds (kernels/codegen/lines.py).
+KINDS: dict[type, int] = {Subsample: ADD, AveragePool: AVERAGE}
 
 LARGEST_GROUP = 4  #: images; the scratch arrays have room for so many
 
@@ -107,31 +114,74 @@ class Plan:
     convolutions: tuple[Convolution, ...]
     tail_mode: int
     kind: int  #: of the halving shortcuts; 0: the network has no shortcuts
+    layers: int  #: of the network that it covers
 
 
-def plan(config: ModelConfig, image: Shape, layouts: tuple[ParamLayout, ParamLayout]) -> Plan:
-    """The 6 n + 1 convolutions of the paper's network. layouts: of the parameters and of the buffers."""
-    params, buffers = layouts
-    weights = {spec.name: at for spec, at in params.items()}
-    statistics = {spec.name: at for spec, at in buffers.items()}
-    layers: list[Convolution] = []
+def match(network: Network, tile: int) -> Plan | None:
+    """The plan of a network that begins as that of He et al. 2015; None for any other.
 
-    def add(name: str, norm: str, inputs: Shape, outputs: Shape, mode: int) -> Shape:
-        layers.append(
-            Convolution(
-                name, len(layers), inputs, outputs, mode,
-                weights[f"{name}.weight"], weights[f"{norm}.weight"], statistics[f"{norm}.running_mean"],
-            )
-        )  # fmt: skip
-        return outputs
+    It begins with convolution, BatchNorm and ReLU; the paper's blocks follow, all with or all without shortcuts, and
+    the mean over all pixels. A network from a user's file is never one: its layers have always been computed one by
+    one, and its runs keep their bits. tile: of Winograd's algorithm, at most.
+    """
+    layers = network.network.layers if isinstance(network.network, Sequential) else ()
+    image = network.image
+    end = next((at for at, layer in enumerate(layers) if isinstance(layer, GlobalAverage)), 0)
+    if network.origin or end < 5 or end % 2 == 0 or min(image.height, image.width) < 8:
+        return None
+    chain = _Chain(network, Shape(image.height, image.width, image.channels, tile))
+    fits = chain.add(layers[0], layers[1]) and all(isinstance(layer, ReLU) for layer in layers[2:end:2])
+    if not fits or not all(map(chain.block, layers[3:end:2])):
+        return None
+    kinds = chain.kinds - {0}  # Identity has none
+    if len(kinds) > 1 or len(chain.residual) > 1:
+        return None
+    kind = 0 if chain.residual == {False} else max(kinds, default=ADD)
+    return Plan(tuple(chain.convolutions), chain.mode, kind, end + 1)
 
-    shape = add("conv1", "bn1", image, replace(image, channels=config.filters), PLAIN)
-    mode = PLAIN  # of the shortcut with which the last block ended
-    for stage in range(3):
-        for block in range(config.n):
-            name, halves = f"layer{stage + 1}.{block}", stage > 0 and block == 0
-            outputs = shape.halved() if halves else shape
-            shape = add(f"{name}.conv1", f"{name}.bn1", shape, outputs, mode)
-            shape = add(f"{name}.conv2", f"{name}.bn2", shape, shape, PLAIN)
-            mode = PLAIN if not config.residual else HALVING if halves else IDENTITY
-    return Plan(tuple(layers), mode, KINDS[config.shortcut] if config.residual else 0)
+
+class _Chain:
+    """The convolutions of the layers so far."""
+
+    def __init__(self, network: Network, image: Shape) -> None:
+        self._weights = {spec.name: at for spec, at in ParamLayout(network.network.params).items()}
+        self._statistics = {spec.name: at for spec, at in ParamLayout(network.network.buffers).items()}
+        self._shape = image
+        self.convolutions: list[Convolution] = []
+        self.mode = PLAIN  #: of the shortcut with which the last block ended
+        self.kinds: set[int] = set()  #: of the shortcuts
+        self.residual: set[bool] = set()  #: whether blocks have shortcuts
+
+    def add(self, layer: Layer, norm: Layer) -> bool:
+        """Adds a convolution and its BatchNorm. False: the chain has no passes for them."""
+        index, inputs = len(self.convolutions), self._shape
+        if type(layer) is not convolution.Convolution or type(norm) is not BatchNorm or not norm.affine:
+            return False
+        halves = index % 2 == 1 and pair(layer.stride) == (2, 2)  # the first of a block
+        channels = layer.outputs if index == 0 else inputs.channels
+        outputs = inputs.halved() if halves else replace(inputs, channels=channels)
+        known = convolution.Convolution(
+            layer.name, inputs.channels, outputs.channels, stride=2 if halves else 1, first=index == 0, init=layer.init
+        )
+        if layer != known or layer.outputs % 8:
+            return False
+        mode, self._shape = self.mode if index % 2 == 1 else PLAIN, outputs
+        places = self._weights[f"{layer.name}.weight"], self._weights[f"{norm.name}.weight"]
+        place = self._statistics[f"{norm.name}.running_mean"]
+        self.convolutions.append(Convolution(layer.name, index, inputs, outputs, mode, *places, place))
+        return True
+
+    def block(self, layer: Layer) -> bool:
+        """Adds the two convolutions of a block. False: the chain has no passes for it."""
+        before, shortcut = self._shape, layer.shortcut if isinstance(layer, Residual) else None
+        match layer.branch if isinstance(layer, Residual) else layer:
+            case Sequential(layers=(first, norm, ReLU(), second, last)):
+                fits = self.add(first, norm) and self.add(second, last)
+            case _:
+                fits = False
+        self.mode = PLAIN if shortcut is None else IDENTITY if type(shortcut) is Identity else HALVING
+        self.kinds.add(KINDS.get(type(shortcut), 0))
+        self.residual.add(shortcut is not None)
+        crosses = self.mode == PLAIN or (self.mode == HALVING) == (self._shape != before)
+        known = self.mode != HALVING or (type(shortcut) in KINDS and not getattr(shortcut, "at_end", False))
+        return fits and crosses and known

@@ -72,16 +72,7 @@ class LayerWeights:
 
 
 class Weights:
-    """The packed weights of all convolutions. Parameters unchanged since the last shard are not packed again."""
+    """The packed weights of all convolutions, and the flat parameters from which they are packed."""
 
-    def __init__(self, convolutions: Sequence[Convolution], size: int) -> None:
-        self.layers = [LayerWeights(layer) for layer in convolutions]
-        self.params: F32 = np.full(size, np.nan, np.float32)  # NaN differs from everything
-
-    def use(self, params: F32) -> None:
-        """Packs these parameters (size,), unless they are packed already."""
-        if np.array_equal(params.view(np.int32), self.params.view(np.int32)):  # as bits: -0.0 is not 0.0
-            return
-        self.params[...] = params  # a writable copy of our own: kernels are compiled for one kind of array
-        for layer in self.layers:
-            layer.pack(self.params)
+    def __init__(self, convolutions: Sequence[Convolution], params: F32) -> None:
+        self.layers, self.params = [LayerWeights(layer) for layer in convolutions], params

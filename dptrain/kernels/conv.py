@@ -62,7 +62,7 @@ def unpack(packed: F32, out: F32) -> None:
 
 
 @cache
-def _correlate(C: int, K: int, R: int, S: int, XROW: int, XSTEP: int, YSTEP: int, WIDTH: int) -> Callable[..., None]:
+def correlate(C: int, K: int, R: int, S: int, XROW: int, XSTEP: int, YSTEP: int, WIDTH: int) -> Callable[..., None]:
     """A sweep over n images of `rows` rows of WIDTH outputs, compiled for one shape.
 
     It closes over plain ints: only then does Numba's cache work in another process.
@@ -83,15 +83,21 @@ def _correlate(C: int, K: int, R: int, S: int, XROW: int, XSTEP: int, YSTEP: int
 
 
 @cache
-def _outer(C: int, K: int, R: int, S: int, XROW: int, STRIDE: int, WIDTH: int) -> Callable[..., None]:
+def outer(
+    C: int, K: int, R: int, S: int, XROW: int, STRIDE: int, YROW: int, WIDTH: int
+) -> Callable[..., None]:  # fmt: skip
     """Adds the weight gradient of n images to dw[k / lanes][r][s][c][lanes]; compiled for one shape."""
     KP = registers.padded(K)
-    YROW = WIDTH * KP
 
     @kernel
-    def sweep(x: F32, x_image: int, dy: F32, dw: F32, n: int, rows: int) -> None:
+    def sweep(
+        x: F32, x_start: int, x_image: int, dy: F32, y_start: int, y_image: int, dw: F32, n: int, rows: int
+    ) -> None:
         for i in range(n):
-            outer_rows(x, i * x_image, dy, i * rows * YROW, dw, rows, C, K, R, S, XROW, STRIDE, YROW, KP, WIDTH)
+            outer_rows(
+                x, x_start + i * x_image, dy, y_start + i * y_image, dw, rows,
+                C, K, R, S, XROW, STRIDE, YROW, KP, WIDTH,
+            )  # fmt: skip
 
     return sweep
 
@@ -110,7 +116,7 @@ def forward(x: F32, weights: F32, stride: int, pad: int, tile: int) -> F32:
     pack(weights, packed, 0, 0, 1, False)
     y = aligned_empty((n, p, q, kp))
     pitch = halo.shape[2] * c
-    sweep = _correlate(c, k, r_taps, s_taps, pitch, stride * c, kp, q)
+    sweep = correlate(c, k, r_taps, s_taps, pitch, stride * c, kp, q)
     sweep(
         halo.reshape(-1), 0, halo.shape[1] * pitch, stride * pitch, packed.reshape(-1),
         y.reshape(-1), 0, p * q * kp, q * kp, n, p,
@@ -129,11 +135,8 @@ def input_gradient(dy: F32, weights: F32, size: tuple[int, int], stride: int, pa
     _, c, r_taps, s_taps = weights.shape
     if tile and winograd.fits(k, c, (r_taps, s_taps), stride, pad):
         return winograd.input_gradient(dy, weights, winograd.choose(k, c, *size, tile))
-    rows = [_tap_class(size[0], i, r_taps, stride, pad) for i in range(min(stride, size[0]))]
-    columns = [_tap_class(size[1], i, s_taps, stride, pad) for i in range(min(stride, size[1]))]
-    top, bottom = max(-t.start for t in rows), max(t.start + t.count + t.taps - 1 for t in rows) - p
-    left, right = max(-t.start for t in columns), max(t.start + t.count + t.taps - 1 for t in columns) - q
-    top, bottom, left, right = max(top, 0), max(bottom, 0), max(left, 0), max(right, 0)
+    rows, columns = (tap_classes(size[axis], weights.shape[2 + axis], stride, pad) for axis in (0, 1))
+    (top, bottom), (left, right) = reach(rows, p), reach(columns, q)
     halo = framed(dy, (top, left), (p + top + bottom, q + left + right))
     width, cp = registers.lanes(c), registers.padded(c)
     full = all(t.taps for t in rows + columns)
@@ -145,7 +148,7 @@ def input_gradient(dy: F32, weights: F32, size: tuple[int, int], stride: int, pa
                 continue  # no tap reaches these pixels: a 1 x 1 convolution with stride 2
             packed = aligned_empty((cp // width, r.taps, s.taps, k, width))
             pack(weights, packed, r.first, s.first, stride, True)
-            sweep = _correlate(k, c, r.taps, s.taps, pitch, k, stride * cp, s.count)
+            sweep = correlate(k, c, r.taps, s.taps, pitch, k, stride * cp, s.count)
             sweep(
                 halo.reshape(-1), (top + r.start) * pitch + (left + s.start) * k, halo.shape[1] * pitch, pitch,
                 packed.reshape(-1), dx.reshape(-1), (i * size[1] + j) * cp, size[0] * size[1] * cp,
@@ -168,15 +171,17 @@ def weight_gradient(x: F32, dy: F32, taps: tuple[int, int], stride: int, pad: in
         wide[..., :k] = dy
         dy = wide
     packed = aligned_zeros((kp // width, *taps, c, width))
-    sweep = _outer(c, k, *taps, halo.shape[2] * c, stride, q)
-    sweep(halo.reshape(-1), halo.shape[1] * halo.shape[2] * c, dy.reshape(-1), packed.reshape(-1), n, p)
+    sweep = outer(c, k, *taps, halo.shape[2] * c, stride, q * kp, q)
+    sweep(
+        halo.reshape(-1), 0, halo.shape[1] * halo.shape[2] * c, dy.reshape(-1), 0, p * q * kp, packed.reshape(-1), n, p
+    )
     dw = np.empty((k, c, *taps), np.float32)
     unpack(packed, dw)
     return dw
 
 
 @dataclass(frozen=True, slots=True)
-class _TapClass:
+class TapClass:
     """The pixels with one remainder along an axis, and the taps that reach them."""
 
     first: int  #: smallest tap of the class
@@ -185,8 +190,17 @@ class _TapClass:
     count: int  #: pixels
 
 
-def _tap_class(size: int, remainder: int, taps: int, stride: int, pad: int) -> _TapClass:
-    first = (remainder + pad) % stride
-    number = len(range(first, taps, stride))
-    newest = (remainder + pad - first) // stride
-    return _TapClass(first, number, newest - max(number, 1) + 1, len(range(remainder, size, stride)))
+def tap_classes(size: int, taps: int, stride: int, pad: int) -> list[TapClass]:
+    """The classes of the pixels along an axis of `size` pixels, by their remainders."""
+    classes = []
+    for remainder in range(min(stride, size)):
+        first = (remainder + pad) % stride
+        number = len(range(first, taps, stride))
+        newest = (remainder + pad - first) // stride
+        classes.append(TapClass(first, number, newest - max(number, 1) + 1, len(range(remainder, size, stride))))
+    return classes
+
+
+def reach(classes: list[TapClass], outputs: int) -> tuple[int, int]:
+    """How far these taps reach beyond `outputs` outputs: pixels before the first one, and behind the last one."""
+    return max(0, *(-t.start for t in classes)), max(0, *(t.start + t.count + t.taps - 1 - outputs for t in classes))

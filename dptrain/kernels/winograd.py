@@ -30,7 +30,7 @@ from dptrain.kernels.compiled import aligned_empty, aligned_zeros, kernel
 from dptrain.types import F32
 
 #: Weights whose taps are gathered before they are transformed: long lines of additions, in the first cache.
-_AT_ONCE = 64
+_AT_ONCE = 32
 
 
 def fits(inputs: int, outputs: int, taps: tuple[int, int], stride: int, pad: int) -> bool:
@@ -185,7 +185,7 @@ def add_sums(
 
 
 @cache
-def _sweep(TILE: int, C: int, K: int, XROW: int, YROW: int) -> Callable[..., None]:
+def tiled(TILE: int, C: int, K: int, XROW: int, YROW: int) -> Callable[..., None]:
     """`convolve` for one shape. It closes over plain ints: only then does Numba's cache work in another process."""
 
     @kernel
@@ -198,7 +198,7 @@ def _sweep(TILE: int, C: int, K: int, XROW: int, YROW: int) -> Callable[..., Non
 
 
 @cache
-def _sum_sweep(TILE: int, C: int, K: int, XROW: int, YROW: int) -> Callable[..., None]:
+def tiled_sums(TILE: int, C: int, K: int, XROW: int, YROW: int) -> Callable[..., None]:
     """`add_sums` for one shape."""
 
     @kernel
@@ -258,7 +258,7 @@ def _convolve(x: F32, weights: F32, outputs: int, tile: int, *, flip: bool) -> F
     u = aligned_empty((positions(tile), outputs // lanes, c, lanes))
     transform_weights(weights, u, flip=flip)
     y = aligned_empty((n, halo.shape[1] - 2, halo.shape[2] - 2, outputs))
-    sweep = _sweep(tile, c, outputs, halo.shape[2] * c, y.shape[2] * outputs)
+    sweep = tiled(tile, c, outputs, halo.shape[2] * c, y.shape[2] * outputs)
     sweep(
         halo.reshape(-1), halo[0].size, u.reshape(-1), y.reshape(-1), y[0].size,
         n, y.shape[1] // tile, y.shape[2] // tile, scratch(c, tile), scratch(outputs, tile),
@@ -283,7 +283,7 @@ def weight_gradient(x: F32, dy: F32, tile: int) -> F32:
     halo, gradient = _rounded(x, tile, 1), _rounded(dy, tile, 0)
     lanes = registers.lanes(k)
     sums = aligned_zeros((positions(tile), k // lanes, c, lanes))
-    sweep = _sum_sweep(tile, c, k, halo.shape[2] * c, gradient.shape[2] * k)
+    sweep = tiled_sums(tile, c, k, halo.shape[2] * c, gradient.shape[2] * k)
     sweep(
         halo.reshape(-1), halo[0].size, gradient.reshape(-1), gradient[0].size, sums.reshape(-1),
         n, gradient.shape[1] // tile, gradient.shape[2] // tile, scratch(c, tile), scratch(k, tile),

@@ -75,32 +75,36 @@ class NetworkModel:
         self.network = network
         self.params = ParamLayout(network.network.params, network.origin)
         self.buffers = ParamLayout(network.network.buffers)
-        self._mean, self._std = (part.astype(np.float32) for part in standard)
-        self._criterion = criterion
-        self._l2 = l2  #: l2 / 2 times the sum of the squared weights is part of the loss of every image
-        self._seed = seed  #: of the random draws in training
-        self._tile = tile  #: the largest one of Winograd's convolutions
+        self.standard = (standard[0].astype(np.float32), standard[1].astype(np.float32))
+        self.criterion = criterion
+        self.l2 = l2  #: l2 / 2 times the sum of the squared weights is part of the loss of every image
+        self.seed = seed  #: of the random draws in training
+        self.tile = tile  #: the largest one of Winograd's convolutions
 
     def gradient(self, params: F32, x: U8, y: I64, step: int = 0, shard: int = 0) -> ShardResult:
         """Sums over a shard. x: images (n, h, w, c) uint8, y: labels (n,). BatchNorm normalises over the shard."""
         flat, statistics = np.zeros(self.params.size, np.float32), np.zeros(self.buffers.size, np.float32)
-        run = Run(self.params.views(params), {}, training=True, chance=Chance(self._seed, step, shard), tile=self._tile)
+        run = Run(self.params.views(params), {}, training=True, chance=Chance(self.seed, step, shard), tile=self.tile)
         logits, backward = self.network.network(run, self._standardise(x))
-        losses, dlogits = self._criterion(logits, y)
+        losses, dlogits = self.criterion(logits, y)
         backward(dlogits, self.params.views(flat))
-        samples, total = len(y), sum(losses.tolist())
-        if self._l2:
-            counted = self._criterion.count(y)  # the sums over a batch are divided by the sum of these
-            total += counted * (self._l2 / 2) * _sum_of_squares(params)
-            flat += np.float32(counted * self._l2) * params
+        samples, total = len(y), self.add_l2(params, flat, y, sum(losses.tolist()))
         for name, view in self.buffers.views(statistics).items():
             view[...] = run.statistics[name] * np.float32(samples)
         hits = int((loss.ranks(logits, y) == 0).sum())
         return ShardResult(flat, statistics, total, hits, samples)
 
+    def add_l2(self, params: F32, gradient: F32, y: I64, total: float) -> float:
+        """The loss with that of the weights, whose gradient is added to `gradient`."""
+        if not self.l2:
+            return total
+        counted = self.criterion.count(y)  # the sums over a batch are divided by the sum of these
+        gradient += np.float32(counted * self.l2) * params
+        return total + counted * (self.l2 / 2) * _sum_of_squares(params)
+
     def logits(self, params: F32, buffers: F32, x: U8) -> F32:
         """(n, h, w, c) uint8 -> scores (n, classes), with running statistics: no image influences another's scores."""
-        run = Run(self.params.views(params), self.buffers.views(buffers), training=False, tile=self._tile)
+        run = Run(self.params.views(params), self.buffers.views(buffers), training=False, tile=self.tile)
         out = np.empty((len(x), self.network.classes), np.float32)
         for at in range(0, len(x), _CHUNK):
             out[at : at + _CHUNK], _ = self.network.network(run, self._standardise(x[at : at + _CHUNK]))
@@ -110,7 +114,7 @@ class NetworkModel:
         image = self.network.image
         if x.ndim != 4 or x.shape[1:] != (image.height, image.width, image.channels):
             raise ValueError(f"images of shape {x.shape[1:]}, but the network was built for {image}")
-        return pixels.standardise(x, self._mean, self._std)
+        return pixels.standardise(x, *self.standard)
 
 
 def _sum_of_squares(params: F32) -> float:

@@ -20,6 +20,7 @@ import numpy as np
 
 from dptrain.errors import UsageError, nearest
 from dptrain.model import ParamLayout
+from dptrain.nn import classics
 from dptrain.nn.activations import ReLU, Reshape
 from dptrain.nn.containers import Sequential
 from dptrain.nn.convolution import Convolution
@@ -87,7 +88,17 @@ _THEIRS = (
     OSError, RuntimeError, StopIteration, SyntaxError, SystemExit, TypeError, ValueError, Warning,
 )  # fmt: skip
 
-NETWORKS: dict[str, Callable[[ModelConfig, ImageShape, int], Network]] = {"resnet": resnet, "lenet": lenet, "vgg": vgg}
+NETWORKS: dict[str, Callable[[ModelConfig, ImageShape, int], Network]] = {
+    "resnet": resnet,
+    "lenet": lenet,
+    "vgg": vgg,
+    "resnet18": classics.resnet18,
+    "resnet34": classics.resnet34,
+    "wide": classics.wide,
+    "resnet9": classics.resnet9,
+    "vgg11": classics.vgg11,
+    "vgg16": classics.vgg16,
+}
 
 
 def build_network(config: ModelConfig, image: ImageShape, classes: int, files: tuple[str, ...] = ()) -> Network:

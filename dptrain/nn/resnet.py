@@ -203,9 +203,9 @@ def resnet(config: ModelConfig, image: ImageShape, classes: int) -> ResNet:
     inputs = width
     for stage in range(3):
         outputs = width << stage
-        for block in range(config.n):
-            halves = stage > 0 and block == 0
-            layers += _block(f"layer{stage + 1}.{block}", inputs, outputs, config, halves=halves)
+        for number in range(config.n):
+            halves = stage > 0 and number == 0
+            layers += block(f"layer{stage + 1}.{number}", inputs, outputs, config, halves=halves)
             inputs = outputs
     if not early:
         layers += [BatchNorm("bn", last, init=config.gamma), ReLU()]
@@ -245,7 +245,7 @@ def _refuse_impossible(config: ModelConfig, image: ImageShape, classes: int) -> 
         )
 
 
-def _block(name: str, inputs: int, outputs: int, config: ModelConfig, *, halves: bool) -> list[Layer]:
+def block(name: str, inputs: int, outputs: int, config: ModelConfig, *, halves: bool) -> list[Layer]:
     """One block, with its shortcut if the network has shortcuts."""
     stride = 2 if halves else 1
     shortcut: Layer | None = None

@@ -40,9 +40,12 @@ def test_layers_say_how_their_products_are_made(capsys):
     assert main([*SMALL, "--filters", "8", "--layers", "--steps", "5", "--json"]) == 0
     lines = json.loads(capsys.readouterr().out)["layers"]
     named = [line["name"].split() for line in lines]
-    assert {words[-1] for words in named if words[1] != "means"} == {"direct", "f2", "f4"}
-    assert {words[-1] for words in named if words[1] == "conv1"} == {"direct"}
-    assert all(line["floor"] > 0 for line, words in zip(lines, named, strict=True) if words[1] != "means")
+    chain = [
+        (line, words) for line, words in zip(lines, named, strict=True) if not words[1].startswith(("means", "layers"))
+    ]
+    assert {words[-1] for _, words in chain} == {"direct", "f2", "f4"}
+    assert {words[-1] for _, words in chain if words[1] == "conv1"} == {"direct"}
+    assert all(line["floor"] > 0 for line, _ in chain)
 
 
 def test_inference_is_measured_instead_of_training_where_it_is_asked_for(capsys):
@@ -52,9 +55,11 @@ def test_inference_is_measured_instead_of_training_where_it_is_asked_for(capsys)
     assert "inference, fp32, 1 thread, median" in lines[-1]
 
 
-def test_layers_of_a_network_that_is_not_lowered_are_refused(capsys):
-    assert main([*TINY, "--layers"]) == 78
-    assert "filters 4: the engine runs multiples of 8 only" in capsys.readouterr().err
+def test_layers_that_the_engine_does_not_fuse_are_measured_too(capsys):
+    assert main([*TINY, "--layers", "--steps", "5", "--json"]) == 0
+    lines = {line["name"]: line for line in json.loads(capsys.readouterr().out)["layers"]}
+    assert lines["forward  layers conv1: 32x32x3 -> 32x32x4"]["floor"] == 0
+    assert lines["forward  apply bn1, ReLU: 32x32x4 -> 32x32x4"]["floor"] > 0
 
 
 def test_two_measurements_at_once_are_refused(capsys):

@@ -45,6 +45,33 @@ def test_describe_prints_every_layer_with_shapes_and_parameters(capsys):
 
 
 @pytest.mark.parametrize(
+    ("flags", "lines", "last"),
+    [
+        (
+            ["--n", "1", "--filters", "16"],
+            ["forward 1: all images of the shard", "    layer1.0.conv1: 32x32x16 -> 32x32x16 f4, 1 image at a time"],
+            "2 fused passes; layer by layer: Linear linear",
+        ),
+        (
+            ["--network", "lenet", "--dropout", "0.2", "--image", "12x12x1"],
+            ["  convolve conv1: 12x12x1 -> 12x12x16 direct", "  maximum MaxPooling: 6x6x32 -> 3x3x32"],
+            "18 fused passes; layer by layer: Reshape, Dropout dropout, Linear linear",
+        ),
+        (
+            ["--n", "1", "--filters", "4", "--block", "preactivation"],
+            ["  layers conv1: 32x32x3 -> 32x32x4", "  apply layer1.0.bn1, ReLU: 32x32x4 -> 32x32x4"],
+            "64 fused passes; layer by layer: Convolution conv1, Convolution layer1.0.conv1",
+        ),
+    ],
+)
+def test_describe_plan_prints_every_pass_and_what_is_not_fused(flags, lines, last, capsys):
+    assert main(["describe", "--plan", *flags]) == 0
+    found = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line not in found] == []
+    assert found[-1].startswith(last)
+
+
+@pytest.mark.parametrize(
     ("flags", "head", "parameters"),
     [
         (["--recipe", "fashion-quick"], "28x28x1 and 10 classes, as of fashion-mini", "75,002"),

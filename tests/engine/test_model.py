@@ -1,4 +1,4 @@
-"""The engine against nn: the same function, as close to float64 as the float32 of nn; and its bits."""
+"""A chain of the paper's blocks on the engine: the function of nn, as near to float64 as nn's float32; and its bits."""
 
 from dataclasses import replace
 
@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 
 from dptrain import engine, nn
-from dptrain.engine.lowering import obstacle
-from dptrain.engine.model import EngineModel
 from dptrain.kernels import isa, loss, pixels
 from dptrain.nn.layer import Run
 from dptrain.settings import ModelConfig
@@ -61,9 +59,9 @@ def distance(a, b):
     return float(np.linalg.norm(a - b) / np.linalg.norm(b))
 
 
-def test_a_network_that_the_engine_can_run_is_built_as_an_engine(case):
+def test_a_network_of_the_paper_runs_as_a_chain_of_its_blocks(case):
     model, network, _, _ = case
-    assert isinstance(model, EngineModel)
+    assert model.plan.chain is not None
     assert model.params == network.params
     assert model.buffers == network.buffers
 
@@ -171,18 +169,6 @@ def test_images_of_another_size_are_refused():
     model = engine.build(config, image, 10, MEAN, STD)
     with pytest.raises(ValueError, match="built for 16x24x3"):
         model.gradient(parameters(model), np.zeros((1, 16, 16, 3), np.uint8), np.zeros(1, np.int64))
-
-
-@pytest.mark.parametrize(
-    ("config", "image"),
-    [
-        (ModelConfig(filters=4), (16, 16, 3)),
-        (ModelConfig(block="preactivation"), (16, 16, 3)),
-        (ModelConfig(), (6, 6, 3)),
-    ],
-)
-def test_a_network_that_the_engine_cannot_run_has_a_reason(config, image):
-    assert obstacle(config, image)
 
 
 def test_the_standardised_pixel_is_nns_bit_for_bit():

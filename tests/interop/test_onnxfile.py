@@ -77,6 +77,8 @@ NETWORKS = [
     {"n": 2, "hidden": (6, 5), "dropout": 0.2},
     {"network": "lenet"},
     {"network": "vgg"},
+    {"network": "wide"},
+    {"network": "resnet9"},
 ]
 
 

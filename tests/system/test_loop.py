@@ -4,6 +4,7 @@ import os
 import random
 import signal
 import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -26,6 +27,8 @@ LENET = ["--network", "lenet", "--replacement", "--eval-first"]
 OWN = ["--network", "own:net", "--networks", "own.py", "--augment", "crop:4,flip", "--bn-momentum", "0"]
 OWN += ["--criterion", "nll", "--class-weights", "0.5,1,2,1,1,3,1,1,0.25,1", "--normalise", "mean-image"]
 OWN += ["--optimizer", "adam", "--lr", "0.02", "--l2", "1e-4", "--wd", "0"]
+RANDOM = ["--network", "random_networks:net", "--augment", "crop:4,flip"]
+RANDOM += ["--networks", str(Path(__file__).parents[1] / "engine" / "random_networks.py"), "--n"]
 NETWORK = """
 from dptrain.nn.activations import LogSoftMax, Reshape, Tanh
 from dptrain.nn.containers import Sequential
@@ -91,7 +94,13 @@ def kill_the_second_of_three(patch, step):
     patch.setattr(Recorder, "tell", watched)
 
 
-@pytest.mark.parametrize("flags", [RESNET, LENET, OWN], ids=["resnet-8", "lenet", "a-users-own"])
+MANY = [pytest.param([*RANDOM, seed], marks=pytest.mark.slow, id=f"random-{seed}") for seed in "123456789"]
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [pytest.param(RESNET, id="resnet-8"), pytest.param(LENET, id="lenet"), pytest.param(OWN, id="a-users-own"), *MANY],
+)
 def test_zero_one_and_three_workers_of_which_one_is_killed_give_the_loops_hash_after_every_step(
     tmp_path, monkeypatch, flags
 ):

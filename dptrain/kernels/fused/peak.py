@@ -40,11 +40,13 @@ def copy_gbytes() -> float:
     return 8e-9 * _COPIED * times / best(lambda: _copy(x, y, times))
 
 
-def best(run: Callable[[], None], repetitions: int = _REPETITIONS) -> float:
-    """Seconds of the fastest of some repetitions, after one that may compile."""
+def best(run: Callable[[], None], repetitions: int = _REPETITIONS, before: Callable[[], None] = lambda: None) -> float:
+    """Seconds of the fastest of some repetitions, after one that may compile. `before` precedes each, uncounted."""
+    before()
     run()
     seconds = []
     for _ in range(repetitions):
+        before()
         begin = time.perf_counter()
         run()
         seconds.append(time.perf_counter() - begin)
