@@ -17,6 +17,7 @@ from dptrain.nn import initial_params
 from dptrain.settings import ModelConfig
 
 SMALL = 128 << 10  #: bytes: the linear layer and Python's own objects take 82 KB; the vector of a gradient has 307
+SCRATCH = 96 << 10  #: bytes: the transform of weights for F(4x4) uses 36 * 1040 floats while it runs, in every network
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def test_a_shard_allocates_nothing_that_grows_with_it_or_with_the_network(steady
         now, most = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert most - before < SMALL
+    assert most - before < SMALL + SCRATCH
     assert now - before < SMALL
 
 
