@@ -51,6 +51,7 @@ ELSEWHERE = {
     "--optimiser": "--optimizer",
     "--opt": "--optimizer",
     "--loss": "--criterion",
+    "--smoothing": "--label-smoothing",
     "--normalize": "--normalise",
     "--augmentation": "--augment",
     "--data": "--dataset",

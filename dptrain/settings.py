@@ -148,6 +148,13 @@ class ModelConfig:
         later=True,
         use=Use("criterion", ("cross-entropy", "nll")),
     )
+    label_smoothing: float = setting(
+        0.0,
+        Real(0.0, 1.0),
+        "share of a label that is spread evenly over all classes; 0: none",
+        later=True,
+        use=Use("criterion", ("cross-entropy",)),
+    )
     l2: float = setting(0.0, Real(0.0, 1.0), "adds l2 / 2 times the sum of the squared weights to the loss", later=True)
     convolution: str = setting(
         "f4",
@@ -498,6 +505,10 @@ def _combinations(config: Config) -> list[tuple[bool, str]]:
         (
             t.weight_decay > 0.0 and config.model.l2 > 0.0,
             f"weight_decay = {t.weight_decay:g} and l2 = {config.model.l2:g} do the same thing: set one of them to 0",
+        ),
+        (
+            config.model.label_smoothing > 0.0 and config.model.class_weights != (),
+            f"label_smoothing = {config.model.label_smoothing:g} is not defined with class_weights: leave one out",
         ),
         (t.schedule == "table" and not t.rates, 'schedule = "table" needs rates: factors of lr, one per epoch'),
         (

@@ -219,6 +219,8 @@ def test_the_cifar_recipe_is_that_of_the_torch_script():
             {"criterion": "hinge", "class_weights": "1,2"},
             'used only with criterion = "cross-entropy" or "nll"',
         ),
+        ({"criterion": "hinge", "label_smoothing": "0.1"}, 'used only with criterion = "cross-entropy"'),
+        ({"label_smoothing": "0.1", "class_weights": "1,2"}, "label_smoothing = 0.1 is not defined with class_weights"),
         ({"network": "lenet", "n": "5"}, 'n = 5 is not used with network = "lenet"'),
         ({"network": "vgg", "residual": "false"}, 'residual = false is not used with network = "vgg"'),
         (

@@ -41,11 +41,12 @@ def open_parts(config: Config, data_dir: str) -> Parts:
         raise UsageError(
             f"classes = {wanted}, but the data set {config.data.dataset} has {found}: it decides their number"
         )
-    criterion = make_criterion(config.model.criterion, config.model.class_weights, len(source.dataset.classes))
+    of = config.model
+    criterion = make_criterion(of.criterion, of.class_weights, found, of.label_smoothing)
     model = build(
-        config.model,
+        of,
         source.image_shape,
-        len(source.dataset.classes),
+        found,
         *source.standard,
         seed=config.training.seed,
         files=config.deployment.networks,

@@ -73,7 +73,7 @@ def _narrowed(config: Config, images: int, passes: int) -> Config:
     )
     return Config(
         replace(config.data, samples=kept, augment=()),
-        replace(config.model, l2=0.0, dropout=0.0),
+        replace(config.model, l2=0.0, dropout=0.0, label_smoothing=0.0),
         training,
         replace(config.deployment, workers=0, eval_every=passes + 1, max_steps=passes * -(-kept // _BATCH)),
     )
@@ -104,7 +104,8 @@ _NEAR = 0.5  #: a first loss further than this share from that of blind guessing
 
 def findings(config: Config) -> Iterator[Finding]:
     """First loss, gradients, evaluation: of the first weights on the first shards. Raises UsageError and DataError."""
-    plain = replace(config, model=replace(config.model, l2=0.0, class_weights=()))  # a loss that can be compared
+    model = replace(config.model, l2=0.0, class_weights=(), label_smoothing=0.0)
+    plain = replace(config, model=model)  # its loss can be compared
     parts = open_parts(plain, config.deployment.data_dir)
     params = initial_params(parts.model.params, config.training.seed)
     shards = range(min(_SHARDS, parts.source.sampler.shards(0)))

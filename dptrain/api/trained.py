@@ -75,7 +75,8 @@ def load_trained(target: Path, networks: tuple[str, ...] = ()) -> Trained:
         raise CheckpointError(f"{target} has made no step: its weights are still random; train it first")
     facts = checkpoint.facts
     classes, (mean, std) = len(facts.data.classes), (facts.data.mean, facts.data.std)
-    model = build(facts.config.model, facts.data.image, classes, mean, std, files=networks)
+    of = facts.config.model
+    model = build(of, facts.data.image, classes, mean, std, files=networks)
     layout = layout_digest(model.params, model.buffers)
     if layout != facts.layout:
         raise CheckpointError(f"{path}: made for a network of another layout ({facts.layout[:12]}, here {layout[:12]})")
@@ -86,7 +87,7 @@ def load_trained(target: Path, networks: tuple[str, ...] = ()) -> Trained:
         model,
         checkpoint.vector(model.params),
         checkpoint.vector(model.buffers),
-        make_criterion(facts.config.model.criterion, facts.config.model.class_weights, classes),
+        make_criterion(of.criterion, of.class_weights, classes, of.label_smoothing),
     )
 
 

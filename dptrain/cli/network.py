@@ -80,7 +80,7 @@ def gradcheck(
 
     model = config.model
     network = build_network(model, ImageShape(*shape), _CLASSES, config.deployment.networks)
-    criterion = make_criterion(model.criterion, model.class_weights[:_CLASSES], _CLASSES)
+    criterion = make_criterion(model.criterion, model.class_weights[:_CLASSES], _CLASSES, model.label_smoothing)
     bad = 0
     print(f"largest relative error against central differences, float64; right is below {TOLERANCE:g}")
     for name, error in _library():

@@ -37,14 +37,21 @@ def _softmax(logits: F32, out: F64, totals: F64) -> None:
 
 
 @kernel
-def _finish(logits: F32, labels: I64, e: F64, totals: F64, losses: F64, gradient: F32) -> None:
+def _finish(logits: F32, labels: I64, e: F64, totals: F64, smoothing: float, losses: F64, gradient: F32) -> None:
     n, classes = logits.shape
+    right, each = 1.0 - smoothing, smoothing / classes
     for i in range(n):
-        top = _top(logits, i)
-        losses[i] = log_scalar(totals[i]) - (np.float64(logits[i, labels[i]]) - np.float64(top))
+        top = np.float64(_top(logits, i))
+        score = right * (np.float64(logits[i, labels[i]]) - top)
+        if smoothing > 0:  # not even 0 * infinity is added without it
+            total = 0.0
+            for k in range(classes):
+                total += np.float64(logits[i, k]) - top
+            score += each * total
+        losses[i] = log_scalar(totals[i]) - score
         for k in range(classes):
-            share = e[i, k] / totals[i]
-            gradient[i, k] = np.float32(share - 1.0 if k == labels[i] else share)
+            share = e[i, k] / totals[i] - each
+            gradient[i, k] = np.float32(share - right if k == labels[i] else share)
 
 
 @kernel
@@ -62,12 +69,16 @@ def _ranks(logits: F32, labels: I64, out: I64) -> None:
 
 
 @twin(reference.cross_entropy)
-def cross_entropy(logits: F32, labels: I64) -> tuple[F64, F32]:
-    """(n, classes), (n,) -> loss of each image (n,) float64, gradient of their SUM (n, classes) like the logits."""
+def cross_entropy(logits: F32, labels: I64, smoothing: float = 0.0) -> tuple[F64, F32]:
+    """(n, classes), (n,) -> loss of each image (n,) float64, gradient of their SUM (n, classes) like the logits.
+
+    The right class is wanted with probability 1 - smoothing, and smoothing / classes is added to every class: Szegedy
+    et al. 2016 (arXiv 1512.00567), section 7.
+    """
     e, totals, losses = np.empty(logits.shape), np.empty(len(labels)), np.empty(len(labels))
     gradient = np.empty(logits.shape, np.float32)
     _softmax(logits, e, totals)
-    _finish(logits, labels, e, totals, losses, gradient)
+    _finish(logits, labels, e, totals, smoothing, losses, gradient)
     return losses, gradient
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 
 import numpy as np
@@ -68,8 +69,8 @@ class Criterion:
 PLAIN = Criterion(loss.cross_entropy)
 
 
-def make_criterion(name: str, weights: tuple[float, ...], classes: int) -> Criterion:
-    """The criterion of this name.
+def make_criterion(name: str, weights: tuple[float, ...], classes: int, smoothing: float = 0.0) -> Criterion:
+    """The criterion of this name. `smoothing`: of the labels; for cross-entropy without weights.
 
     Raises UsageError for an unknown name, and for weights that are not one per class or all 0.
     """
@@ -79,4 +80,4 @@ def make_criterion(name: str, weights: tuple[float, ...], classes: int) -> Crite
         raise UsageError(f"class_weights: {len(weights)} weights, but the data set has {classes} classes")
     if weights and not any(weights):
         raise UsageError("class_weights: every weight is 0; at least one class must count")
-    return Criterion(MEASURES[name], weights)
+    return Criterion(partial(loss.cross_entropy, smoothing=smoothing) if smoothing else MEASURES[name], weights)

@@ -128,7 +128,7 @@ def build(  # noqa: PLR0913  # what the identity of a run says about its network
     files whose networks may be run. Raises UsageError if there is no such network or it does not fit the images.
     """
     network = build_network(config, ImageShape(*image), classes, files)
-    criterion = make_criterion(config.criterion, config.class_weights, classes)
+    criterion = make_criterion(config.criterion, config.class_weights, classes, config.label_smoothing)
     standard = pixel_means(mean, image), np.asarray(std, np.float32)
     return NetworkModel(network, standard, criterion, config.l2, seed, config.tile)
 

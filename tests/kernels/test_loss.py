@@ -14,12 +14,24 @@ def scores(seed=0, n=33, classes=10, scale=3.0):
     return (rng.normal(size=(n, classes)) * scale).astype(np.float32), rng.integers(0, classes, n)
 
 
-def test_cross_entropy_and_its_gradient_equal_the_reference():
+@pytest.mark.parametrize("smoothing", [0.0, 0.2, 1.0])
+def test_cross_entropy_and_its_gradient_equal_the_reference(smoothing):
     logits, labels = scores()
-    losses, gradient = loss.cross_entropy(logits, labels)
-    exact_losses, exact_gradient = reference.cross_entropy(logits.astype(np.float64), labels)
+    losses, gradient = loss.cross_entropy(logits, labels, smoothing)
+    exact_losses, exact_gradient = reference.cross_entropy(logits.astype(np.float64), labels, smoothing)
     assert np.allclose(losses, exact_losses, rtol=1e-14)
     assert np.allclose(gradient, exact_gradient, rtol=1e-6)
+
+
+def test_smoothing_is_the_mean_over_labels_drawn_so():
+    """With probability 1 - s the label itself, else any class."""
+    logits, labels = scores(n=5, classes=4)
+    of_class = [loss.cross_entropy(logits, np.full(5, k)) for k in range(4)]
+    plain = loss.cross_entropy(logits, labels)
+    for part, smoothed in enumerate(loss.cross_entropy(logits, labels, 0.2)):
+        np.testing.assert_allclose(
+            smoothed, 0.8 * plain[part] + 0.05 * sum(c[part] for c in of_class), rtol=1e-6, atol=1e-7
+        )
 
 
 def test_equal_scores_cost_the_logarithm_of_the_classes():

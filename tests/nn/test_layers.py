@@ -87,6 +87,11 @@ def test_a_criterions_gradient_is_that_of_differences_also_with_class_weights(na
     assert check_criterion(measure, draws((6, 4)), np.array([0, 3, 1, 2, 2, 0])) < TOLERANCE
 
 
+def test_the_gradient_of_smoothed_labels_is_that_of_differences():
+    measure = make_criterion("cross-entropy", (), 4, 0.1)
+    assert check_criterion(measure, draws((6, 4)), np.array([0, 3, 1, 2, 2, 0])) < TOLERANCE
+
+
 def test_a_weighted_criterion_counts_each_class_with_its_weight():
     scores, labels = draws((3, 2)), np.array([0, 1, 1])
     plain, by_class = loss.cross_entropy(scores, labels)[0], make_criterion("cross-entropy", (2.0, 0.5), 2)

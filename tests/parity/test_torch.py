@@ -55,8 +55,8 @@ def one_thread():
     torch.set_num_threads(1)
 
 
-def model(convolution="f4"):
-    config = ModelConfig(n=3, filters=16, convolution=convolution)
+def model(convolution="f4", smoothing=0.0):
+    config = ModelConfig(n=3, filters=16, convolution=convolution, label_smoothing=smoothing)
     return engine.build(config, (32, 32, 3), 10, MEAN.tolist(), STD.tolist())
 
 
@@ -129,9 +129,9 @@ def test_logits_are_as_near_to_float64_as_pytorchs_are(convolution, times):
     assert distance(ours.logits(params, buffers, images), exact) <= times * distance(theirs, exact)
 
 
-def our_weights(training, steps):
+def our_weights(training, steps, smoothing=0.0):
     """Our weights after this many steps on fixed shards."""
-    ours = model()
+    ours = model(smoothing=smoothing)
     params = nn.initial_params(ours.params, 0)
     optimizer = make_optimizer(training, ours.params)
     state = optimizer.init(params.size)
@@ -142,7 +142,7 @@ def our_weights(training, steps):
     return params
 
 
-def their_weights(training, steps, dtype):
+def their_weights(training, steps, dtype, smoothing=0.0):
     """PyTorch's after the same steps."""
     layout = model().params
     network = load(Network(3).to(dtype), layout.views(nn.initial_params(layout, 0))).train()
@@ -166,7 +166,9 @@ def their_weights(training, steps, dtype):
     for step in range(steps):
         images, labels = shard(100 + step)
         rule.zero_grad()
-        torch.nn.functional.cross_entropy(network(as_input(images, dtype)), torch.from_numpy(labels)).backward()
+        scores = network(as_input(images, dtype))
+        loss = torch.nn.functional.cross_entropy(scores, torch.from_numpy(labels), label_smoothing=smoothing)
+        loss.backward()
         rule.step()
     return np.concatenate([network.get_parameter(s.name).detach().numpy().ravel() for s in layout.specs])
 
@@ -183,6 +185,11 @@ def test_twenty_steps_of_sgd_end_at_pytorchs_weights():
 def test_twenty_steps_of_adamw_end_at_pytorchs_weights():
     training = TrainingConfig(optimizer="adamw", lr=1e-4, weight_decay=0.5, lr_scale=("linear:10",))
     assert relative(our_weights(training, 20), their_weights(training, 20, torch.float32)) < 1e-4
+
+
+def test_twenty_steps_with_smoothed_labels_end_at_pytorchs_weights():
+    training = TrainingConfig(lr=0.01, momentum=0.0, nesterov=False, weight_decay=0.0)
+    assert relative(our_weights(training, 20, 0.2), their_weights(training, 20, torch.float32, 0.2)) < 1e-4
 
 
 def test_twenty_steps_with_frozen_layers_and_rates_of_their_own_end_at_pytorchs_weights():

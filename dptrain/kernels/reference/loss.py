@@ -7,14 +7,20 @@ import numpy as np
 from dptrain.types import F64, I64, Floats
 
 
-def cross_entropy(logits: Floats, labels: I64) -> tuple[F64, Floats]:
-    """(n, classes), (n,) -> loss of each image (n,) float64, gradient of their SUM (n, classes) like the logits."""
+def cross_entropy(logits: Floats, labels: I64, smoothing: float = 0.0) -> tuple[F64, Floats]:
+    """(n, classes), (n,) -> loss of each image (n,) float64, gradient of their SUM (n, classes) like the logits.
+
+    The right class is wanted with probability 1 - smoothing, and smoothing / classes is added to every class: Szegedy
+    et al. 2016 (arXiv 1512.00567), section 7.
+    """
     shifted = logits.astype(np.float64) - logits.max(1, keepdims=True)
     total = np.exp(shifted).sum(1)
     rows = np.arange(len(labels))
-    gradient = np.exp(shifted) / total[:, None]
-    gradient[rows, labels] -= 1
-    return np.log(total) - shifted[rows, labels], gradient.astype(logits.dtype)
+    each = smoothing / logits.shape[1]
+    gradient = np.exp(shifted) / total[:, None] - each
+    gradient[rows, labels] -= 1 - smoothing
+    score = (1 - smoothing) * shifted[rows, labels] + (each * shifted.sum(1) if smoothing else 0.0)
+    return np.log(total) - score, gradient.astype(logits.dtype)
 
 
 def probabilities(logits: Floats) -> F64:
