@@ -42,6 +42,11 @@ def _send_again(swallowed: sys.UnraisableHookArgs) -> None:
         sys.__unraisablehook__(swallowed)
 
 
+def _is_interrupt(error: BaseException) -> bool:
+    """Whether Ctrl-C is the cause. Python 3.11 raises a RuntimeError from it if it comes while a class is defined."""
+    return isinstance(error, KeyboardInterrupt) or isinstance(error.__cause__, KeyboardInterrupt)
+
+
 class _Bugs:
     """Prints the traceback of an exception that was not caught, and exits with 70: 1 is an answer of `verify`."""
 
@@ -49,7 +54,7 @@ class _Bugs:
         """Nothing to prepare."""
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        if isinstance(error, Exception):
+        if isinstance(error, Exception) and not _is_interrupt(error):
             traceback.print_exception(error)
             raise SystemExit(ExitCode.FAILED) from error
 
@@ -64,7 +69,9 @@ def command() -> int:
 
         with _Bugs():
             return _flushed(main())
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, RuntimeError) as error:
+        if not _is_interrupt(error):
+            raise
         return ExitCode.SIGINT
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # only exit handlers of libraries still run

@@ -171,6 +171,33 @@ def test_a_ctrl_c_in_a_callback_that_lets_nothing_out_still_ends_the_command():
     assert (done.returncode, done.stdout.split("\n"), done.stderr) == (0, ["goes on", "ends", ""], "")
 
 
+@pytest.mark.parametrize("inside", ["the imports", "the command"])
+def test_a_ctrl_c_while_a_class_is_defined_prints_no_traceback(inside):
+    """Python 3.11 makes a RuntimeError of it, as of everything that is raised in __set_name__."""
+    script = f"""if True:
+        import signal, sys
+        import dptrain.cli
+        from dptrain.__main__ import command
+
+        class Descriptor:
+            def __set_name__(self, owner, name):
+                signal.raise_signal(signal.SIGINT)
+
+        class Package:
+            def __getattr__(self, name):
+                return main() if {inside == "the imports"} else main
+
+        def main():
+            class Interrupted:
+                attribute = Descriptor()
+
+        sys.modules["dptrain.cli"] = Package()
+        raise SystemExit(command())
+    """
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 def test_an_uncaught_exception_prints_its_traceback_and_ends_with_70():
     script = """if True:
         import dptrain.cli
