@@ -55,7 +55,7 @@ def identity_differences(a: Config, b: Config) -> list[str]:
 
 
 #: Schedules in which the learning rate of a step does not depend on the number of epochs.
-_OPEN_END = ("constant", "steps", "table")
+_OPEN_END = ("constant", "steps", "table", "restarts")
 
 
 def extends(new: Config, old: Config) -> bool:

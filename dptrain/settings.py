@@ -191,7 +191,9 @@ class TrainingConfig:
     )
     decay: str = setting("all", Choice(("all", "weights")), "weight decay is for all parameters, or for weights only")
     schedule: str = setting(
-        "cosine", Choice(("constant", "steps", "cosine", "table")), "learning rate after the warm-up"
+        "cosine",
+        Choice(("constant", "steps", "cosine", "table", "linear", "polynomial", "restarts", "triangular")),
+        "learning rate after the warm-up; restarts: repeated cosines; triangular: rises, then falls",
     )
     milestones: tuple[int, ...] = setting(
         (),
@@ -205,7 +207,12 @@ class TrainingConfig:
         "schedule steps: multiplies the learning rate at each milestone",
         use=Use("schedule", ("steps",), strict=False),
     )
-    warmup: float = setting(1.0, Real(0.0, 100_000.0), "epochs of warm-up")
+    warmup: float = setting(
+        1.0,
+        Real(0.0, 100_000.0),
+        "epochs of warm-up; schedule triangular has none: it rises by itself",
+        use=Use("schedule", ("triangular",), exclude=True),
+    )
     precision: str = setting(
         "fp32",
         Choice(("fp32",), " (a bf16 that runs on every x86 CPU is planned)"),
@@ -224,6 +231,48 @@ class TrainingConfig:
         "schedule table: factors of lr, one per epoch, separated by commas; the last one stays",
         later=True,
         use=Use("schedule", ("table",)),
+    )
+    final: float = setting(
+        0.0,
+        Real(0.0, 1.0),
+        "schedules that fall at every step: they fall to this times lr",
+        later=True,
+        use=Use("schedule", ("constant", "steps", "table"), exclude=True),
+    )
+    exponent: int = setting(
+        2,
+        Whole(1, 100),
+        "schedule polynomial: the power to which the remaining share of the run is raised",
+        later=True,
+        use=Use("schedule", ("polynomial",)),
+    )
+    period: int = setting(
+        10,
+        Whole(1, 100_000),
+        "schedule restarts: epochs of the first cosine",
+        later=True,
+        use=Use("schedule", ("restarts",)),
+    )
+    stretch: int = setting(
+        1,
+        Whole(1, 100),
+        "schedule restarts: each cosine is this times as long as the one before",
+        later=True,
+        use=Use("schedule", ("restarts",)),
+    )
+    initial: float = setting(
+        0.04,
+        Real(0.0, 1.0),
+        "schedule triangular: the first step has this times lr",
+        later=True,
+        use=Use("schedule", ("triangular",)),
+    )
+    rise: float = setting(
+        0.3,
+        Real(0.0, 1.0),
+        "schedule triangular: share of the steps in which the learning rate rises",
+        later=True,
+        use=Use("schedule", ("triangular",)),
     )
     bn_momentum: float = setting(
         0.1,
@@ -500,6 +549,10 @@ def _combinations(config: Config) -> list[tuple[bool, str]]:
         (
             max(t.milestones, default=0) >= t.epochs,
             f"milestones = {list(t.milestones)}: each must lie before the end (epochs = {t.epochs})",
+        ),
+        (
+            t.schedule == "triangular" and t.warmup_factor > 0.0,
+            f'warmup_factor = {t.warmup_factor:g} is not used with schedule = "triangular": leave it out',
         ),
         (t.warmup > t.epochs, f"warmup = {t.warmup:g} epochs is longer than the run (epochs = {t.epochs})"),
         (

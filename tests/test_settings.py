@@ -188,7 +188,10 @@ def test_the_cifar_recipe_is_that_of_the_torch_script():
         ({"lr": "nan"}, "--lr: lr = 'nan': must be a number above 0"),
         ({"epochs": "6.5"}, "--epochs: epochs = '6.5': must be a whole number from 1"),
         ({"workers": "-1"}, "--workers: workers = '-1': must be a whole number from 0 to 1024"),
-        ({"schedule": "cosin"}, "must be one of constant, steps, cosine, table; did you mean cosine?"),
+        (
+            {"schedule": "cosin"},
+            "constant, steps, cosine, table, linear, polynomial, restarts, triangular; did you mean cosine?",
+        ),
         ({"milestones": "4,x"}, "--milestones: milestones = '4,x': must be at most 64 values"),
         (
             {"augment": "crop:4;flip"},
@@ -214,6 +217,9 @@ def test_the_cifar_recipe_is_that_of_the_torch_script():
         ({"l2": "1e-4"}, "weight_decay = 0.0005 and l2 = 0.0001 do the same thing: set one of them to 0"),
         ({"warmup_factor": "0.01", "warmup": "0"}, "warmup_factor = 0.01 is not used with warmup = 0.0"),
         ({"rates": "1,0.1"}, 'rates = [1.0, 0.1] is used only with schedule = "table"'),
+        ({"schedule": "steps", "milestones": "2", "final": "0.1"}, 'final = 0.1 is not used with schedule = "steps"'),
+        ({"schedule": "triangular", "warmup": "2"}, 'warmup = 2.0 is not used with schedule = "triangular"'),
+        ({"schedule": "triangular", "warmup_factor": "0.1"}, "warmup_factor = 0.1 is not used with schedule"),
         ({"schedule": "table"}, 'schedule = "table" needs rates'),
         (
             {"criterion": "hinge", "class_weights": "1,2"},

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -67,8 +68,8 @@ def test_a_constant_schedule_keeps_the_rate():
 
 @pytest.mark.parametrize("name", SETTINGS["schedule"].rule.words)
 def test_every_schedule_that_the_configuration_offers_can_be_made(name):
-    lr = make_schedule(TrainingConfig(lr=0.5, warmup=0.0, schedule=name, milestones=(1,), rates=(1.0,)), 4, 16)
-    assert lr(0) == 0.5
+    training = TrainingConfig(lr=0.5, warmup=0.0, schedule=name, milestones=(1,), rates=(1.0,), initial=1.0)
+    assert make_schedule(training, 4, 16)(0) == 0.5
 
 
 def test_a_table_gives_each_epoch_its_own_factor_and_the_last_one_stays():
@@ -83,3 +84,39 @@ def test_the_110_layer_recipe_of_gcr_starts_with_400_steps_at_a_hundredth():
     )
     lr = make_schedule(training, 390, 200 * 390)
     assert [lr(k) for k in (0, 399, 400, 80 * 390 - 1, 80 * 390)] == pytest.approx([0.001, 0.001, 0.1, 0.1, 0.01])
+
+
+def test_triangular_is_that_of_airbench():
+    """KellerJordan/cifar10-airbench: numpy.interp over steps, 23 % up from 0.2, then down to 0.07."""
+    total = 487
+    training = TrainingConfig(lr=9.0, schedule="triangular", rise=0.23, initial=0.2, final=0.07)
+    lr = make_schedule(training, 49, total)
+    wanted = 9.0 * np.interp(range(total + 1), [0, int(0.23 * total), total], [0.2, 1, 0.07])
+    np.testing.assert_allclose([lr(k) for k in range(total + 1)], wanted, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("rise", "first", "last"), [(0.0, 0.5, 0.1), (1.0, 0.02, 0.5)])
+def test_triangular_may_only_fall_or_only_rise(rise, first, last):
+    lr = make_schedule(TrainingConfig(lr=0.5, schedule="triangular", rise=rise, final=0.2), 10, 100)
+    assert (lr(0), lr(100)) == pytest.approx((first, last))
+
+
+@pytest.mark.parametrize(("schedule", "exponent"), [("linear", 1), ("polynomial", 3)])
+def test_linear_and_polynomial_fall_from_the_end_of_the_warmup_to_the_final_rate(schedule, exponent):
+    training = TrainingConfig(lr=0.5, warmup=1.0, schedule=schedule, exponent=exponent, final=0.2)
+    lr = make_schedule(training, 10, 60)
+    falling = [0.5 * (0.2 + 0.8 * (1 - k / 50) ** exponent) for k in range(51)]
+    assert [lr(k) for k in range(61)] == pytest.approx([0.05 * (k + 1) for k in range(10)] + falling, rel=1e-12)
+
+
+def test_a_restart_brings_the_full_rate_back_and_each_cosine_is_longer():
+    lr = make_schedule(TrainingConfig(lr=0.5, warmup=0.0, schedule="restarts", period=2, stretch=2, final=0.2), 5, 70)
+    wanted = [0.1 + 0.4 * (1 + math.cos(math.pi * k / n)) / 2 for n in (10, 20, 40) for k in range(n)]
+    assert [lr(k) for k in range(70)] == pytest.approx(wanted, rel=1e-12)
+    assert [lr(k) for k in (0, 10, 30, 70)] == [0.5] * 4
+
+
+def test_a_cosine_ends_at_the_final_rate_and_zero_keeps_every_bit():
+    plain, ended = (make_schedule(TrainingConfig(warmup=0.0, final=final), 5, 50) for final in (0.0, 0.1))
+    assert ended(50) == pytest.approx(0.01)
+    assert [plain(k) for k in range(51)] == [0.1 * (0.5 * (1.0 + cos_pi(k / 50))) for k in range(51)]

@@ -8,6 +8,7 @@ import pytest
 from dptrain import engine, nn
 from dptrain.interop.torchfile import read_torch
 from dptrain.optim.optimizer import make_optimizer, rate_factors
+from dptrain.optim.schedule import make_schedule
 from dptrain.settings import ModelConfig, TrainingConfig
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'dptrain[parity]'")
@@ -214,6 +215,32 @@ def test_twenty_steps_with_nesterov_momentum_drift_no_further_from_float64_than_
     training = TrainingConfig(lr=0.01, momentum=0.9, nesterov=True, weight_decay=5e-4)
     exact = their_weights(training, 20, torch.float64)
     assert relative(our_weights(training, 20), exact) <= 2 * relative(their_weights(training, 20, torch.float32), exact)
+
+
+THEIR_SCHEDULES = {
+    "linear": lambda rule, lr: lr.LinearLR(rule, 1.0, end_factor=0.25, total_iters=20),
+    "restarts": lambda rule, lr: lr.CosineAnnealingWarmRestarts(rule, T_0=6, T_mult=2, eta_min=0.5 * 0.25),
+    "polynomial": lambda rule, lr: lr.PolynomialLR(rule, total_iters=20, power=3),  # it has no final rate
+    "triangular": lambda rule, lr: lr.OneCycleLR(  # its first step is number 1 of 21, and its last one has the end rate
+        rule, 0.5, 21, 6 / 21, "linear", cycle_momentum=False, div_factor=5, final_div_factor=0.2 / 0.25
+    ),
+}
+
+
+@pytest.mark.parametrize("name", THEIR_SCHEDULES)
+def test_twenty_learning_rates_of_a_schedule_are_pytorchs(name):
+    final = 0.0 if name == "polynomial" else 0.25
+    training = TrainingConfig(
+        lr=0.5, warmup=0.0, schedule=name, final=final, exponent=3, period=3, stretch=2, initial=0.2, rise=0.25
+    )
+    ours = make_schedule(training, 2, 20)
+    rule = torch.optim.SGD([torch.zeros(1, requires_grad=True)], 0.5)
+    theirs, rates = THEIR_SCHEDULES[name](rule, torch.optim.lr_scheduler), []
+    for _ in range(20):
+        rates.append(rule.param_groups[0]["lr"])
+        rule.step()
+        theirs.step()
+    assert [ours(step) for step in range(20)] == pytest.approx(rates, rel=1e-9)
 
 
 @pytest.mark.skipif(not AKAMASTER.exists(), reason="the pretrained weights lie in ../shared/data, which is not here")
