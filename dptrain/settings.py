@@ -315,6 +315,12 @@ class TrainingConfig:
         use=_optimizer("adam", "adamw", "rmsprop", "adagrad", "adadelta"),
     )
 
+    clip_norm: float = setting(
+        0.0,
+        Real(0.0, 1e6),
+        "a gradient whose norm over all arrays is above this is scaled down to it; 0: it never is",
+        later=True,
+    )
     patience: int = setting(
         0,
         Whole(0, 100_000),

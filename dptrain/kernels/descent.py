@@ -1,11 +1,11 @@
-"""Gradient descent with momentum, compiled. Elementwise, so the bits are those of the reference."""
+"""Gradient descent with momentum, and the norm of a gradient, compiled. Both have the bits of the reference."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from dptrain.kernels.compiled import kernel
-from dptrain.types import F32
+from dptrain.types import F32, F64
 
 
 @kernel
@@ -37,3 +37,19 @@ def descend(
     All arrays are (n,). An empty `decay` or `velocity` leaves out its term.
     """
     _descend(params, np.require(gradient, requirements=["C", "W"]), velocity, decay, lr, momentum, nesterov)
+
+
+@kernel
+def _add_squares(x: F32, sums: F64) -> float:
+    for i in range(x.size):
+        value = np.float64(x[i])
+        sums[i % 8] += value * value
+    total = 0.0
+    for k in range(8):
+        total += sums[k]
+    return total
+
+
+def sum_of_squares(x: F32) -> float:
+    """Of the elements of x (n,), in float64. Eight sums, of every eighth element each, are added in turn."""
+    return _add_squares(x, np.zeros(8))

@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol, TypeAlias
 import numpy as np
 
 from dptrain.errors import UsageError
-from dptrain.kernels.descent import descend
+from dptrain.kernels.descent import descend, sum_of_squares
 from dptrain.model import ParamLayout, within
 from dptrain.optim.exact import power
 from dptrain.settings import TrainingConfig
@@ -276,6 +276,32 @@ class Groups:
             rule.update(params[span], gradient[span], own, lr * factor, step)
 
 
+class Clipped:
+    """Scales a gradient whose Euclidean norm is above `limit` down to it; then `rule`.
+
+    The norm is that of the mean gradient over the whole step, of the arrays that are trained (`spans` of the flat
+    vector), before weight decay. The factor is limit / (norm + 1e-6), as in torch.nn.utils.clip_grad_norm_. Source:
+    Pascanu, Mikolov, Bengio 2013.
+    """
+
+    def __init__(self, rule: Optimizer, limit: float, spans: Sequence[slice], size: int) -> None:
+        self._rule, self._limit, self._spans = rule, limit, spans
+        self._scaled: F32 = np.zeros(size, np.float32)
+
+    def init(self, size: int) -> dict[str, F32]:
+        """As that of the rule: clipping has no state."""
+        return self._rule.init(size)
+
+    def update(self, params: F32, gradient: F32, state: dict[str, F32], lr: float, step: int) -> None:
+        squares = 0.0
+        for span in self._spans:  # not sum(): from Python 3.12 on it rounds differently
+            squares += sum_of_squares(gradient[span])
+        factor = self._limit / (sqrt(squares) + 1e-6)
+        if factor < 1.0:
+            gradient = np.multiply(gradient, np.float32(factor), out=self._scaled)
+        self._rule.update(params, gradient, state, lr, step)
+
+
 def rate_factors(training: TrainingConfig, layout: ParamLayout) -> list[float]:
     """The factor of the learning rate of each array, in order; 0: it is frozen. The longest name in `lr_scale` wins.
 
@@ -300,6 +326,11 @@ def rate_factors(training: TrainingConfig, layout: ParamLayout) -> list[float]:
 
 def make_optimizer(training: TrainingConfig, layout: ParamLayout) -> Optimizer:
     """The update rule of a run. The rules of the configuration have checked its name. Raises UsageError, see above."""
+    factors, rule = [1.0] * len(layout.specs), OPTIMIZERS[training.optimizer]
     if training.freeze or training.lr_scale:
-        return Groups(training, layout, rate_factors(training, layout))
-    return OPTIMIZERS[training.optimizer](training, layout)
+        factors = rate_factors(training, layout)
+        rule = partial(Groups, factors=factors)
+    if not training.clip_norm:
+        return rule(training, layout)
+    spans = [slice(at, at + spec.size) for (spec, at), rate in zip(layout.items(), factors, strict=True) if rate]
+    return Clipped(rule(training, layout), training.clip_norm, spans, layout.size)

@@ -1,9 +1,9 @@
-"""Gradient descent: the kernel has the bits of its definition."""
+"""Gradient descent and the norm of a gradient: the kernels have the bits of their definitions."""
 
 import numpy as np
 import pytest
 
-from dptrain.kernels.descent import descend
+from dptrain.kernels.descent import descend, sum_of_squares
 from dptrain.kernels.reference import descent as reference
 
 
@@ -34,3 +34,10 @@ def test_a_gradient_that_must_not_be_written_is_taken_as_it_is():
     params, none = np.zeros(5, np.float32), np.zeros(0, np.float32)
     descend(params, gradient, none, none, np.float32(0.5), np.float32(0.0), nesterov=False)
     assert params.tolist() == [-0.5] * 5
+
+
+@pytest.mark.parametrize("size", [0, 1, 8, 1003])
+def test_the_sum_of_squares_has_the_bits_of_the_definition_and_is_the_square_of_the_norm(size):
+    x = (np.random.default_rng(size).standard_normal(size) * 1e20).astype(np.float32)
+    assert sum_of_squares(x) == reference.sum_of_squares(x)
+    assert sum_of_squares(x) == pytest.approx(np.linalg.norm(x.astype(np.float64)) ** 2, rel=1e-12)

@@ -170,6 +170,8 @@ def their_weights(training, steps, dtype, smoothing=0.0):
         scores = network(as_input(images, dtype))
         loss = torch.nn.functional.cross_entropy(scores, torch.from_numpy(labels), label_smoothing=smoothing)
         loss.backward()
+        if training.clip_norm:
+            torch.nn.utils.clip_grad_norm_(network.parameters(), training.clip_norm)
         rule.step()
     return np.concatenate([network.get_parameter(s.name).detach().numpy().ravel() for s in layout.specs])
 
@@ -193,7 +195,8 @@ def test_twenty_steps_with_smoothed_labels_end_at_pytorchs_weights():
     assert relative(our_weights(training, 20, 0.2), their_weights(training, 20, torch.float32, 0.2)) < 1e-4
 
 
-def test_twenty_steps_with_frozen_layers_and_rates_of_their_own_end_at_pytorchs_weights():
+@pytest.mark.parametrize("clip_norm", [0.0, 0.5])
+def test_twenty_steps_with_frozen_layers_and_rates_of_their_own_end_at_pytorchs_weights(clip_norm):
     """Parameter groups of torch.optim, and requires_grad = False: weight decay does not move frozen arrays either."""
     training = TrainingConfig(
         lr=0.01,
@@ -202,6 +205,7 @@ def test_twenty_steps_with_frozen_layers_and_rates_of_their_own_end_at_pytorchs_
         weight_decay=5e-4,
         freeze=("conv1", "bn1", "layer1"),
         lr_scale=("linear:10", "layer3.0:0.5"),
+        clip_norm=clip_norm,
     )
     ours, theirs = our_weights(training, 20), their_weights(training, 20, torch.float32)
     assert relative(ours, theirs) < 1e-4
