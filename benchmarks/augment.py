@@ -12,8 +12,10 @@ from dptrain.kernels import philox
 
 SPECS = (
     "flip",
+    "altflip",
     "vflip",
     "crop:4",
+    "reflect:4",
     "window:24:24",
     "pad:2",
     "cutout:8",

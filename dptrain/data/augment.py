@@ -11,7 +11,7 @@ import numpy as np
 
 from dptrain.errors import UsageError
 from dptrain.kernels import augment, philox, warp
-from dptrain.types import U8, U32
+from dptrain.types import I64, U8, U32
 
 Shape = tuple[int, int, int]
 BYTE = (0, 255)
@@ -66,6 +66,10 @@ class Operation:
         """The operation after it has measured the training images (n, h, w, c); by default it measures nothing."""
         return self
 
+    def draws(self, seed: int, epoch: int, ids: I64) -> U32:
+        """The random words (n, 4) of training images with the numbers `ids` (n,)."""
+        return philox.blocks(seed, self.domain, epoch, ids)
+
     def apply(self, images: U8, words: U32, out: U8) -> None:
         """images, out: (n, h, w, c), C order, not overlapping; words: (n, 4) random words. Overwrites `out`."""
         raise NotImplementedError
@@ -84,6 +88,20 @@ class Flip(Operation):
 
     def apply(self, images: U8, words: U32, out: U8) -> None:
         augment.flip(images, words, out)
+
+
+@dataclass(frozen=True, slots=True)
+class AlternatingFlip(Flip):
+    """Mirrors left to right with p = 1/2 in the first epoch, then in every second one (Jordan, arXiv 2404.00498)."""
+
+    name: ClassVar[str] = "altflip"
+    domain: ClassVar[int] = philox.Domain.AUGMENT_ALTFLIP
+
+    def draws(self, seed: int, epoch: int, ids: I64) -> U32:
+        words = philox.blocks(seed, self.domain, 0, ids)
+        if epoch % 2:
+            words[:, 0] ^= np.uint32(2**31)  # the bit that `augment.flip` looks at
+        return words
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +128,14 @@ class Crop(Operation):
 
     def check(self, shape: Shape) -> None:
         """The padding must be smaller than the image: a crop must show a part of the image."""
-        h, w, _ = shape
-        if self.pad >= min(h, w):
-            raise UsageError(
-                f"augmentation crop:{self.pad}: images are {h} x {w}; PAD must lie in 1 ... {min(h, w) - 1}"
-            )
+        side = min(shape[:2])
+        if self.pad >= side:
+            images = f"images are {shape[0]} x {shape[1]}"
+            raise UsageError(f"augmentation {self.name}:{self.pad}: {images}; PAD must lie in 1 ... {side - 1}")
+
+    def framed(self, images: U8) -> U8:
+        """With the padding."""
+        return _padded(images, self.pad, self.fill)
 
     def apply(self, images: U8, words: U32, out: U8) -> None:
         augment.crop(images, words, self.pad, self.fill, out)
@@ -123,7 +144,22 @@ class Crop(Operation):
         """Corners are the outermost crops of the padded image."""
         if view == "centre":
             return images
-        return _cut(_padded(images, self.pad, self.fill), (images.shape[1], images.shape[2]), view)
+        return _cut(self.framed(images), (images.shape[1], images.shape[2]), view)
+
+
+@dataclass(frozen=True, slots=True)
+class Reflect(Crop):
+    """As Crop, but the padding is the mirror image of what lies next to it."""
+
+    name: ClassVar[str] = "reflect"
+    domain: ClassVar[int] = philox.Domain.AUGMENT_REFLECT
+    numbers: ClassVar[dict[str, tuple[int, int | None]]] = {"pad": (1, None)}
+
+    def framed(self, images: U8) -> U8:
+        return np.pad(images, ((0, 0), (self.pad, self.pad), (self.pad, self.pad), (0, 0)), "reflect")
+
+    def apply(self, images: U8, words: U32, out: U8) -> None:
+        augment.reflect(images, words, self.pad, out)
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,7 +380,10 @@ class Cutout(Operation):
 
 OPERATIONS: dict[str, type[Operation]] = {
     operation.name: operation
-    for operation in (Flip, FlipVertical, Crop, CutWindow, Pad, Rotate, Elastic, Contrast, Tint, Pca, Noise, Cutout)
+    for operation in (
+        *(Flip, AlternatingFlip, FlipVertical, Crop, Reflect, CutWindow, Pad),
+        *(Rotate, Elastic, Contrast, Tint, Pca, Noise, Cutout),
+    )
 }
 
 

@@ -160,7 +160,7 @@ class Pipeline:
         for i, operation in enumerate(self.operations):
             size = list(operation.output((size[0], size[1], size[2])))
             result = target if i == len(self.operations) - 1 else np.empty((n, *size), np.uint8)
-            operation.apply(source, philox.blocks(seed, operation.domain, epoch, ids), result)
+            operation.apply(source, operation.draws(seed, epoch, ids), result)
             source = result
         return target
 

@@ -53,6 +53,28 @@ def crop(images: U8, words: U32, pad: int, fill: int, out: U8) -> None:
 
 
 @kernel
+def _mirrored(at: int, size: int) -> int:
+    """The place in 0 .. size - 1 of which `at` is the mirror image, if it lies outside."""
+    return -at if at < 0 else 2 * (size - 1) - at if at >= size else at
+
+
+@kernel
+def reflect(images: U8, words: U32, pad: int, out: U8) -> None:
+    """Moves an image by up to `pad` pixels down or up and to either side, each place equally likely. Beyond an edge are
+    the pixels before it, mirrored, without the edge itself (as "reflect" of np.pad). pad < h, w.
+    """
+    n, h, w, c = images.shape
+    for i in range(n):
+        down, right = bounded(words[i, 0], 2 * pad + 1) - pad, bounded(words[i, 1], 2 * pad + 1) - pad
+        for y in range(h):
+            row = images[i, _mirrored(y + down, h)]
+            for x in range(w):
+                column = _mirrored(x + right, w)
+                for k in range(c):
+                    out[i, y, x, k] = row[column, k]
+
+
+@kernel
 def flip_vertical(images: U8, words: U32, out: U8) -> None:
     """Turns an image upside down where the top bit of its first word is set: p = 1/2."""
     n, h, w, c = images.shape

@@ -42,6 +42,8 @@ class Domain:
     AUGMENT_NOISE: Final = 26
     ORDER_REPLACEMENT: Final = 27  #: images of an epoch drawn with replacement
     HOLD_OUT: Final = 28  #: which images, or groups of them, become the test set if the files contain none
+    AUGMENT_ALTFLIP: Final = 29
+    AUGMENT_REFLECT: Final = 30
     DROPOUT: Final = 64  #: the values a dropout layer zeroes; the epoch is the step, the stream is layer and shard
     PICTURES: Final = 65  #: noise for pictures (saliency, fooling); not used in training
 

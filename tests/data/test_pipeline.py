@@ -20,6 +20,8 @@ from dptrain.kernels.reference import augment as reference
 SHAPE = (32, 32, 3)
 FIRST_DAY = {
     "flip": "84010b729f8c",
+    "altflip": "c5986223c572",
+    "reflect:2": "abd9f1a6a1e1",
     "crop:4": "849eb515d01f",
     "crop:2:128": "7279f7815dc4",
     "window:8:8:2": "628073d272d4",
@@ -152,7 +154,20 @@ def test_out_must_be_another_array_of_the_same_shape():
 
 
 #: Every operation except those of BOTH.
-EVERY = ("vflip", "rotate:15", "contrast", "tint", "pca", "noise", "elastic:15:10", "cutout:2", "pad:2", "window:6:5:1")
+EVERY = (
+    "reflect:1",
+    "altflip",
+    "vflip",
+    "rotate:15",
+    "contrast",
+    "tint",
+    "pca",
+    "noise",
+    "elastic:15:10",
+    "cutout:2",
+    "pad:2",
+    "window:6:5:1",
+)
 
 
 def _every():
@@ -170,6 +185,16 @@ def test_the_bits_of_every_operation_never_change():
     assert {spec.split(":")[0] for spec in made} == set(OPERATIONS)
 
 
+def test_an_image_is_mirrored_in_every_second_epoch_and_half_of_them_in_the_first():
+    x, ids, pipeline = _images(100), np.arange(100) * 3, Pipeline.parse(("altflip",), (6, 6, 3))
+    first, second, third = (pipeline.apply(x, ids, 5, epoch) for epoch in range(3))
+    mirrored = (first == x[:, :, ::-1]).all(axis=(1, 2, 3))
+    assert 30 < mirrored.sum() < 70
+    np.testing.assert_array_equal(first[~mirrored], x[~mirrored])
+    np.testing.assert_array_equal(second, first[:, :, ::-1])
+    np.testing.assert_array_equal(third, first)
+
+
 def test_a_long_chain_gives_every_sample_the_same_bits_in_any_company():
     x, ids, pipeline = _images(12), np.arange(12) * 7, _every()
     assert {operation.name for operation in pipeline.operations} == set(OPERATIONS), "EVERY lacks an operation"
@@ -182,8 +207,8 @@ def test_a_long_chain_gives_every_sample_the_same_bits_in_any_company():
 def test_evaluation_pads_and_cuts_the_middle_and_nothing_else():
     x = _images(3)
     assert _every().views == VIEWS
-    framed = np.pad(x, ((0, 0), (2, 2), (2, 2), (0, 0)))
-    np.testing.assert_array_equal(_every().still(x), framed[:, 2:8, 2:7])
+    np.testing.assert_array_equal(_every().still(x), np.pad(x, _frame(2))[:, 2:8, 2:7])
+    framed = np.pad(np.pad(x, _frame(1), "reflect")[:, 2:, 2:], _frame(2))
     np.testing.assert_array_equal(_every().still(x, "lower right"), np.pad(framed[:, 4:, 5:], _frame(1))[:, 2:, 2:])
     alone = Pipeline.parse(("flip", "tint"), (6, 6, 3))
     assert alone.views == ("centre",)

@@ -25,6 +25,12 @@ def test_crop_equals_the_reference_even_if_no_pixel_of_the_image_is_left(drawn, 
     drawn.both(augment.crop, x, words, pad, fill)
 
 
+@given(shape=shapes, pad=st.integers(0, 8), seed=st.integers(0, 10**9))
+def test_reflect_equals_the_reference(drawn, shape, pad, seed):
+    x, words = drawn.images(shape), drawn.words(seed, shape[0])
+    drawn.both(augment.reflect, x, words, min(pad, *(size - 1 for size in shape[1:3])))
+
+
 @given(
     shape=shapes, pad=st.integers(0, 3), cut=st.tuples(st.integers(1, 9), st.integers(1, 9)), seed=st.integers(0, 999)
 )

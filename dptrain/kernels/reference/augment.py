@@ -36,6 +36,17 @@ def crop(images: U8, words: U32, pad: int, fill: int, out: U8) -> None:
         out[i] = padded[top : top + height, left : left + width]
 
 
+def reflect(images: U8, words: U32, pad: int, out: U8) -> None:
+    """Moves an image by up to `pad` pixels down or up and to either side, each place equally likely. Beyond an edge are
+    the pixels before it, mirrored, without the edge itself (as "reflect" of np.pad). pad < h, w.
+    """
+    _, h, w, _ = images.shape
+    for i, image in enumerate(images):
+        padded = np.pad(image, ((pad, pad), (pad, pad), (0, 0)), mode="reflect")
+        top, left = (bounded(int(word), 2 * pad + 1) for word in words[i, :2])
+        out[i] = padded[top : top + h, left : left + w]
+
+
 def flip_vertical(images: U8, words: U32, out: U8) -> None:
     """Turns an image upside down where the top bit of its first word is set: p = 1/2."""
     for i, image in enumerate(images):
