@@ -1,1 +1,1 @@
-"""Shell scripts and container files that start the processes of `dptrain.workers`. Imports nothing of what they run."""
+"""Shell scripts that train, check or disturb runs, and files for containers. Imports nothing of what they start."""

@@ -209,21 +209,23 @@ def test_the_tests_that_hold_a_kernel_exist(file):
 
 
 def table(heading):
-    """First column of the table under `heading` of CONTRIBUTING.md, without backticks."""
+    """What the first column of the table under `heading` of CONTRIBUTING.md names, without backticks."""
     text = (ROOT / "CONTRIBUTING.md").read_text().split(f"## {heading}\n")[1].split("\n## ")[0]
     rows = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| `")]
-    return [re.sub("`", "", row) for row in rows]
+    return [name for row in rows for name in re.sub("`", "", row).split(", ")]
 
 
 def folders_of_the_house():
-    """Every folder a reader of the repository meets: the top level and the packages of the library."""
+    """Every folder a reader of the repository meets: the top level, the packages of the library, the tests."""
     hidden = re.compile(r"^[.](?!ci$)|__pycache__|egg-info")
     made = {"build", "dist", "runs"}  # at the top level; dptrain/runs/ is a folder of the library
     visible = (f for f in ROOT.iterdir() if f.is_dir() and not hidden.search(f.name) and f.name not in made)
     top = [f.name for f in visible if any(f.iterdir())]
     packages = (f for f in (ROOT / "dptrain").iterdir() if f.is_dir() and not f.is_symlink())  # links: to the top level
     library = [f"dptrain/{f.name}" for f in packages if not hidden.search(f.name)]
-    return {f"{folder}/" for folder in top + library}
+    tests = (f for f in (ROOT / "tests").iterdir() if f.is_dir())
+    of_tests = [f"tests/{f.name}" for f in tests if not hidden.search(f.name) and any(f.iterdir())]
+    return {f"{folder}/" for folder in top + library + of_tests}
 
 
 def test_contributing_names_exactly_the_folders_there_are():

@@ -177,7 +177,7 @@ class Coordinator:
         if member is None:
             return [Send(peer, WhoAreYou(self._job.term))]
         if message.term != self._job.term:
-            self.counters.late += 1
+            self.counters.outdated += 1
             return []
         if message.incarnation != member.incarnation:
             return self._drop(member, f"signed as {message.incarnation[:8]}, said Hello as another", now)
@@ -279,7 +279,7 @@ class Coordinator:
         node, state, current = Node(m.first, m.last), self._training.state, self._training.round
         opinion = Opinion(member.incarnation, member.name, m.attempt, m.result)
         if m.step < state.step:
-            return self._late(member, m, node, opinion, now)
+            return self._outdated(member, m, node, opinion, now)
         if not isinstance(current, StepRound) or m.step > current.step:
             return self._drop(member, f"sent a gradient of step {m.step}, which it was not asked for", now)
         if fault := current.fault(m, node):
@@ -294,7 +294,7 @@ class Coordinator:
         """The counts over one shard of a split."""
         state, current = self._training.state, self._training.round
         if m.step < state.step or (m.split == "validation" and state.evaluated_step >= m.step):
-            self.counters.late += 1
+            self.counters.outdated += 1
             return []
         if not isinstance(current, ScoreRound) or (m.step, m.split) != (current.step, current.phase):
             return self._drop(member, f"scored {m.split} at step {m.step}, which it was not asked for", now)
@@ -308,7 +308,7 @@ class Coordinator:
         node, current = Node(m.shard, m.shard + 1), self._training.round
         opinion: Opinion[Any] = Opinion(member.incarnation, member.name, m.attempt, None, m.tensor, m.result)
         if m.step < self._training.state.step:
-            return self._late(member, m, node, opinion, now)
+            return self._outdated(member, m, node, opinion, now)
         if not isinstance(current, StepRound) or m.step > current.step:
             return self._drop(member, f"sent NonFinite of step {m.step}, which it was not asked for", now)
         if fault := current.fault(m, node):
@@ -320,7 +320,7 @@ class Coordinator:
         current = self._training.round
         asked = current is not None and m.step == current.step and m.first < current.book.shards
         if current is None or not asked or not current.book.news(member.incarnation, m.first, done=m.done > 0):
-            self.counters.late += 1
+            self.counters.outdated += 1
             return []
         current.book.renew(member.incarnation, now)
         if m.done:
@@ -342,11 +342,11 @@ class Coordinator:
         names = f"workers {found[0].name} and {opinion.name} found different bits in {node} of {current.title}"
         return [Tell(Notice("warning", f"{names}: it is computed again, and the one that is wrong will be named"))]
 
-    def _late(
+    def _outdated(
         self, member: Member, m: NodeDone | NonFinite, node: Node, opinion: Opinion[Any], now: float
     ) -> list[CoordinatorAction]:
         """A result of a step that is applied. Where another worker's result counted and is known, it is compared."""
-        self.counters.late += 1
+        self.counters.outdated += 1
         past = self._training.past
         first = None if past is None else past.first(m.step, m.digest, node)
         if past is None or first is None:

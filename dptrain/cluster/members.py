@@ -90,7 +90,7 @@ class State(Enum):
 
     PREPARING = "it has said Hello and was welcomed; it prepares the network, the data and the canary"
     READY = "it is admitted and gets work"
-    SUSPECT = "a lease has run out without a message about the work; it gets no new work while another worker is ready"
+    SUSPECT = "a lease has run out without a message about the work; it gets new work only if no worker is ready"
     GONE = "its connection or its process has ended, or it has left"
     REFUSED = "it cannot take part: its canary or its data set differs from that of the run"
     QUARANTINED = "its result differed from that of two other workers; its process is not admitted again"

@@ -26,9 +26,9 @@ from dptrain.types import F32
 class Counters:
     """Valid messages that changed nothing, and what was compared."""
 
-    late: int = 0  #: of an earlier term, step or split
+    outdated: int = 0  #: of an earlier term, step or split
     duplicate: int = 0  #: of shards that were done already
-    disputed: int = 0  #: late results other than those that had been applied: a step was taken back
+    disputed: int = 0  #: outdated results other than those that had been applied: a step was taken back
     agreed: int = 0  #: second results that were the same as the first, bit for bit
     unaudited: int = 0  #: shards that were to be audited while there was only one worker
     quarantined: int = 0  #: workers whose result differed from that of two others

@@ -71,7 +71,7 @@ class State(Enum):
 
     CONNECTING = "there is no connection; a new one is opened after a delay"
     GREETING = "Hello is sent; Welcome is awaited"
-    PREPARING = "the network is built, the data set is opened, the canary shard is computed"
+    PREPARING = "the network is being built, the data set opened, the canary shard computed"
     PROVING = "the canary's digest is sent; Admitted is awaited"
     READY = "the worker is admitted; weights are awaited"
     WORKING = "the weights of a step are here; shards and scores are computed as they are assigned"

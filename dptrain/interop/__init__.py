@@ -1,1 +1,1 @@
-"""Weights and histories of other programs: PyTorch, and the predecessor PyFunt."""
+"""Weights and histories of other programs, PyTorch and the predecessor PyFunt, and ONNX files of trained networks."""

@@ -2,7 +2,7 @@
 
 "ipc" becomes an abstract Unix socket, `ipc://@dptrain-<random>`: no file is left behind after a kill -9, and a second
 bind of the same name fails (a socket file would be replaced silently, measured with libzmq 4.3.5). An abstract name has
-no permissions; the ROUTER admits only processes of this user (IPC_FILTER_UID, SO_PEERCRED). It belongs to the network
+no permissions; the ROUTER allows only processes of this user (IPC_FILTER_UID, SO_PEERCRED). It belongs to the network
 namespace: between containers use tcp.
 """
 

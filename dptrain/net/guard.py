@@ -1,4 +1,4 @@
-"""The guard of a listening tcp socket: admits listed keys, cuts off what is too much or too silent, and logs it.
+"""The guard of a listening tcp socket: lets listed keys in, cuts off what is too much or too silent, and logs it.
 
 It is a thread, because the main thread may be compiling or computing, and neither a worker nor a stranger may have to
 wait for that. It reads libzmq's monitor events about connections, and answers libzmq's questions about keys (ZAP). It
@@ -34,20 +34,20 @@ _RAW = 32  #: bytes of a public key
 class ZapVerdict(NamedTuple):
     """The answer to one request."""
 
-    name: str  #: of the admitted key; "": refused
-    reason: str  #: of a refusal, for the log; "": admitted
+    name: str  #: of the allowed key; "": refused
+    reason: str  #: of a refusal, for the log; "": allowed
     address: str  #: of the peer
 
     def reply(self, request: Sequence[bytes]) -> list[bytes]:
         """The frames of the answer. A refused peer gets no reason."""
         number = request[1] if len(request) > 1 else b""
         if not self.name:
-            return [VERSION, number, b"400", b"not admitted", b"", b""]
+            return [VERSION, number, b"400", b"not allowed", b"", b""]
         return [VERSION, number, b"200", b"", self.name.encode(), b""]
 
 
 def judge(request: Sequence[bytes], listed: Callable[[], Mapping[bytes, str]], roles: Collection[str]) -> ZapVerdict:
-    """Admits a key that is listed now under a name with one of these roles. Refuses everything else."""
+    """Allows a key that is listed now under a name with one of these roles. Refuses everything else."""
     if len(request) < 6 or request[0] != VERSION:
         return ZapVerdict("", "a request that is not ZAP 1.0", "")
     address = request[3].decode(errors="replace")
@@ -58,7 +58,7 @@ def judge(request: Sequence[bytes], listed: Callable[[], Mapping[bytes, str]], r
     if name is None:
         return ZapVerdict("", f"its key {key.decode()} is not listed", address)
     if role_of(name) not in roles:
-        return ZapVerdict("", f"its key is {name}'s, which is not admitted here", address)
+        return ZapVerdict("", f"its key is {name}'s, which is not allowed here", address)
     return ZapVerdict(name, "", address)
 
 
@@ -72,18 +72,18 @@ log = logging.getLogger("dptrain.guard")
 
 
 class Guard:
-    """Guards one ROUTER. Made before the ROUTER is bound, closed before it. Without keys, every peer is admitted."""
+    """Guards one ROUTER. Made before the ROUTER is bound, closed before it. Without keys, every peer is allowed."""
 
     def __init__(
         self,
         context: zmq.Context[zmq.Socket[bytes]],
         socket: zmq.Socket[bytes],
         keys: Keyring | None,
-        admits: Collection[str],
+        roles: Collection[str],
         most_bytes: int,
     ) -> None:
-        """`admits`: roles. `most_bytes`: see `Connections`."""
-        self._socket, self._keys, self._admits = socket, keys, admits
+        """`roles`: those that may connect. `most_bytes`: see `Connections`."""
+        self._socket, self._keys, self._roles = socket, keys, roles
         self._connections = Connections(most_bytes)
         self._lock = threading.Lock()
         self._complaints: OrderedDict[tuple[str, str], float] = OrderedDict()
@@ -159,10 +159,10 @@ class Guard:
     def _answer(self, zap: zmq.Socket[bytes]) -> None:
         assert self._keys is not None
         request = zap.recv_multipart()
-        verdict = judge(request, self._keys.listed, self._admits)
+        verdict = judge(request, self._keys.listed, self._roles)
         zap.send_multipart(verdict.reply(request))
         if not verdict.name:
-            self._complain(verdict.address, f"{verdict.reason}; those admitted are in {self._keys.path}")
+            self._complain(verdict.address, f"{verdict.reason}; the allowed ones are in {self._keys.path}")
 
     def _watch(self) -> None:
         """Handles all waiting events. A failed handshake and the end of its connection give one warning together."""

@@ -1,10 +1,10 @@
 """The key directory of one host: its own CURVE pair and the public keys of its peers. Opens no connection.
 
     NAME.key_secret   this host's pair, readable by its owner only (0600)
-    *.key             public keys, one per peer: only listed peers are admitted
+    *.key             public keys, one per peer: only listed peers may connect
 
 A name is a role, or a role, a dash and a label: `coordinator`, `worker-3`, `augmenter-east`. The files are ZeroMQ
-certificates, as `zmq.auth` writes and reads them. `guard` decides which keys are admitted.
+certificates, as `zmq.auth` writes and reads them. `guard` decides which keys are allowed.
 """
 
 from __future__ import annotations

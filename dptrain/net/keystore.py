@@ -18,7 +18,7 @@ from zmq.auth import create_certificates
 from dptrain.errors import UsageError
 from dptrain.net.keys import AUGMENTER, COORDINATOR, NAME, PUBLIC, SECRET, WORKER, public_keys, role_of
 
-#: Role -> roles whose public keys it gets: the peers it admits, and the servers it connects to.
+#: Role -> roles whose public keys it gets: the peers it allows, and the servers it connects to.
 MEETS = {
     COORDINATOR: {WORKER, AUGMENTER},
     AUGMENTER: {WORKER, COORDINATOR},

@@ -88,7 +88,7 @@ def _aligned(buffer: bytes | memoryview) -> memoryview:
 
 
 class RouterLink:
-    """A `CoordinatorLink` over ipc or tcp; `address` is from `bind_address`. With keys, tcp admits their holders only.
+    """A `CoordinatorLink` over ipc or tcp; `address` is from `bind_address`. With keys, only their holders may use tcp.
 
     Workers elsewhere connect to `endpoint`. The children of this process connect to `near`: with keys, that is an
     abstract Unix socket that needs none.

@@ -21,7 +21,7 @@ FAILED = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTO
 def clients_fault(event: int, value: int, key: str) -> str:
     """Why this end of a new connection failed. `key`: the name of its own key; "": none."""
     if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
-        return f"the key {key} is not admitted there: see `dptrain keys list` on the coordinator's host"
+        return f"the key {key} is not allowed there: see `dptrain keys list` on the coordinator's host"
     if event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
         if value != _MECHANISM:
             return "the handshake failed: the process that listens there does not speak ZeroMQ"
@@ -38,7 +38,7 @@ def clients_fault(event: int, value: int, key: str) -> str:
 def servers_fault(event: int, value: int, *, keyed: bool) -> str:
     """Why a peer that connected here failed; "" if it only closed the connection, as every health check does."""
     if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
-        return "its key is not admitted"
+        return "its key is not allowed"
     if event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
         if value == _MECHANISM:
             return (

@@ -139,7 +139,7 @@ def test_a_result_of_an_applied_step_with_the_same_bits_is_counted_as_an_audit(l
     holder, answer, _ = applied(lead, "a", "b")
     assert lead.say(holder, answer) == []
     counters = lead.machine.counters
-    assert (counters.late, counters.agreed, counters.disputed) == (1, 1, 0)
+    assert (counters.outdated, counters.agreed, counters.disputed) == (1, 1, 0)
 
 
 def test_neither_a_repetition_nor_other_weights_is_a_second_opinion_of_an_applied_step(lead):
@@ -150,7 +150,7 @@ def test_neither_a_repetition_nor_other_weights_is_a_second_opinion_of_an_applie
     assert lead.say("a", mine) == lead.say("a", altered(mine, **other)) == []
     assert lead.say(holder, altered(answer, digest="0" * 16, **other)) == []
     counters = lead.machine.counters
-    assert (counters.late, counters.agreed, counters.disputed) == (3, 0, 0)
+    assert (counters.outdated, counters.agreed, counters.disputed) == (3, 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -249,7 +249,7 @@ def test_a_result_is_compared_until_the_next_round_is_complete_and_only_counted_
     holder, answer, _ = applied(lead, "a", "b")
     lead.finish_step("a", "b")
     assert lead.say(holder, altered(answer, gradient=-answer.result.gradient)) == []
-    assert (lead.machine.counters.late, lead.machine.counters.disputed) == (1, 0)
+    assert (lead.machine.counters.outdated, lead.machine.counters.disputed) == (1, 0)
 
 
 # --- audited

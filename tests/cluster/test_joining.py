@@ -33,7 +33,7 @@ def test_a_message_of_a_stranger_is_answered_with_who_are_you_and_nothing_else(l
     lead.join("a")
     message = lead.node("a", 0, 1)
     assert lead.say("x", message) == [Send(b"x", WhoAreYou(T))]
-    assert lead.machine.counters.late == 0
+    assert lead.machine.counters.outdated == 0
 
 
 @pytest.mark.parametrize(

@@ -329,7 +329,7 @@ def test_a_score_that_comes_twice_or_too_late_changes_nothing():
     solo.run(answers=2)
     assert solo.machine.state.evaluated_step == 1
     solo.feed(Received(b"p", answer))
-    assert solo.machine.counters.late == 1
+    assert solo.machine.counters.outdated == 1
 
 
 def test_where_it_is_asked_for_the_untrained_network_is_scored_first_and_is_never_the_best_one():

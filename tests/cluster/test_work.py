@@ -151,7 +151,7 @@ def test_work_before_admission_costs_the_connection(lead):
     assert lead.done("a", 0, 1) == [Ignore(b"a", "sent NodeDone before it was admitted")]
 
 
-def test_late_and_repeated_results_are_counted_and_change_nothing(lead):
+def test_outdated_and_repeated_results_are_counted_and_change_nothing(lead):
     lead = lead(shards=2)
     lead.join("a")
     first, stale = lead.node("a", 0, 1), lead.non_finite("a", 0)
@@ -164,5 +164,5 @@ def test_late_and_repeated_results_are_counted_and_change_nothing(lead):
     assert lead.say("a", first) == []
     assert lead.say("a", Progress(T, first.incarnation, 0, 0)) == []
     assert lead.say("a", replace(stale, step=0)) == []
-    assert (lead.machine.counters.duplicate, lead.machine.counters.late) == (1, 4)
+    assert (lead.machine.counters.duplicate, lead.machine.counters.outdated) == (1, 4)
     assert lead.machine.state.sha256() == before

@@ -41,7 +41,7 @@ def node_done():
     return NodeDone(1, "a" * 32, 0, 0, 1, 0, "0" * 16, 0.1, ShardResult(gradient, statistics, 1.5, 2, 4))
 
 
-# --- peers that are admitted
+# --- peers that are allowed
 
 
 def test_a_worker_whose_key_is_listed_takes_part(port):
@@ -85,7 +85,7 @@ def test_without_keys_there_is_one_socket_for_all(port):
 def test_a_key_that_is_not_listed_is_refused(port, said):
     port.listen()
     (port.store / "coordinator" / "worker-1.key").unlink()
-    assert "the key worker-1 is not admitted there" in port.lost(port.worker())
+    assert "the key worker-1 is not allowed there" in port.lost(port.worker())
     [line] = port.until(said)
     assert "from 127.0.0.1 was refused: its key " in line
     assert "is not listed" in line
@@ -163,7 +163,7 @@ def test_a_revoked_key_opens_no_new_connection_without_a_restart_and_others_go_o
     other.shut()
     other.open()
     other.send(port.hello("worker-2"))
-    assert "not admitted" in port.lost(other)
+    assert "not allowed" in port.lost(other)
     assert port.talks(*port.admitted("worker-3")), "a key made since the start is listed"
 
 

@@ -110,7 +110,7 @@ def test_a_directory_without_a_secret_of_the_role_or_with_two_is_refused(store, 
 @pytest.mark.parametrize(
     "text", ["", "public-key\n", 'public-key = "short"\n', "\0" * 100, "curve\n    secret-key = x\n"]
 )
-def test_a_damaged_secret_is_refused_and_a_damaged_public_key_admits_no_process(store, text):
+def test_a_damaged_secret_is_refused_and_a_damaged_public_key_lets_no_process_in(store, text):
     (store / "coordinator" / "worker-1.key").write_text(text)
     assert "worker-1" not in open_keyring(str(store / "coordinator"), COORDINATOR).listed().values()
     (store / "worker-1" / "worker-1.key_secret").write_text(text)

@@ -92,7 +92,7 @@ def test_a_worker_with_a_key_gets_as_far_as_the_canary_and_leaves_the_run_as_it_
     ("keys", "name", "text"),
     [
         ("", "handshake", "keys are used there"),
-        ("revoked", "handshake", "the key worker-2 is not admitted there"),
+        ("revoked", "handshake", "the key worker-2 is not allowed there"),
         ("keys/coordinator", "keys", "no pair of keys of a worker"),
         ("nowhere", "keys", "no such directory"),
     ],

@@ -1,4 +1,4 @@
-"""Authentication: a process is admitted if it has a listed key of the right role, and only then."""
+"""Authentication: a process may connect if it has a listed key of the right role, and only then."""
 
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -29,7 +29,7 @@ def test_a_key_that_is_not_listed_is_refused_and_named_and_the_peer_learns_nothi
     found = verdict(request(OTHER))
     assert found.name == ""
     assert found.reason == f"its key {z85.encode(OTHER).decode()} is not listed"
-    assert found.reply(request(OTHER)) == [b"1.0", b"7", b"400", b"not admitted", b"", b""]
+    assert found.reply(request(OTHER)) == [b"1.0", b"7", b"400", b"not allowed", b"", b""]
 
 
 def test_a_key_of_another_role_is_refused():

@@ -29,7 +29,7 @@ def play(seed: int, totals: Counter[str]) -> None:
     totals["events"] += simulation.events
     totals["worker processes"] += len(simulation.processes)
     totals["coordinator lives"] += len(simulation.lives)
-    totals["late or duplicate messages"] += simulation.late + simulation.duplicate
+    totals["outdated or duplicate messages"] += simulation.outdated + simulation.duplicate
     totals["compared results"] += simulation.agreed
     totals["refused writes"] += simulation.disk.refused
     for _, what, kind in simulation.history:

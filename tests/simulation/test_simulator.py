@@ -62,7 +62,7 @@ def test_without_faults_the_history_does_not_depend_on_the_number_of_workers(wor
 
 def test_duplicated_messages_are_noticed_and_counted():
     simulation = simulate(Scenario(duplicates=0.3), seed=1)
-    assert simulation.late + simulation.duplicate > 5
+    assert simulation.outdated + simulation.duplicate > 5
 
 
 def test_one_seed_replays_everything():
@@ -163,7 +163,7 @@ def test_a_machine_that_goes_bad_is_found_by_the_audit_and_named_before_it_does_
     assert not any(text.startswith(f"worker w{n} is quarantined") for n in range(1, 9) for text in notices(simulation))
 
 
-def test_a_machine_that_goes_bad_behind_a_slow_link_is_named_by_its_late_results_and_changes_no_bit():
+def test_a_machine_that_goes_bad_behind_a_slow_link_is_named_by_its_outdated_results_and_changes_no_bit():
     disputed = 0
     for seed in range(12):
         toy = Toy(steps_per_epoch=12, epochs=2)

@@ -68,7 +68,7 @@ class World:
         self.life: Life | None = None  #: the newest life of the coordinator; None while it is down
         self.lives: list[Life] = []
         self.codes: list[int] = []  #: exit code of each finished life
-        self.late = self.duplicate = self.agreed = self.disputed = self.quarantined = 0  #: over all lives
+        self.outdated = self.duplicate = self.agreed = self.disputed = self.quarantined = 0  #: over all lives
         self.disk = Disk(scenario.toy.state())
         self.events = 0
         self.history: list[tuple[float, str, object]] = []  #: every event but ticks
@@ -235,7 +235,7 @@ class World:
     def down(self, life: Life, code: int) -> None:
         """A life ends, in good order or not; where work is left, another one follows."""
         counters = life.machine.counters
-        self.late += counters.late
+        self.outdated += counters.outdated
         self.duplicate += counters.duplicate
         self.agreed += counters.agreed
         self.disputed += counters.disputed
