@@ -141,7 +141,7 @@ def test_the_checks_run_the_tests_of_a_file_in_one_process_and_use_all_processes
     for name in ("a", "b", "c"):
         (tmp_path / "tests" / f"test_{name}.py").write_text(body)
     words = re.search(r"^check python (-m pytest .*) \"\$@\"$", (root / "launch" / "check.sh").read_text(), re.M)[1]
-    command = [sys.executable, *words.replace("-n auto", "-n 2").split(), "-p", "xdist"]
+    command = [sys.executable, *re.sub(r'-n ".*?"', "-n 2", words).split(), "-p", "xdist"]
     alone = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     done = subprocess.run(command, cwd=tmp_path, env=alone, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
