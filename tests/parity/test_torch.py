@@ -226,7 +226,14 @@ THEIR_SCHEDULES = {
     "restarts": lambda rule, lr: lr.CosineAnnealingWarmRestarts(rule, T_0=6, T_mult=2, eta_min=0.5 * 0.25),
     "polynomial": lambda rule, lr: lr.PolynomialLR(rule, total_iters=20, power=3),  # it has no final rate
     "triangular": lambda rule, lr: lr.OneCycleLR(  # its first step is number 1 of 21, and its last one has the end rate
-        rule, 0.5, 21, 6 / 21, "linear", cycle_momentum=False, div_factor=5, final_div_factor=0.2 / 0.25
+        rule,
+        0.5,
+        21,
+        pct_start=6 / 21,
+        anneal_strategy="linear",
+        cycle_momentum=False,
+        div_factor=5,
+        final_div_factor=0.8,
     ),
 }
 
