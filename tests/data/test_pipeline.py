@@ -52,7 +52,7 @@ def test_specs_become_operations_in_order():
 @pytest.mark.parametrize(
     ("specs", "words"),
     [
-        (["flop"], "no augmentation 'flop'; did you mean flip? There are flip, vflip, crop:PAD[:FILL]"),
+        (["flop"], "no augmentation 'flop'; did you mean flip? There are flip, altflip, vflip, crop:PAD"),
         (["qqq:3"], "no augmentation 'qqq'. There are"),
         ([""], "no augmentation ''"),
         (["flip:1"], "'flip:1': it takes no number; write flip"),
