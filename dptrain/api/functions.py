@@ -51,7 +51,7 @@ def fit(
     - `test=(x, y)`: the test images; without it, a tenth is held out.
     - `validation=(x, y)`, or a share such as 0.1, or a number of images.
     - `class_names`: a text per class; without it "0", "1", ...
-    - `pixel_range=(black, white)`: of floats, such as (0, 1).
+    - `pixel_range=(black, white)`: of images that are not uint8 from 0 to 255, such as (0, 1).
     - `layout`: "nhwc" or "nchw", where 1 or 3 channels do not tell.
 
     on_epoch, on_step: functions that are called in this process after each epoch (with an EpochRecord) and each step
@@ -91,14 +91,19 @@ def _recipe_and_settings(
     data: object, labels: object, keywords: dict[str, object]
 ) -> tuple[str, Mapping[str, str], dict[str, str]]:
     """The recipe, the environment, and the settings as text; given images are stored and become the setting dataset."""
+    if positional := [name for name in ("x", "y", "labels") if name in keywords]:
+        raise UsageError(f"{positional[0]} is given by its place and without a name: fit(x, y)")
     if names_recipe(data) and labels is None:
+        for name in _OF_IMAGES[:-1]:
+            if name in keywords:
+                raise UsageError(f"{name} goes with images: fit(x, y, {name}=...)")
         return str(data), os.environ, texts(keywords)
     given: dict[str, Any] = {name: keywords.pop(name) for name in _OF_IMAGES if name in keywords}
     if "dataset" in keywords:
         raise UsageError(f"dataset = {keywords['dataset']!r}: images are given already")
-    recipe, settings = str(given.pop("recipe", "")), texts(keywords)
+    recipe, settings = str(given.pop("recipe", None) or ""), texts(keywords)
     home = data_home(build(gather("", os.environ, settings, caller=THIS_CALL).values).deployment.data_dir)
-    reading = Reading(given.pop("pixel_range", None), given.pop("layout", ""))
+    reading = Reading(given.pop("pixel_range", None), given.pop("layout", None) or "")
     return recipe, os.environ, settings | store(Parts(data, labels, reading=reading, **given), home)
 
 

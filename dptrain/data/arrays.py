@@ -1,4 +1,4 @@
-"""Images and labels as a user's program has them -> the parts of a data set.
+"""Images and labels as a user's program has them -> images and labels of one part of a data set.
 
 Arrays, or objects that give (image, label) by number, as the data sets of torchvision and Hugging Face do. Nothing is
 guessed: where an array can be read in two ways, the user says which.
@@ -7,20 +7,20 @@ guessed: where an array can be read in two ways, the user says which.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 from PIL import Image
 
-from dptrain.data.dataset import Part, hold_out, warn_of_overlap, warn_of_repetition
 from dptrain.data.imagefile import opaque
-from dptrain.errors import DataError
+from dptrain.errors import DataError, DptrainError, UsageError
 from dptrain.types import F64, I64, U8
 
 LAYOUTS = ("nhw", "nhwc", "nchw")
 _CHANNELS = (1, 3)  #: numbers of channels by which a layout is recognised
 _BLOCK = 256  #: images that are converted at once
+_LARGE = 1e30  #: pixels are smaller
 _ROUNDED = 0.01  #: of 255; a larger change of a pixel is reported
 _IMAGES, _LABELS = ("image", "img", "pixel_values"), ("label", "labels")  #: keys of Hugging Face's data sets
 _log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 class Reading(NamedTuple):
     """What the user says about the pixels."""
 
-    span: tuple[float, float] | None = None  #: black and white, for floats
+    span: object = None  #: the values of black and white; None: 0 and 255, and floats are refused
     layout: str = ""  #: one of LAYOUTS; "": recognised
 
 
@@ -53,9 +53,15 @@ def labelled(given: object, labels: object, what: str, reading: Reading) -> Labe
         given, labels = given
     if labels is None:
         return _from_items(given, what, reading)
+    if isinstance(labels, tuple | list) and len(labels) == 2 and len(getattr(labels[0], "shape", ())) > 2:
+        raise DataError(f"{what}: the labels are a pair with images: write fit(*train, test=test) for two pairs (x, y)")
+    if _gives_items(given) and isinstance(_item(given.__getitem__, 0, what), tuple | Mapping):
+        raise DataError(f"{what} is {with_article(given)}, which gives the labels itself: leave the others out")
     images, numbers = pixels(given, what, reading), _numbers(labels, what)
     if len(images) != numbers.size:
-        raise DataError(f"{what}: {len(images)} images, but {numbers.size} labels: one label per image is needed")
+        raise DataError(
+            f"{what}: {counted(len(images), 'image')}, but {counted(numbers.size, 'label')}: one per image is needed"
+        )
     return Labelled(images, numbers)
 
 
@@ -63,82 +69,38 @@ def pixels(given: object, what: str, reading: Reading) -> U8:
     """(n, h, w, c), C order, of an array or a list of images. Raises DataError."""
     if isinstance(given, list | tuple) and given and isinstance(given[0], Image.Image):
         given = np.stack(_alike([_picture(image) for image in given], what))
-    array = _array(given, what)
+    array, span = _array(given, what), None if reading.span is None else _span(reading.span)
     if array.size == 0:
         raise DataError(f"{what}: there are no images (shape {array.shape})")
-    return _bytes(_ordered(array, what, reading.layout), what, reading.span)
-
-
-def named(parts: Sequence[Labelled], names: Sequence[str]) -> tuple[str, ...]:
-    """The names of the classes: as given, else as the first part has them, else numbers. Raises DataError.
-
-    parts: the training part first. Without names, every number up to the largest label must have a training image.
-    """
-    largest = max(int(part.labels.max()) for part in parts)
-    classes = tuple(names) or parts[0].classes
-    if classes:
-        if len(set(classes)) != len(classes) or not all(str(name) == name != "" for name in classes):
-            raise DataError(f"class_names = {list(classes)!r}: must be different texts")
-        if largest >= len(classes):
-            raise DataError(
-                f"y: a label is {largest}, but there are {len(classes)} class names, 0 ... {len(classes) - 1}"
-            )
-    else:
-        present = np.unique(parts[0].labels)
-        if present[0] > 0:
-            raise DataError(f"y: the smallest label is {present[0]}; labels are numbered from 0: subtract {present[0]}")
-        if present.size <= largest:
-            missing = int(np.setdiff1d(np.arange(present.size + 1), present)[0])
-            raise DataError(
-                f"y: labels go up to {largest}, but no training image has label {missing}: number the classes without "
-                "a gap, or give class_names"
-            )
-        classes = tuple(map(str, range(largest + 1)))
-    if len(classes) < 2:
-        raise DataError("y: all labels are 0: two classes or more are needed")
-    return classes
-
-
-class Given(NamedTuple):
-    """The parts that a user gives."""
-
-    train: Labelled
-    test: Labelled | None = None  #: None: a tenth of the training images is held out
-    validation: Labelled | None = None  #: None: it is taken from the training images
-
-
-def join(name: str, given: Given, class_names: Sequence[str] = ()) -> tuple[tuple[str, ...], Part, Part]:
-    """The classes, the training part (its last images are those for validation) and the test part. Raises DataError."""
-    others = [part for part in (given.test, given.validation) if part is not None]
-    for part, what in ((given.test, "test"), (given.validation, "validation")):
-        if part is not None and part.images.shape[1:] != given.train.images.shape[1:]:
-            raise DataError(
-                f"{what}: its images are {part.images.shape[1:]}, those for training {given.train.images.shape[1:]} "
-                "(h, w, c): all must have the same size"
-            )
-    classes = named([given.train, *others], class_names)
-    train = Part(given.train.images, given.train.labels)
-    warn_of_repetition(name, classes, train)
-    if given.test is None:
-        train, test = hold_out(name, classes, train)
-    else:
-        test = Part(*given.test[:2])
-        warn_of_overlap(name, train, test)
-    if given.validation is None:
-        return classes, train, test
-    images = np.concatenate([train.images, given.validation.images])
-    labels = np.concatenate([train.labels, given.validation.labels])
-    return classes, Part(images, labels, None, given.validation.labels.size), test
+    return _bytes(_ordered(array, what, reading.layout), what, span)
 
 
 # --- arrays
 
 
-def _array(given: object, what: str) -> np.ndarray[Any, np.dtype[Any]]:
+def counted(number: int, noun: str) -> str:
+    """`number` with its noun: 1 image, 2 images."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def is_number(value: object) -> TypeGuard[int | float | np.integer[Any] | np.floating[Any]]:
+    """Whether it is a number of Python or NumPy, and no truth value."""
+    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+
+
+def with_article(given: object) -> str:
+    """The type with its article."""
+    name = type(given).__name__
+    return f"{'an' if name[0] in 'aeioAEIO' or name == 'ndarray' else 'a'} {name}"
+
+
+def _array(given: object, what: str, *, labels: bool = False) -> np.ndarray[Any, np.dtype[Any]]:
+    be, hold = ("are", "hold") if labels else ("is", "holds")
     if hasattr(given, "__next__") or not (hasattr(given, "__array__") or isinstance(given, list | tuple)):
-        raise DataError(f"{what} is a {type(given).__name__}: {_remedy(given)}")
+        remedy = "an array or a list with one whole number per image is needed" if labels else _remedy(given)
+        raise DataError(f"{what} {be} {with_article(given)}: {remedy}")
     if isinstance(given, np.ma.MaskedArray):
-        raise DataError(f"{what} is a masked array: fill its masked values first, as in x.filled(0)")
+        raise DataError(f"{what} {be} a masked array: fill its masked values first, as in x.filled(0)")
     try:
         array = np.asarray(given)
     except ValueError as error:
@@ -146,9 +108,13 @@ def _array(given: object, what: str) -> np.ndarray[Any, np.dtype[Any]]:
     except (TypeError, RuntimeError) as error:  # a tensor of a GPU, or one that needs a gradient
         raise DataError(f"{what} cannot be read as an array: {' '.join(str(error).split())}") from error
     if array.dtype == object:
-        raise DataError(
-            f"{what} holds {type(array.reshape(-1)[0]).__name__ if array.size else 'nothing'}: numbers are needed"
-        )
+        odd = [
+            one
+            for one in array.reshape(-1)
+            if not labels or not isinstance(one, int | np.integer) or isinstance(one, bool)
+        ]
+        if odd or not array.size:
+            raise DataError(f"{what} {hold} {type(odd[0]).__name__ if odd else 'nothing'}: numbers are needed")
     return array
 
 
@@ -188,27 +154,27 @@ def _ordered(array: np.ndarray[Any, np.dtype[Any]], what: str, layout: str) -> n
 
 
 def _bytes(array: np.ndarray[Any, np.dtype[Any]], what: str, span: tuple[float, float] | None) -> U8:
-    if array.dtype == np.uint8:
+    if array.dtype == np.uint8 and span in (None, (0, 255)):
         return np.ascontiguousarray(array)
+    if array.dtype.kind in "iufb" and span is not None:
+        return _scaled(array, what, span)
     if array.dtype.kind in "iu":
         low, high = int(array.min()), int(array.max())
         if low < 0 or high > 255:
             raise DataError(f"{what} holds {array.dtype} from {low} to {high}; whole numbers must be from 0 to 255")
         return np.ascontiguousarray(array, np.uint8)
     if array.dtype.kind != "f":
-        hint = ": give x.astype(np.uint8) * 255" if array.dtype == bool else ""
+        hint = ": give pixel_range=(0, 1)" if array.dtype == bool else ""
         raise DataError(f"{what} holds {array.dtype}; uint8 is needed, or floats with their pixel_range{hint}")
-    if span is None:
-        raise DataError(
-            f"{what} holds {array.dtype} from {array.min():g} to {array.max():g}: say what is black and what is "
-            "white, such as pixel_range=(0, 1)"
-        )
-    return _scaled(array, what, span)
+    raise DataError(
+        f"{what} holds {array.dtype} from {array.min():g} to {array.max():g}: say what is black and what is "
+        "white, such as pixel_range=(0, 1)"
+    )
 
 
 def _scaled(array: np.ndarray[Any, np.dtype[Any]], what: str, span: tuple[float, float]) -> U8:
-    """Floats, rounded to the nearest of 256 levels; exact for levels that were divided by 255."""
-    low, high = _span(span)
+    """Numbers of any kind, rounded to the nearest of 256 levels; exact for levels that were divided by 255."""
+    low, high = span
     out = np.empty(array.shape, np.uint8)
     change = 0.0
     for at in range(0, len(array), _BLOCK):
@@ -225,20 +191,22 @@ def _scaled(array: np.ndarray[Any, np.dtype[Any]], what: str, span: tuple[float,
         change = max(change, float(np.abs(levels - rounded).max()))
         out[at : at + _BLOCK] = rounded
     if change > _ROUNDED:
-        _log.warning("%s: its floats are rounded to 256 levels; the largest change is %.2f of 255", what, change)
+        _log.warning("%s: its values are rounded to 256 levels; the largest change is %.2f of 255", what, change)
     return out
 
 
 def _span(given: object) -> tuple[float, float]:
-    match given:
-        case [int() | float() as low, int() | float() as high] if np.isfinite([low, high]).all() and low < high:
-            return float(low), float(high)
+    values = given.tolist() if isinstance(given, np.ndarray) else given
+    match values:
+        case [low, high] if is_number(low) and is_number(high) and -_LARGE < low < high < _LARGE:
+            if float(high) - float(low) > 1 / _LARGE:
+                return float(low), float(high)
     raise DataError(f"pixel_range = {given!r}: must be the values of black and white, such as (0, 1) or (-1, 1)")
 
 
 def _numbers(given: object, what: str) -> I64:
     """(n,) labels, from 0. Raises DataError."""
-    array = _array(given, f"the labels of {what}")
+    array = _array(given, f"the labels of {what}", labels=True)
     if array.dtype.kind in "US":
         raise DataError(
             f"the labels of {what} are texts ({str(array.reshape(-1)[0])!r}): give numbers from 0, and class_names"
@@ -249,13 +217,13 @@ def _numbers(given: object, what: str) -> I64:
         )
     if array.ndim not in (1, 2) or array.size == 0:
         raise DataError(f"the labels of {what} have shape {array.shape}: (n,) is needed")
-    if array.dtype.kind not in "iub":
+    if array.dtype.kind not in "iubO":
         raise DataError(f"the labels of {what} are {array.dtype}: whole numbers are needed, such as y.astype(int)")
-    numbers = array.reshape(-1).astype(np.int64)
-    if numbers.min() < 0:
-        at = int(numbers.argmin())
-        raise DataError(f"the labels of {what}: label {at} is {numbers[at]}; labels are whole numbers from 0")
-    return numbers
+    flat = array.reshape(-1)
+    for at in (int(flat.argmin()), int(flat.argmax())):
+        if not 0 <= int(flat[at]) < 1 << 63:
+            raise DataError(f"the labels of {what}: label {at} is {flat[at]}; labels are whole numbers from 0")
+    return flat.astype(np.int64)
 
 
 # --- objects that give one image at a time
@@ -263,12 +231,29 @@ def _numbers(given: object, what: str) -> I64:
 
 def _is_item(pair: Sequence[object]) -> bool:
     """Whether a list of two is two (image, label) pairs, and not a pair of arrays."""
-    return all(isinstance(one, tuple) and len(one) == 2 and np.ndim(one[1]) == 0 for one in pair)
+    return all(isinstance(one, tuple | list) and len(one) == 2 and np.ndim(one[1]) == 0 for one in pair)
+
+
+def _gives_items(given: object) -> TypeGuard[Sequence[object]]:
+    """Whether it is an object with items, and neither an array nor a list."""
+    other = isinstance(given, Mapping | str | bytes | list | tuple) or hasattr(given, "__array__")
+    return not other and hasattr(given, "__getitem__") and hasattr(given, "__len__") and len(given) > 0
+
+
+def _item(get: Callable[[int], object], at: int, what: str) -> object:
+    """The item `at` of the object `what`. Raises UsageError for any error of the user's object."""
+    try:
+        return get(at)
+    except DptrainError:
+        raise
+    except Exception as error:
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UsageError(f"{what}[{at}] cannot be read: {text}") from error
 
 
 def _from_items(given: object, what: str, reading: Reading) -> Labelled:
     if not (hasattr(given, "__len__") and hasattr(given, "__getitem__")) or isinstance(given, Mapping | str | bytes):
-        raise DataError(f"{what} is a {type(given).__name__}: {_remedy(given)}")
+        raise DataError(f"{what} is {with_article(given)}: {_remedy(given)}")
     if hasattr(given, "__array__"):
         raise DataError(f"{what} has no labels: give both, as in fit(x, y) and test=(x, y)")
     count = len(given)
@@ -276,7 +261,7 @@ def _from_items(given: object, what: str, reading: Reading) -> Labelled:
         raise DataError(f"{what} holds no images")
     images, labels, key = [], [], ""
     for at in range(count):
-        image, label, key = _pair(given[at], f"{what}[{at}]")
+        image, label, key = _pair(_item(given.__getitem__, at, what), f"{what}[{at}]")
         images.append(_picture(image))
         labels.append(label)
     stacked = pixels(np.stack(_alike(images, what)), what, reading)
@@ -295,7 +280,7 @@ def _pair(item: object, what: str) -> tuple[object, object, str]:
         )
     if isinstance(item, tuple | list) and len(item) == 2:
         return item[0], item[1], ""
-    raise DataError(f"{what} is a {type(item).__name__}: (image, label) is needed")
+    raise DataError(f"{what} is {with_article(item)}: (image, label) is needed")
 
 
 def _picture(image: object) -> np.ndarray[Any, np.dtype[Any]]:

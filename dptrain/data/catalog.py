@@ -31,12 +31,12 @@ from typing import Any
 import numpy as np
 
 from dptrain.atomic import write_atomically
-from dptrain.data.arrays import join
 from dptrain.data.dataset import Dataset, Figures, Part, assemble
 from dptrain.data.datasets import DATASETS
 from dptrain.data.descriptor import Descriptor, Files, Form
 from dptrain.data.folder import FOLDER, find_folder, is_folder, own_classes, parse_folder, place_of
 from dptrain.data.npz import read_npz
+from dptrain.data.parts import join
 from dptrain.errors import DataError, MissingDataError, UsageError, nearest
 from dptrain.types import U8
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 from dataclasses import dataclass
 from math import sqrt
 from typing import Any, NamedTuple
@@ -21,7 +22,13 @@ from dptrain.types import F64, I64, U8
 _SHOWN = 10  #: classes that are named when a data set is printed, and in a warning
 _BLOCK = 500  #: images: 500 * 255^2 fits in 32 bits
 _FEW = 2  #: images of a class that may be equal without a warning
+_NO_TEXT = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\ud800-\\udfff]")
 _log = logging.getLogger(__name__)
+
+
+def is_one_line(name: str) -> bool:
+    """Whether the name of a class can be written to every file: UTF-8 text in one line."""
+    return not _NO_TEXT.search(name)
 
 
 class Part(NamedTuple):
@@ -158,10 +165,11 @@ def hold_out(name: str, classes: tuple[str, ...], part: Part) -> tuple[Part, Par
     if part.groups is None:
         order = philox.permutation(0, philox.Domain.HOLD_OUT, 0, n)
         _log.warning(
-            "%s has no test set: a random tenth (%d images) is held out; if images are alike (one scene, one person), "
+            "%s has no test set: a random tenth (%d image%s) is held out; if images are alike (one scene, one person), "
             "the test accuracy will be too good",
             name,
             count,
+            "" if count == 1 else "s",
         )
     else:
         order, count = by_group(part.groups, count, philox.Domain.HOLD_OUT)

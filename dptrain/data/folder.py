@@ -14,7 +14,7 @@ from unicodedata import normalize
 
 import numpy as np
 
-from dptrain.data.dataset import Part, hold_out, warn_of_overlap, warn_of_repetition
+from dptrain.data.dataset import Part, hold_out, is_one_line, warn_of_overlap, warn_of_repetition
 from dptrain.data.descriptor import Files, parse_size
 from dptrain.data.imagefile import WHITE, Picture, read_images
 from dptrain.data.walk import RUNS, Walk, entries_in, folders_in, walk
@@ -25,7 +25,6 @@ SHAPE = (32, 32, 3)  #: (h, w, c) if the name has no size
 _TRAIN = ("train", "training")
 _TEST = ("test", "testing", "val", "valid", "validation")
 _PART = re.compile(rf"({'|'.join((*_TRAIN, *_TEST))})([^a-z]|$)", re.IGNORECASE)  #: training_set, val2017
-_NO_TEXT = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\ud800-\\udfff]")
 _log = logging.getLogger(__name__)
 
 
@@ -201,7 +200,7 @@ def _refuse_odd(train: Path, walked: dict[str, Walk]) -> None:
     """Raises DataError for a class that has no picture, no proper name, or is probably a part of a split."""
     for name, found in walked.items():
         place = train / name
-        if _NO_TEXT.search(name):
+        if not is_one_line(name):
             raise DataError(f"{str(place)!r}: the name of a class must be UTF-8 text in one line: rename the folder")
         if not found.pictures:
             first = f": {found.left_out[0][0].name} is left out ({found.left_out[0][1]})" if found.left_out else ""

@@ -97,7 +97,8 @@ def read_images(pictures: Sequence[Picture], shape: tuple[int, int, int]) -> U8:
         warnings.simplefilter("ignore")
         wrong = [text for text in pool.map(read, range(len(pictures))) if text]
     if wrong:
-        more = f" (and {len(wrong) - 1:,} other files are wrong as well)" if len(wrong) > 1 else ""
+        noun = "files are" if len(wrong) > 2 else "file is"
+        more = f" (and {len(wrong) - 1:,} other {noun} wrong as well)" if len(wrong) > 1 else ""
         raise DataError(f"{wrong[0]}{more}")
     return out
 

@@ -11,7 +11,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.lib import format as array_format
 
-from dptrain.data.arrays import Given, Labelled, Reading, labelled
+from dptrain.data.arrays import Labelled, Reading, labelled
+from dptrain.data.parts import Given
 from dptrain.errors import DataError
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
@@ -59,7 +60,7 @@ def _check_sizes(members: zipfile.ZipFile) -> None:
 def _parts(path: Path, content: dict[str, Array]) -> tuple[Given, list[str]]:
     said = {name: content[name].tolist() for name in _SAID if name in content}
     span = said.get("pixel_range")
-    reading = Reading(tuple(span) if isinstance(span, list) else None, str(said.get("layout", "")))
+    reading = Reading(span, str(said.get("layout", "")))
     names = said.get("class_names", [])
     if not isinstance(names, list):
         raise DataError(f"{path}: class_names must be an array of texts")

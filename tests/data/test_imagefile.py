@@ -187,7 +187,7 @@ def test_all_wrong_files_are_counted_and_the_first_is_named(tmp_path):
         path = tmp_path / f"{i}.jpg"
         path.write_bytes(b"" if i in (1, 3) else _jpeg())
         pictures.append(Picture(path))
-    with pytest.raises(DataError, match=r"1\.jpg is no image .*: it is an empty file \(and 1 other files are wrong"):
+    with pytest.raises(DataError, match=r"1\.jpg is no image .*: it is an empty file \(and 1 other file is wrong"):
         read_images(pictures, SHAPE)
 
 

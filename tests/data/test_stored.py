@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dptrain.data.arrays import PLAIN, Given, join, labelled
+from dptrain.data.arrays import PLAIN, labelled
 from dptrain.data.catalog import form_of, keep, open_dataset, own
 from dptrain.data.dataset import assemble, split
+from dptrain.data.parts import Given, join
 from dptrain.errors import DataError, MissingDataError, UsageError
 
 
