@@ -74,14 +74,15 @@ def first_state(parts: Parts, tell: Callable[[str], None] = lambda _: None) -> T
     if start:
         from dptrain.interop.weights import read_weights, take_over  # no worker needs it
 
-        weights = read_weights(start)
-        if training.start_sha256 not in ("", weights.sha256()):
+        found = read_weights(start)
+        weights = found.pinned(training.start_sha256)
+        if weights is None:
             raise UsageError(
-                f"start: {weights.path} holds other weights ({weights.sha256()[:12]}) than this run began with "
+                f"start: {found.path} holds other weights ({found.sha256()[:12]}) than this run began with "
                 f"({training.start_sha256[:12]}): put the old file back, or start a new run"
             )
         layouts = (model.params, state.params), (model.buffers, state.buffers)
-        tell(take_over(weights, *layouts, training.anew))
+        tell(take_over(weights, *layouts, training.anew, parts.source.dataset.classes))
     return state
 
 

@@ -63,6 +63,7 @@ def fit(
     to the caller. Raises UsageError or DataError before anything is trained, DivergedError if the loss is not finite,
     TrainingError if the workers failed.
     """
+    callbacks = _callbacks(on_epoch, on_step)
     chosen = plan(*_recipe_and_settings(data, labels, settings), caller=THIS_CALL)
     refuse_unused_address(chosen)
     if chosen.config.deployment.isa not in ("auto", isa.level()):
@@ -70,7 +71,6 @@ def fit(
             f"isa = {chosen.config.deployment.isa!r}, but the kernels of this process are for {isa.level()!r} already: "
             "set DPTRAIN_ISA before the first use of dptrain"
         )
-    callbacks = Callbacks(on_epoch, on_step) if on_epoch or on_step else None
     preparation = Preparation()
     try:
         finished = train(chosen, preparation, launch=True, callbacks=callbacks)
@@ -85,6 +85,15 @@ def fit(
         raise KeyboardInterrupt
     deployment = chosen.config.deployment
     return Run(finished.path, data_dir=deployment.data_dir, networks=deployment.networks)
+
+
+def _callbacks(on_epoch: OnEpoch | None, on_step: OnStep | None) -> Callbacks | None:
+    """Raises UsageError for what cannot be called."""
+    given = {"on_epoch": on_epoch, "on_step": on_step}
+    for name, function in given.items():
+        if function is not None and not callable(function):
+            raise UsageError(f"{name} = {function!r}: must be a function of one record, or None for no function")
+    return Callbacks(on_epoch, on_step) if any(function is not None for function in given.values()) else None
 
 
 def _recipe_and_settings(

@@ -113,10 +113,11 @@ def _with_start(given: Given) -> Given:
     start = str(given.values.get("start", ""))
     if not start:
         return given
-    weights = read_weights(start)
+    asked, there = str(given.values.get("start_sha256", "")), read_weights(start)
+    weights = there.pinned(asked)
+    if weights is None:
+        raise UsageError(f"start_sha256 = {asked!r}, but {start} has {there.sha256()}")
     found: dict[str, Value] = {"start_sha256": weights.sha256()}
-    if given.values.get("start_sha256", weights.sha256()) != weights.sha256():
-        raise UsageError(f"start_sha256 = {given.values['start_sha256']!r}, but {start} has {weights.sha256()}")
     if weights.normalisation and not {"mean", "std", "normalise"} & given.values.keys():
         for name, units in weights.normalisation._asdict().items():
             found[name] = SETTINGS[name].convert([value / 255 for value in units])

@@ -50,7 +50,8 @@ def train(plan: Plan, preparation: Preparation, *, launch: bool, callbacks: Call
     with _only_errors(quiet=deployment.log_format == "quiet"), _stop() as stop:
         parts = preparation.run(lambda: open_parts(plan.config, deployment.data_dir))
         facts = find_facts(parts.config, parts.source, parts.model, isa.NUMERICS)
-        run = open_run(facts, plan.resumed, parts.model)
+        course = make_course(parts.config, parts.source, parts.criterion)
+        run = open_run(facts, plan.resumed, parts.model, course)
         recorder: Recorder | None = None
         try:
             path, term, logs = run.directory.path, run.directory.term, run.directory.logs
@@ -59,7 +60,6 @@ def train(plan: Plan, preparation: Preparation, *, launch: bool, callbacks: Call
             reporter.banner(Banner(facts, str(path), term, deployment.computing_threads, isa.level()))
             for warning in run.warnings:
                 recorder.tell(Notice("warning", warning))
-            course = make_course(parts.config, parts.source, parts.criterion)
             heard = Listening(recorder, callbacks, course.validates) if callbacks else recorder
             with _word_about_compiling(reporter, recorder):
                 code = lead(parts, Life(term, logs, run.state, launch), heard, stop, preparation)

@@ -10,6 +10,7 @@ import json
 import logging
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from math import sqrt
 from typing import Any, NamedTuple
 
@@ -247,17 +248,16 @@ def warn_of_lost(name: str, classes: tuple[str, ...], labels: I64, taken: I64, w
     if not lost:
         return
     more = f" and {len(lost) - _SHOWN} more classes" if len(lost) > _SHOWN else ""
-    _log.warning(
-        "%s: the %s set (%d image%s) has none of %s%s: %s; %s",
-        name,
-        which,
-        taken.size,
-        "" if taken.size == 1 else "s",
-        ", ".join(map(repr, lost[:_SHOWN])),
-        more,
-        "they cannot be learned" if which == "training" else "its accuracy says nothing about them",
-        remedy,
-    )
+    images = f"{taken.size} image{'' if taken.size == 1 else 's'}"
+    effect = "they cannot be learned" if which == "training" else "its accuracy says nothing about them"
+    shown = ", ".join(map(repr, lost[:_SHOWN]))
+    warn_once(f"{name}: the {which} set ({images}) has none of {shown}{more}: {effect}; {remedy}")
+
+
+@lru_cache(maxsize=256)
+def warn_once(text: str) -> None:
+    """Logs a warning, once per process: every thread opens the data set."""
+    _log.warning("%s", text)
 
 
 def warn_of_repetition(name: str, classes: tuple[str, ...], part: Part) -> None:

@@ -5,16 +5,14 @@ Which files are pictures: walk.py. Their pixels: imagefile.py.
 
 from __future__ import annotations
 
-import logging
 import re
-from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 from unicodedata import normalize
 
 import numpy as np
 
-from dptrain.data.dataset import Part, hold_out, is_one_line, warn_of_overlap, warn_of_repetition
+from dptrain.data.dataset import Part, hold_out, is_one_line, warn_of_overlap, warn_of_repetition, warn_once
 from dptrain.data.descriptor import Files, parse_size
 from dptrain.data.imagefile import WHITE, Picture, read_images
 from dptrain.data.walk import RUNS, Walk, entries_in, folders_in, walk
@@ -25,7 +23,6 @@ SHAPE = (32, 32, 3)  #: (h, w, c) if the name has no size
 _TRAIN = ("train", "training")
 _TEST = ("test", "testing", "val", "valid", "validation")
 _PART = re.compile(rf"({'|'.join((*_TRAIN, *_TEST))})([^a-z]|$)", re.IGNORECASE)  #: training_set, val2017
-_log = logging.getLogger(__name__)
 
 
 class Wanted(NamedTuple):
@@ -51,15 +48,9 @@ def find_folder(home: Path, option: str) -> Files:
         raise DataError(f"{FOLDER}:{path}: there is no folder {root}{here}; make one folder per class in it{archive}")
     found = listing(root)
     if found.left_out:
-        _say(found.left_out)
+        warn_once(found.left_out)
     name = f"{root.resolve().name}-{'x'.join(map(str, wanted.shape))}{f'-{wanted.fill}' * (wanted.fill != WHITE)}"
     return Files(name, found.classes, root, found.paths, lambda: read(name, found, wanted))
-
-
-@lru_cache(maxsize=256)
-def _say(text: str) -> None:
-    """Logs a warning, once per process: every thread opens the data set."""
-    _log.warning("%s", text)
 
 
 def parse_folder(option: str) -> tuple[str, Wanted]:

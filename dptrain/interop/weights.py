@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 
 from dptrain.errors import DataError, UsageError
 from dptrain.interop.torchfile import about_torch, plain, read_torch
-from dptrain.model import ParamLayout, ParamSpec, within
+from dptrain.model import ParamLayout, within
 from dptrain.runs.checkpoint import load
 from dptrain.runs.shelf import find
 from dptrain.types import F32
@@ -38,15 +38,29 @@ class Weights:
     path: Path
     arrays: dict[str, F32]
     normalisation: Normalisation | None = None  #: None: the file does not say
+    classes: tuple[str, ...] = ()  #: names of the outputs, in their order; (): the file does not say
 
     def sha256(self) -> str:
-        """Hex digest over names, shapes and values, whatever the format of the file."""
+        """Hex digest over the names, shapes and values of the arrays, whatever the format of the file, and the classes.
+
+        The names of the classes decide what a new run takes: the same arrays without names are other weights.
+        """
         h = hashlib.sha256()
         for name in sorted(self.arrays):
             array = self.arrays[name]
             h.update(f"{name} {array.shape}\n".encode())
             h.update(np.ascontiguousarray(array, "<f4").data)
+        if self.classes:
+            h.update(json.dumps(self.classes).encode())
         return h.hexdigest()
+
+    def pinned(self, digest: str) -> Weights | None:
+        """These weights as `digest` ("": any) names them; None if it names others.
+
+        A digest over the arrays alone, as runs recorded it before classes were compared, gives them without classes:
+        such a run begins with the bits that it had.
+        """
+        return next((w for w in (self, replace(self, classes=())) if digest in ("", w.sha256())), None)
 
 
 def read_weights(target: str | Path) -> Weights:
@@ -60,7 +74,7 @@ def read_weights(target: str | Path) -> Weights:
     if not path.is_file():
         raise UsageError(f"start = {str(target)!r}: no such file or run directory")
     if path.suffix in TORCH:
-        return Weights(path, _floats(path, read_torch(path)), _normalisation(about_torch(path)))
+        return Weights(path, _floats(path, read_torch(path)), *_described(about_torch(path)))
     if path.suffix == SAFETENSORS:
         return _safetensors(path)
     raise UsageError(
@@ -78,14 +92,14 @@ def _safetensors(path: Path) -> Weights:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
     except (OSError, SafetensorError, TypeError, ValueError) as error:
         raise DataError(f"{path} cannot be read as safetensors: {' '.join(str(error).split())[:200]}") from error
-    return Weights(path, _floats(path, plain(arrays)), _normalisation(metadata.get(ABOUT, "")))
+    return Weights(path, _floats(path, plain(arrays)), *_described(metadata.get(ABOUT, "")))
 
 
 def _checkpoint(path: Path) -> Weights:
     checkpoint = load(path)
     prefix, data = "model.", checkpoint.facts.data
     arrays = {name.removeprefix(prefix): a for name, a in checkpoint.tensors.items() if name.startswith(prefix)}
-    return Weights(path, arrays, Normalisation(by_channel(data.mean, data.image[2]), data.std))
+    return Weights(path, arrays, Normalisation(by_channel(data.mean, data.image[2]), data.std), data.classes)
 
 
 def by_channel(mean: Sequence[float], channels: int) -> tuple[float, ...]:
@@ -102,12 +116,24 @@ def _floats(path: Path, arrays: dict[str, Any]) -> dict[str, F32]:
     return {name: np.ascontiguousarray(array, np.float32) for name, array in arrays.items()}
 
 
-def _normalisation(about: str) -> Normalisation | None:
-    """From the text that an exported file carries."""
+def _described(about: str) -> tuple[Normalisation | None, tuple[str, ...]]:
+    """Normalisation and classes, from the text that an exported file carries."""
     try:
         known = json.loads(about)
+    except (ValueError, RecursionError):
+        return None, ()
+    if not isinstance(known, dict):
+        return None, ()
+    names = known.get("classes")
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        names = []
+    return _normalisation(known), tuple(names)
+
+
+def _normalisation(known: dict[str, Any]) -> Normalisation | None:
+    try:
         mean, std = (tuple(map(float, known[key])) for key in ("mean", "std"))
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError):
         return None
     if not mean or not std or len(mean) % len(std):
         return None
@@ -118,13 +144,17 @@ def _normalisation(about: str) -> Normalisation | None:
 
 
 def take_over(
-    weights: Weights, params: tuple[ParamLayout, F32], buffers: tuple[ParamLayout, F32], anew: tuple[str, ...]
+    weights: Weights,
+    params: tuple[ParamLayout, F32],
+    buffers: tuple[ParamLayout, F32],
+    anew: tuple[str, ...],
+    classes: tuple[str, ...],
 ) -> str:
     """Copies the arrays of the file into the vectors, which hold what was drawn; returns what to tell the user.
 
     Every array must be in the file in the same shape, and the file must hold no other. Exceptions: those whose names
-    begin with one of `anew` stay as drawn, and so does the last layer if its number of outputs differs. Raises
-    UsageError.
+    begin with one of `anew` stay as drawn, and so does the last layer if its number of outputs differs, or if the file
+    names other classes than `classes`. The same classes in another order permute its rows. Raises UsageError.
     """
     found, path = weights.arrays, weights.path
     kept: list[str] = []
@@ -136,6 +166,9 @@ def take_over(
             f"with flags, or leave these arrays with --anew {_layer(strange[0])}"
         )
     head = _layer(params[0].specs[-1].name)
+    order = _order(weights.classes, classes)
+    if order != [] and not within(head, anew):
+        _refuse_other_head(weights, params[0], head, len(classes))
     for layout, flat in (params, buffers):
         for spec, at in layout.items():
             array = found.get(spec.name)
@@ -146,9 +179,10 @@ def take_over(
                     f"start: {path} has no {spec.name}, which the network needs: describe the network of the file with "
                     f"flags, or draw it with --anew {_layer(spec.name)}"
                 )
-            elif array.shape == spec.shape:
-                flat[at : at + spec.size] = array.reshape(-1)
-            elif within(spec.name, (head,)) and _other_classes(spec, array):
+            elif array.shape == spec.shape and not (order is None and within(spec.name, (head,))):
+                moved = order and within(spec.name, (head,)) and len(array) == len(classes)
+                flat[at : at + spec.size] = (array[order] if moved else array).reshape(-1)
+            elif within(spec.name, (head,)) and array.shape[1:] == spec.shape[1:]:
                 kept.append(spec.name)
             else:
                 raise UsageError(
@@ -157,11 +191,39 @@ def take_over(
                 )
     taken = len(known) - len(kept)
     drawn = f"; drawn anew: {', '.join(kept)}" if kept else ""
-    return f"start: {taken} of {len(known)} arrays are those of {path}{drawn}"
+    return f"start: {taken} of {len(known)} arrays are those of {path}{_difference(order, weights, head, anew)}{drawn}"
 
 
-def _other_classes(spec: ParamSpec, array: F32) -> bool:
-    return array.shape[1:] == spec.shape[1:]
+def _order(theirs: tuple[str, ...], ours: tuple[str, ...]) -> list[int] | None:
+    """Which row of their last layer belongs to each of our classes; []: the same one, or they have no names.
+
+    None: they are other classes.
+    """
+    if theirs in ((), ours):
+        return []
+    return (
+        [theirs.index(name) for name in ours] if sorted(theirs) == sorted(ours) and len({*ours}) == len(ours) else None
+    )
+
+
+def _difference(order: list[int] | None, weights: Weights, head: str, anew: tuple[str, ...]) -> str:
+    """What to tell of the classes, beginning with a semicolon; "" where nothing was done about them."""
+    if order == [] or within(head, anew):
+        return ""
+    if order is not None:
+        return f"; its classes are in another order: the rows of {head} are permuted by the names of the classes"
+    shown = ", ".join(map(repr, weights.classes[:3])) + (", ..." if len(weights.classes) > 3 else "")
+    return f"; it has other classes ({shown})"
+
+
+def _refuse_other_head(weights: Weights, layout: ParamLayout, head: str, classes: int) -> None:
+    """Raises UsageError if the last layer has no row per class: it cannot be drawn anew or permuted by itself."""
+    mine = [spec.shape for spec in layout.specs if within(spec.name, (head,))]
+    if not any(len(shape) > 1 and shape[0] == classes for shape in mine):
+        raise UsageError(
+            f"start: {weights.path} has other classes, or another order of them, and {head}, the last layer with "
+            f"weights, has no row per class: name the layers to draw, {head} among them, with --anew"
+        )
 
 
 def _layer(name: str) -> str:

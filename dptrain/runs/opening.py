@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from dptrain.course import Course
 from dptrain.errors import RunDirectoryError
 from dptrain.identity import extends
 from dptrain.model import Model
@@ -38,10 +39,11 @@ class OpenRun(NamedTuple):
         self.directory.close()
 
 
-def open_run(facts: RunFacts, resumed: Path | None, model: Model) -> OpenRun:
+def open_run(facts: RunFacts, resumed: Path | None, model: Model, course: Course | None = None) -> OpenRun:
     """Makes the run directory that the configuration names, or reopens `resumed`: locks it, increments its term, adds
     this start to run.json, and reads the newest intact checkpoint.
 
+    With `course`, a run that ended by patience is given no more epochs: it would make no step of them.
     Raises RunDirectoryError and CheckpointError; then the lock is free, and no new directory is left.
     """
     if resumed is None:
@@ -50,6 +52,7 @@ def open_run(facts: RunFacts, resumed: Path | None, model: Model) -> OpenRun:
     try:
         state, warnings = _stored_state(place, facts, model)
         if directory.stored_config(place.path).training.epochs != facts.config.training.epochs:  # it was given more
+            _refuse_ended(place.path, course, state)
             directory.extend(place.path, facts.config.training.epochs, manifest(facts))
         if diverged(place.path):
             warnings.append(DIVERGES_AGAIN)
@@ -57,6 +60,14 @@ def open_run(facts: RunFacts, resumed: Path | None, model: Model) -> OpenRun:
     except BaseException:  # an Interrupted too: a notebook lives on and may continue the run later
         place.close()
         raise
+
+
+def _refuse_ended(path: Path, course: Course | None, state: TrainingState | None) -> None:
+    if course is not None and state is not None and course.gives_up(state):
+        raise RunDirectoryError(
+            f"{path} ended by patience after epoch {state.step // course.sampler.steps_per_epoch}; more epochs make no "
+            f"further step: leave out --epochs to resume it, or train on from its weights in a new run, --start {path}"
+        )
 
 
 def _stored_state(place: RunDirectory, facts: RunFacts, model: Model) -> tuple[TrainingState | None, list[str]]:

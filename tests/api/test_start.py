@@ -9,7 +9,7 @@ from safetensors.numpy import load_file
 
 import dptrain
 from dptrain.cli import main
-from dptrain.errors import CheckpointError, UsageError
+from dptrain.errors import CheckpointError, RunDirectoryError, UsageError
 from dptrain.loop import train
 from dptrain.workers.parts import first_state, open_parts
 
@@ -150,7 +150,7 @@ def test_cosine_cannot_be_made_longer_and_says_what_to_do(old):
 def test_training_ends_after_so_many_epochs_without_a_better_validation_also_across_a_resume(tmp_path):
     """A learning rate of 1e-12 changes no class: the first validation stays the best."""
     given = SMALL | QUIET | {"runs": tmp_path, "lr": 1e-12, "weight_decay": 0.0, "bn_momentum": 1e-6}
-    given |= {"epochs": 9, "patience": 2, "checkpoint_every": 5}
+    given |= {"epochs": 9, "patience": 2, "checkpoint_every": 5, "schedule": "constant"}
     whole = dptrain.fit(**given, name="whole")
     expected, state = by_loop(whole.config)
     assert max(expected) == 6
@@ -160,6 +160,9 @@ def test_training_ends_after_so_many_epochs_without_a_better_validation_also_acr
     dptrain.fit(**given, name="part", max_steps=5)
     assert hashes(dptrain.fit(resume=tmp_path / "part", **QUIET)) == expected
     assert whole.test_accuracy is not None
+    with pytest.raises(RunDirectoryError, match='ended by patience after epoch 3; .* start=".*whole"$'):
+        dptrain.fit(resume=whole, epochs=12, **QUIET)
+    assert whole.config.training.epochs == 9
     with pytest.raises(UsageError, match="patience = 2 counts epochs, and each must be validated"):
         dptrain.fit(**given, eval_every=2)
 

@@ -8,7 +8,7 @@ import struct
 import numpy as np
 import pytest
 
-from dptrain.data.dataset import Part, assemble
+from dptrain.data.dataset import Part, assemble, warn_once
 from dptrain.kernels import philox
 
 
@@ -104,6 +104,12 @@ def small():
         return assemble("small", tuple("abcdefghij"), part(train), part(test))
 
     return make
+
+
+@pytest.fixture(autouse=True)
+def nothing_said_yet():
+    """A test hears a warning that an earlier test has caused, too."""
+    warn_once.cache_clear()
 
 
 @pytest.fixture(autouse=True)

@@ -90,6 +90,12 @@ def test_a_validation_split_that_lacks_classes_is_reported_with_their_names(smal
     assert set(small(50).train_labels[parts.validation]) == {0, 1, 2, 7}
 
 
+def test_a_split_is_warned_about_once_however_many_threads_open_the_data_set(small, caplog):
+    for _ in range(3):
+        split(small(50), 5)
+    assert len(caplog.messages) == 1
+
+
 def test_classes_of_which_validation_leaves_none_to_train_on_are_named(caplog):
     labels = np.array([1, 0, 0, 0, 0])
     dataset = assemble("rare", ("a", "b"), *2 * [Part(np.zeros((5, 4, 4, 1), np.uint8), labels)])

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
-from dptrain.data import folder
 from dptrain.data.catalog import open_dataset
+from dptrain.data.dataset import warn_once
 from dptrain.data.walk import walk
 from dptrain.errors import DataError
 
@@ -34,7 +34,7 @@ def opened(pets, caplog):
     """A function () -> the number of pictures of the folder, and the warning about files that are left out."""
 
     def count():
-        folder._say.cache_clear()
+        warn_once.cache_clear()
         caplog.clear()
         found = open_dataset(f"folder:{pets}:6x6", str(pets.parent / "home"))
         said = [text for text in caplog.messages if "left out" in text]

@@ -1,5 +1,7 @@
 """Weights of any file, and what a new network takes from them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
@@ -21,15 +23,15 @@ BUFFERS = ParamLayout((ParamSpec("bn1.running_mean", (4,)),))
 SHAPES = {spec.name: spec.shape for layout in (PARAMS, BUFFERS) for spec in layout.specs}
 
 
-def weights(tmp_path, change=None):
+def weights(tmp_path, change=None, classes=()):
     shapes = SHAPES | (change or {})
     arrays = {name: np.full(shape, 1 + at, np.float32) for at, (name, shape) in enumerate(shapes.items()) if shape}
-    return Weights(tmp_path / "old.safetensors", arrays)
+    return Weights(tmp_path / "old.safetensors", arrays, classes=classes)
 
 
 def taken(found, anew=()):
     params, buffers = np.zeros(PARAMS.size, np.float32), np.zeros(BUFFERS.size, np.float32)
-    told = take_over(found, (PARAMS, params), (BUFFERS, buffers), anew)
+    told = take_over(found, (PARAMS, params), (BUFFERS, buffers), anew, tuple("abcde"))
     return told, PARAMS.views(params) | BUFFERS.views(buffers)
 
 
@@ -44,6 +46,54 @@ def test_a_last_layer_of_other_size_stays_as_drawn_and_is_named(tmp_path):
     assert told.endswith("; drawn anew: linear.weight, linear.bias")
     assert not views["linear.weight"].any()
     assert views["layer3.weight"].all()
+
+
+def test_the_rows_of_the_last_layer_follow_the_names_of_the_classes(tmp_path):
+    found = weights(tmp_path, classes=tuple("cabed"))
+    found.arrays["linear.weight"][:] = np.arange(10, dtype=np.float32).reshape(5, 2)
+    found.arrays["linear.bias"][:] = np.arange(5)
+    told, views = taken(found)
+    assert views["linear.bias"].tolist() == [1, 2, 0, 4, 3]
+    assert views["linear.weight"].tolist() == [[2, 3], [4, 5], [0, 1], [8, 9], [6, 7]]
+    assert (views["layer3.weight"] == found.arrays["layer3.weight"]).all()
+    assert told.endswith(
+        "; its classes are in another order: the rows of linear are permuted by the names of the classes"
+    )
+    for same in ("abcde", ""):
+        told, views = taken(replace(found, classes=tuple(same)))
+        assert views["linear.bias"].tolist() == [0, 1, 2, 3, 4]
+        assert told.endswith(".safetensors")
+
+
+@pytest.mark.parametrize("classes", ["abcdz", "abcd", "abcdd"])
+def test_a_last_layer_of_other_classes_stays_as_drawn_and_is_named(tmp_path, classes):
+    told, views = taken(weights(tmp_path, classes=tuple(classes)))
+    assert told.endswith("; it has other classes ('a', 'b', 'c', ...); drawn anew: linear.weight, linear.bias")
+    assert not views["linear.weight"].any()
+    assert not views["linear.bias"].any()
+    assert views["layer3.weight"].all()
+
+
+def test_other_classes_are_refused_if_the_last_array_has_no_row_per_class(tmp_path):
+    layout = ParamLayout((*PARAMS.specs, ParamSpec("bn.weight", (5,))))
+    found = weights(tmp_path, {"bn.weight": (5,)}, classes=tuple("vwxyz"))
+    vectors = (layout, np.zeros(layout.size, np.float32)), (BUFFERS, np.zeros(BUFFERS.size, np.float32))
+    with pytest.raises(UsageError, match=r"and bn, the last layer with weights, has no row per class: .* --anew"):
+        take_over(found, *vectors, (), tuple("abcde"))
+    told = take_over(found, *vectors, ("linear", "bn"), tuple("abcde"))
+    assert told.endswith("drawn anew: linear.weight, linear.bias, bn.weight")
+
+
+def test_the_digest_has_the_classes_and_one_without_them_gives_the_weights_without_them(tmp_path):
+    bare = weights(tmp_path)
+    (tmp_path / "a.pt").write_bytes(write_torch(bare.arrays, '{"classes": ["a", "b"]}'))
+    named = read_weights(tmp_path / "a.pt")
+    assert named.classes == ("a", "b")
+    assert len({found.sha256() for found in (bare, named, replace(named, classes=("b", "a")))}) == 3
+    assert named.pinned("") is named
+    assert named.pinned(named.sha256()) is named
+    assert named.pinned(bare.sha256()).classes == ()
+    assert named.pinned("a" * 64) is None
 
 
 def test_what_is_named_with_anew_is_neither_taken_nor_missed(tmp_path):
@@ -90,12 +140,14 @@ def test_the_digest_is_that_of_the_arrays_whatever_the_format(tmp_path):
         '{"mean": 1, "std": [1]}',
         '{"mean": [], "std": []}',
         '{"mean": [1, 2], "std": [1, 1, 1]}',
+        '{"classes": "ab"}',
+        '{"classes": ["a", 1]}',
     ],
     ids=len,
 )
-def test_a_file_whose_description_makes_no_sense_says_nothing_of_the_normalisation(tmp_path, about):
+def test_a_file_whose_description_makes_no_sense_says_nothing(tmp_path, about):
     (tmp_path / "a.pt").write_bytes(write_torch(weights(tmp_path).arrays, about))
-    assert read_weights(tmp_path / "a.pt").normalisation is None
+    assert (read_weights(tmp_path / "a.pt").normalisation, read_weights(tmp_path / "a.pt").classes) == (None, ())
 
 
 @pytest.mark.parametrize(

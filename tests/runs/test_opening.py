@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from dptrain.cluster.events import DIVERGED
+from dptrain.course import Course
 from dptrain.errors import CheckpointError, RunDirectoryError
 from dptrain.processes.stopping import Interrupted
 from dptrain.runs import directory, opening
@@ -92,6 +93,25 @@ def test_a_damaged_checkpoint_is_a_warning_and_the_older_one_is_used(named, netw
 def test_a_run_that_has_diverged_is_opened_with_a_warning(named, network, stored):
     (stored / "logs" / "coordinator.log").write_text(f"2026-01-01 error: {DIVERGED} in step 9\n")
     assert open_run(named, stored, network).warnings == [DIVERGES_AGAIN]
+
+
+def test_a_run_that_ended_by_patience_is_not_given_more_epochs_and_its_files_stay(named, network, make_state):
+    """Steps of 2 per epoch; no validation was better than that of step 4."""
+    course = Course(SimpleNamespace(steps_per_epoch=2), 16, {"validation": 1, "test": 0}, patience=2)
+    facts = replace(named, config=build({"patience": 2, "schedule": "constant", "epochs": 8}, named.config))
+    opened, state = open_run(facts, None, network), make_state(8)
+    state.evaluated_step, state.best_step = 8, 4
+    Shelf(opened.directory.checkpoints, 2).put(pack(state, facts, 1), 8, best=False)
+    opened.close(begun=True)
+    path = opened.directory.path
+    before = (path / "config.toml").read_bytes()
+    more = replace(facts, config=build({"epochs": 9}, facts.config))
+    with pytest.raises(RunDirectoryError, match=r"ended by patience after epoch 4; .* leave out --epochs .* --start "):
+        open_run(more, path, network, course)
+    assert (path / "config.toml").read_bytes() == before
+    open_run(facts, path, network, course).close(begun=False)  # as it was
+    open_run(more, path, network, replace(course, patience=3)).close(begun=False)
+    assert (path / "config.toml").read_bytes() != before
 
 
 def test_another_run_is_refused_and_the_lock_is_free_again(named, network, stored):
