@@ -160,7 +160,7 @@ def test_training_ends_after_so_many_epochs_without_a_better_validation_also_acr
     dptrain.fit(**given, name="part", max_steps=5)
     assert hashes(dptrain.fit(resume=tmp_path / "part", **QUIET)) == expected
     assert whole.test_accuracy is not None
-    with pytest.raises(RunDirectoryError, match='ended by patience after epoch 3; .* start=".*whole"$'):
+    with pytest.raises(RunDirectoryError, match=r'ended by patience after epoch 3; .* start=".*whole"$'):
         dptrain.fit(resume=whole, epochs=12, **QUIET)
     assert whole.config.training.epochs == 9
     with pytest.raises(UsageError, match="patience = 2 counts epochs, and each must be validated"):
