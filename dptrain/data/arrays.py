@@ -308,6 +308,9 @@ def _classes_of(given: object, key: str) -> tuple[str, ...]:
     """As torchvision's data sets (`classes`) and Hugging Face's (`features`) have them."""
     features = getattr(given, "features", None)
     names = getattr(features[key], "names", None) if key and isinstance(features, Mapping) and key in features else None
-    names = names or getattr(given, "classes", None)
-    known = isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)
-    return tuple(names) if names and known else ()
+    names = getattr(given, "classes", None) if names is None else names
+    if isinstance(names, np.ndarray):
+        names = names.tolist()
+    if isinstance(names, list | tuple) and all(isinstance(name, str) for name in names):
+        return tuple(names)
+    return ()

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 import dptrain
+from dptrain.api.given import Parts, store
 from dptrain.errors import DataError, UsageError
 
 pytestmark = pytest.mark.system
@@ -84,6 +85,12 @@ def test_arrays_files_folders_and_objects_of_the_same_images_train_to_the_same_b
     )
     assert finished.path == again.path
     assert _hashes(finished) == _hashes(arrays)
+
+
+@pytest.mark.parametrize(("validation", "images"), [(np.float32(0.7), "350"), (np.int64(5), "5"), (0.1, "50")])
+def test_a_share_or_a_number_of_validation_images_may_be_a_number_of_numpy(shapes, home, validation, images):
+    x, y, x_test, y_test = shapes
+    assert store(Parts(x, y, (x_test, y_test), validation), home)["validation"] == images
 
 
 def test_what_load_data_returns_and_validation_images_of_ones_own_are_trained_with(shapes):

@@ -262,7 +262,7 @@ class Renamed(Pairs):
 @pytest.mark.parametrize("which", ["test", "validation"])
 def test_labels_of_another_object_are_matched_by_the_names_of_its_classes(x, noise, which):
     train, images = labelled(Pairs(x, Y), None, "data", PLAIN), noise((3, 5, 4, 3), 1)
-    other = labelled(Renamed(images, [0, 1, 1], ["owl", "cat"]), None, which, PLAIN)
+    other = labelled(Renamed(images, [0, 1, 1], np.array(["owl", "cat"])), None, which, PLAIN)
     classes, larger, test = join("data", Given(train, **{which: other}))
     assert classes == ("cat", "dog", "owl")
     assert (test.labels if which == "test" else larger.labels[-3:]).tolist() == [2, 0, 0]
