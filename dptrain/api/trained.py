@@ -14,7 +14,7 @@ from dptrain.engine import build
 from dptrain.errors import CheckpointError, DataError, UsageError
 from dptrain.kernels import elementary, loss
 from dptrain.model import Model
-from dptrain.nn.criterion import Criterion, make_criterion
+from dptrain.nn.criterion import Criterion, added, make_criterion
 from dptrain.runs.checkpoint import load
 from dptrain.runs.manifest import RunFacts
 from dptrain.runs.shelf import find
@@ -126,7 +126,7 @@ def score(
         split,
         samples=size,
         step=trained.step,
-        loss=sum(losses.tolist()) / (trained.criterion.count(labels) or 1.0),
+        loss=added(losses.tolist()) / (trained.criterion.count(labels) or 1.0),
         accuracy=int((ranks == 0).sum()) / size,
         accuracy5=int((ranks < 5).sum()) / size,
         classes=tuple(_of_class(number, name, ranks, labels) for number, name in enumerate(trained.facts.data.classes)),

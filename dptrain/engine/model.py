@@ -13,6 +13,7 @@ from dptrain.engine.lines import WHOLE, Line, Lines, Op, Segment
 from dptrain.engine.memory import Memory
 from dptrain.kernels import loss
 from dptrain.model import ShardResult
+from dptrain.nn.criterion import added
 from dptrain.nn.layer import Chance, Run
 from dptrain.nn.network import NetworkModel
 from dptrain.types import F32, I64, U8
@@ -71,7 +72,7 @@ class EngineModel:
         losses, dscores = of.criterion(scores, y)
         bound.put_gradient(dscores)
         bound.run(bound.backward, n)
-        total = of.add_l2(params, flat, y, sum(losses.tolist()))
+        total = of.add_l2(params, flat, y, added(losses.tolist()))
         hits = int((loss.ranks(scores, y) == 0).sum())
         return ShardResult(flat, statistics, total, hits, n)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
+from operator import add
 from typing import TypeAlias
 
 import numpy as np
@@ -34,6 +35,14 @@ MEASURES: dict[str, Measure] = {
 }
 
 
+def added(values: Iterable[float]) -> float:
+    """The values added one after another, from 0.0: the same bits in every Python.
+
+    From Python 3.12 on, `sum` corrects the rounding of floats, so its results differ from those of 3.11.
+    """
+    return reduce(add, values, 0.0)
+
+
 @dataclass(frozen=True, slots=True)
 class Criterion:
     """A loss, and the weight of each class in it.
@@ -56,14 +65,14 @@ class Criterion:
         """Sums over images: (n, classes) scores of a network, (n,) labels."""
         losses, _ = self(logits, labels)
         ranks = loss.ranks(logits, labels)
-        return ShardScore(len(labels), int((ranks == 0).sum()), int((ranks < 5).sum()), sum(losses.tolist()))
+        return ShardScore(len(labels), int((ranks == 0).sum()), int((ranks < 5).sum()), added(losses.tolist()))
 
     def count(self, labels: I64) -> float:
         """The sum of the weights of these labels. Exact in any order: the images of each class are counted first."""
         if not self.weights:
             return len(labels)
         images = np.bincount(labels, minlength=len(self.weights)).tolist()
-        return sum((n * weight for n, weight in zip(images, self.weights, strict=True)), 0.0)
+        return added(n * weight for n, weight in zip(images, self.weights, strict=True))
 
 
 PLAIN = Criterion(loss.cross_entropy)

@@ -9,7 +9,7 @@ import numpy as np
 
 from dptrain.kernels import loss, pixels
 from dptrain.model import ParamLayout, ShardResult
-from dptrain.nn.criterion import PLAIN, Criterion
+from dptrain.nn.criterion import PLAIN, Criterion, added
 from dptrain.nn.layer import Chance, Layer, Run
 from dptrain.types import F32, I64, U8
 
@@ -88,7 +88,7 @@ class NetworkModel:
         logits, backward = self.network.network(run, self._standardise(x))
         losses, dlogits = self.criterion(logits, y)
         backward(dlogits, self.params.views(flat))
-        samples, total = len(y), self.add_l2(params, flat, y, sum(losses.tolist()))
+        samples, total = len(y), self.add_l2(params, flat, y, added(losses.tolist()))
         for name, view in self.buffers.views(statistics).items():
             view[...] = run.statistics[name] * np.float32(samples)
         hits = int((loss.ranks(logits, y) == 0).sum())
