@@ -67,7 +67,7 @@ def test_arrays_files_folders_and_objects_of_the_same_images_train_to_the_same_b
         dptrain.fit(dataset="folder:shapes", validation=50, workers=0, **SMALL),
         dptrain.fit(dataset="npz:./shapes.npz", validation=50, workers=0, **SMALL),
         dptrain.fit(x, y, test=(x_test, y_test), workers=2, **names, **SMALL),
-        dptrain.fit(Pairs(x, y), test=Pairs(x_test, y_test), workers=0, **names, **SMALL),
+        dptrain.fit(Pairs(x, y), test=Pairs(x_test, y_test), recipe=None, workers=0, **names, **SMALL),
         dptrain.fit(floats[0], y, test=(floats[1], y_test), pixel_range=(0, 1), workers=0, **names, **SMALL),
     ]
     assert len(_hashes(runs[0])) >= 2
@@ -141,7 +141,6 @@ def test_what_load_data_returns_and_validation_images_of_ones_own_are_trained_wi
             r"^test goes with images: fit\(x, y, test=\.\.\.\)",
         ),
         (lambda x, y: dptrain.fit(x, y=y), UsageError, r"^y is given by its place and without a name: fit\(x, y\)"),
-        (lambda x, y: dptrain.fit(x, y, recipe=None, epoch=3), UsageError, "^there is no setting 'epoch'"),
         (lambda x, y: dptrain.fit(x, y, dataset="mnist"), UsageError, "^dataset = 'mnist': images are given already"),
         (lambda x, y: dptrain.fit(x, y, on_epoch=3), UsageError, "^on_epoch = 3: must be a function of one record"),
         (lambda x, y: dptrain.fit(x, y, on_epoch=0), UsageError, "^on_epoch = 0: must be a function"),
