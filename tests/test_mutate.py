@@ -2,6 +2,8 @@
 
 import ast
 import importlib.util
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,14 @@ def test_the_line_to_break_stands_once_and_the_tests_that_must_notice_exist(muta
         file, name = test.split("[")[0].split("::")
         functions = [node.name for node in ast.parse((ROOT / file).read_text()).body if hasattr(node, "name")]
         assert name in functions, test
+
+
+def test_every_test_that_must_notice_is_collected():
+    """With its parameters: a case that got another name would be missing, and tools/mutate.py could not begin."""
+    tests = sorted({test for mutation in mutate.MUTATIONS for test in mutation.tests})
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", *tests]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr
 
 
 def test_the_important_files_are_broken_in_thirty_places_or_more():
