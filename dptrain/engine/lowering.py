@@ -35,5 +35,5 @@ def build(  # noqa: PLR0913  # as nn.build
 
 def plan_of(model: NetworkModel) -> Lines:
     """The plan of a network."""
-    other = model.criterion != PLAIN or model.l2 or model.standard[0].ndim > 1  # always computed layer by layer
+    other = model.criterion != PLAIN or model.l2 or model.standard[0].ndim > 1  # these have the bits of layers
     return lower(model.network, model.tile, None if other else match(model.network, model.tile))
