@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from math import fsum
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -103,8 +104,8 @@ def _checkpoint(path: Path) -> Weights:
 
 
 def by_channel(mean: Sequence[float], channels: int) -> tuple[float, ...]:
-    """One mean per channel: of a mean image (h, w, c) the mean over its pixels."""
-    return tuple(float(np.mean(mean[channel::channels])) for channel in range(channels))
+    """One mean per channel: of a mean image (h, w, c) the mean over its pixels. The sum is exact in any order."""
+    return tuple(fsum(mean[channel::channels]) / len(mean[channel::channels]) for channel in range(channels))
 
 
 def _floats(path: Path, arrays: dict[str, Any]) -> dict[str, F32]:

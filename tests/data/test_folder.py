@@ -135,7 +135,7 @@ def test_a_broken_link_among_the_pictures_is_named_with_its_target(tmp_path):
         ("folder:pets:6x8:900", UsageError, "FILL, what transparent pictures are laid on, is 0 (black) to 255"),
         ("folder:pets:6X8", UsageError, "data set folder:pets:6X8: what follows must be HEIGHTxWIDTH"),
         ("folder::6x8", UsageError, "write folder:PATH"),
-        ("folder:~nobody-at-all/pets", UsageError, "there is no such user; a folder of that name is folder:./~nobody"),
+        ("folder:~no-such-user/pets", UsageError, "no such user; a folder of that name is folder:./~no-such-user"),
         ("folder:" + "x" * 300, DataError, "cannot be read: File name too long"),
         ("folder:hollow", DataError, "b holds no image file"),
         ("folder:odd", DataError, "has a class 'cow', which"),

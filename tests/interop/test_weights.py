@@ -8,7 +8,7 @@ from safetensors.numpy import save_file
 
 from dptrain.errors import DataError, UsageError
 from dptrain.interop.torchfile import write_torch
-from dptrain.interop.weights import Weights, read_weights, take_over
+from dptrain.interop.weights import Weights, by_channel, read_weights, take_over
 from dptrain.model import ParamLayout, ParamSpec
 
 PARAMS = ParamLayout(
@@ -170,3 +170,10 @@ def test_files_that_hold_no_weights_are_refused_by_name(tmp_path, name, arrays, 
         read_weights(tmp_path / name)
     assert name in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_the_mean_per_channel_of_a_mean_image_is_the_same_in_any_order_of_its_pixels():
+    pixels = [(0.1 + 1e16 * (i == 3) - 1e16 * (i == 700), i / 7) for i in range(1024)]
+    there = by_channel([value for pixel in pixels for value in pixel], 2)
+    assert there == by_channel([value for pixel in reversed(pixels) for value in pixel], 2)
+    assert there[0] == pytest.approx(0.1, abs=1e-2)

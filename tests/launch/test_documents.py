@@ -34,9 +34,7 @@ PRACTICAL = [page for page in PAGES if page.startswith(("docs/tutorial/", "docs/
 NOT_RUN = {"docs/howto/containers.md"}
 #: Their examples run as they are written, but what they leave to the defaults is smaller: 2,880 of 5,400 images, and
 #: one worker where it compiles a network that no other example has.
-FEWER = {
-    page: {"DPTRAIN_SAMPLES": "2880"} for page in ("README.md", "from-python.md", "two-workers.md")
-}
+FEWER = {page: {"DPTRAIN_SAMPLES": "2880"} for page in ("README.md", "from-python.md", "two-workers.md")}
 FEWER["own-network.md"] = {"DPTRAIN_WORKERS": "1"}
 #: The first one compiles the kernels of most pages, in one process; two workers would each compile all of them.
 RUN = sorted((page for page in PAGES if "<!-- run -->" in text_of(page)), key=lambda page: "first-run" not in page)
